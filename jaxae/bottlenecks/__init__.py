@@ -1,0 +1,6 @@
+"""Bottlenecks: an encoder's features h -> a `Latent`."""
+
+from jaxae.bottlenecks.deterministic import Deterministic
+from jaxae.bottlenecks.gaussian import Gaussian
+
+__all__ = ["Deterministic", "Gaussian"]

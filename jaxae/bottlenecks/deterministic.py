@@ -1,0 +1,43 @@
+"""The bottleneck of the classic auto-encoder."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from jaxae.errors import require
+from jaxae.types import Latent
+
+
+class Deterministic(nn.Module):
+    """A code without noise: linear in the features, or the features themselves.
+
+    Attributes:
+        latent_dim: The size of the code, which is what limits the information in it;
+            None passes the features on as they are, images included.
+        l1: Weight of the penalty l1 · Σ_j |z_j|, in nats.
+
+    Raises:
+        ValueError: `latent_dim` is below 1 or `l1` negative.
+    """
+
+    latent_dim: int | None
+    l1: float = 0.0
+
+    def __post_init__(self) -> None:
+        dim = self.latent_dim
+        require(dim is None or dim >= 1, "latent_dim", dim, "None or at least 1")
+        require(self.l1 >= 0, "l1", self.l1, "a number of at least 0")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(
+        self, h: Float[Array, "b ..."], key: jax.Array, *, num_samples: int = 1
+    ) -> Latent:
+        """One code per example: z [1, b, latent_dim], whatever `num_samples` is."""
+        del key, num_samples
+        z = h
+        if self.latent_dim is not None:
+            z = nn.Dense(self.latent_dim)(h.reshape(h.shape[0], -1))
+        penalty = self.l1 * jnp.abs(z).reshape(z.shape[0], -1).sum(axis=-1)
+        return Latent(z[None], None, None, penalty, {})

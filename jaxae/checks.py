@@ -1,0 +1,111 @@
+"""What users hand in is checked once, early, on the host."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxae.errors import require
+from jaxae.preparation import binarize, unit_interval
+from jaxae.types import Recipe
+
+_SIDE_FIELDS = ("label", "weight")
+
+
+def check_recipe(recipe: Any) -> None:
+    """Raises ValueError unless `recipe` is a Recipe."""
+    require(
+        isinstance(recipe, Recipe),
+        "recipe",
+        type(recipe).__name__,
+        "a Recipe, such as jaxae.recipes.vae((28, 28, 1)) returns",
+    )
+
+
+def check_data(recipe: Recipe, data: Any, name: str) -> dict[str, np.ndarray]:
+    """Data for training or evaluation as {"x": ...} and what else there is.
+
+    Args:
+        recipe: Says what the examples must look like.
+        data: An array [n, *shape] or a mapping with one as "x".
+        name: What the caller calls the argument.
+
+    Raises:
+        ValueError: The shape, the dtype or a value is not as the recipe needs it.
+    """
+    fields = dict(data) if isinstance(data, Mapping) else {"x": data}
+    known = ("x", *_SIDE_FIELDS)
+    wrong = sorted(set(fields) - set(known))
+    require("x" in fields and not wrong, name, sorted(fields), f"x, and of {known}")
+    checked = {"x": check_images(recipe, fields.pop("x"), name)}
+    for field, values in fields.items():
+        values, count = np.asarray(values), checked["x"].shape[0]
+        right = values.shape == (count,) and np.isfinite(values).all()
+        require(right, f"{name}[{field!r}]", values.shape, f"[{count}], finite numbers")
+        floats = field == "weight"
+        require(
+            not floats or values.min() >= 0,
+            f"{name}['weight']",
+            values.min(),
+            "at least 0",
+        )
+        checked[field] = values.astype(np.float32 if floats else np.int32)
+    support_problem = _outside(recipe, checked["x"])
+    require(support_problem is None, name, *(support_problem or ("", "")))
+    return checked
+
+
+def check_images(recipe: Recipe, images: Any, name: str = "images") -> np.ndarray:
+    """Images of the model's shape, as bytes or finite float32; values are not judged.
+
+    Raises:
+        ValueError: The rank, the shape or the dtype is wrong, a value is not finite, or
+            there is no example.
+    """
+    images = np.asarray(images)
+    shape = recipe.model.shape  # pyright: ignore[reportAttributeAccessIssue]
+    sizes = ", ".join(map(str, shape))
+    grey = shape[-1:] == (1,) and images.shape[1:] == shape[:-1]
+    hint = f": add the channel axis, {name}[..., None]" if grey else ""
+    require(
+        images.shape[1:] == shape and images.ndim,
+        name,
+        images.shape,
+        f"of shape [n, {sizes}]{hint}",
+    )
+    require(images.shape[0] > 0, name, images.shape, "at least one example")
+    if images.dtype == np.uint8:
+        return images
+    real = images.dtype == bool or jnp.issubdtype(images.dtype, jnp.floating)
+    require(real, name, str(images.dtype), "bytes (uint8) or floats")
+    images = images.astype(np.float32)
+    bad = int(images.size - np.isfinite(images).sum())
+    require(bad == 0, name, f"{bad} values that are NaN or infinite", "finite")
+    return images
+
+
+def _outside(recipe: Recipe, x: np.ndarray) -> tuple[str, str] | None:
+    """(what came, what was expected) if the likelihood cannot explain the values."""
+    values = _levels(x) if x.dtype == np.uint8 else x
+    key = jax.random.key(0)
+    if recipe.prepare is binarize:
+        values = np.asarray(unit_interval(key, jnp.asarray(values)))
+        expected = "in [0, 1], to be binarised"
+        right = bool((values >= 0).all() and (values <= 1).all())
+    else:
+        values = np.asarray(recipe.prepare(key, jnp.asarray(values)))
+        likelihood = recipe.model.likelihood  # pyright: ignore
+        expected = likelihood.values.words
+        right = bool(np.all(likelihood.support(values)))
+    if right:
+        return None
+    return f"values from {values.min():g} to {values.max():g}", expected
+
+
+def _levels(x: np.ndarray) -> np.ndarray:
+    """The bytes that occur, each once."""
+    occurs = np.zeros(256, bool)
+    occurs[x] = True
+    return np.flatnonzero(occurs).astype(np.uint8)

@@ -1,0 +1,299 @@
+"""Distributions of single values, for what numpyro lacks or does more slowly.
+
+Parameters have the shape [k, b, ...]; `log_prob` takes values [b, ...] or [k, b, ...]
+and lines the axes up from the right by itself, so that all of it works under
+`jax_numpy_rank_promotion="raise"`. Arguments are never validated here: numpyro's checks
+cost a pass over the data, or wait for the device.
+"""
+
+import math
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array
+from numpyro import distributions as dist
+from numpyro.distributions import constraints
+from numpyro.distributions.util import promote_shapes
+
+LEVELS = 256
+"""Levels k/255 of a value stored in eight bits."""
+
+_HALF_LEVEL = 1.0 / (LEVELS - 1)  # on [-1, 1], where two levels are 2/255 apart
+
+
+@jax.custom_jvp
+def _softplus(x: Array) -> Array:
+    return jnp.maximum(x, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
+
+
+# The closed derivative: that of jax.nn.softplus goes through two more exponentials, and
+# is wrong in the second order at 0 if left to autodiff of the formula above.
+_softplus.defjvps(lambda tangent, _, x: jax.nn.sigmoid(x) * tangent)
+
+
+class _EightBit(constraints.ParameterFreeConstraint):
+    """The levels k/255, k = 0 … 255, up to the rounding of float32."""
+
+    is_discrete = True
+
+    def __call__(self, x):
+        xp = jnp if isinstance(x, jax.Array) else np
+        level = x * (LEVELS - 1.0)
+        on_grid = xp.abs(level - xp.round(level)) < 1e-3
+        return on_grid & (x >= 0.0) & (x <= 1.0)
+
+    def feasible_like(self, prototype):
+        return jnp.zeros_like(prototype)
+
+
+eight_bit = _EightBit()
+
+
+class Bernoulli(dist.BernoulliLogits):
+    """Bernoulli over float values 0 and 1. Undefined, not -inf, for other values."""
+
+    def __init__(self, logits: Array) -> None:
+        """`logits` is the only parameter."""
+        super().__init__(logits, validate_args=False)
+
+    def log_prob(self, value, intermediates=None):
+        """Per value, in nats: [k, b, ...]."""
+        value, logits = promote_shapes(value, self.logits)
+        return value * logits - _softplus(logits)
+
+    def sample(self, key, sample_shape=()):
+        """Draws [*sample_shape, k, b, ...]."""
+        shape = sample_shape + self.logits.shape
+        probs = jnp.broadcast_to(self.probs, shape)
+        return jax.random.bernoulli(key, probs).astype(probs.dtype)
+
+
+class GreyBernoulli(Bernoulli):
+    """`Bernoulli` taken at grey values in [0, 1].
+
+    `log_prob` is minus the cross-entropy, and exp(log_prob) does not integrate to 1
+    over [0, 1]. Samples are 0 or 1, with the same mean.
+    """
+
+    support = constraints.unit_interval
+    has_enumerate_support = False
+
+
+class ContinuousBernoulli(dist.Distribution):
+    """p(x) ∝ exp(logits · x) on [0, 1] (Loaiza-Ganem & Cunningham 2019).
+
+    With natural parameter l, log p(x) = l·x - A(l) where A(l) = log((eˡ - 1) / l), and
+    the mean is the derivative of A.
+    """
+
+    arg_constraints: ClassVar = {"logits": constraints.real}
+    support = constraints.unit_interval
+
+    def __init__(self, logits: Array) -> None:
+        """`logits` is the only parameter."""
+        self.logits = logits
+        super().__init__(batch_shape=jnp.shape(logits), validate_args=False)
+
+    def log_prob(self, value, intermediates=None):
+        """Per value, in nats: [k, b, ...]."""
+        value, logits = promote_shapes(value, self.logits)
+        # In this order l·x - max(l, 0) is exact at x = 0 and 1, however large l is.
+        return (value * logits - jnp.maximum(logits, 0.0)) - _log_unit_mass(logits)
+
+    def sample(self, key, sample_shape=()):
+        """Draws [*sample_shape, k, b, ...]."""
+        u = jax.random.uniform(key, sample_shape + self.logits.shape, self.logits.dtype)
+        u, logits = promote_shapes(u, self.logits)
+        # The inverse cdf for a negative parameter; the other sign is its mirror image.
+        # Below 1e-6 the distribution is uniform to the precision of float32.
+        size = jnp.maximum(jnp.abs(logits), 1e-6)
+        x = -jnp.log1p(u * jnp.expm1(-size)) / size
+        return jnp.clip(jnp.where(logits > 0.0, 1.0 - x, x), 0.0, 1.0)
+
+    @property
+    def mean(self):
+        """The exact mean, [k, b, ...]."""
+
+        def log_normalizer(logits):
+            return jnp.maximum(logits, 0.0) + _log_unit_mass(logits)
+
+        return jax.jvp(log_normalizer, (self.logits,), (jnp.ones_like(self.logits),))[1]
+
+
+def _log_unit_mass(logits: Array) -> Array:
+    """log((1 - exp(-|l|)) / |l|), the log of ∫₀¹ exp(-|l| x) dx.
+
+    Below |l| = 1 by the Taylor series of log(sinh(l/2) / (l/2)), whose first term left
+    out is 2e-9 there; the two `where`s keep both branches' gradients finite.
+    """
+    small = jnp.abs(logits) < 1.0
+    near = jnp.where(small, logits, 0.0)
+    square = near * near
+    series = 1 / 24 - square * (1 / 2880 - square * (1 / 181440 - square / 9676800))
+    far = jnp.where(small, 1.0, jnp.abs(logits))
+    return jnp.where(
+        small,
+        # -|l|/2, with the same subgradient at 0 as the callers' max(l, 0).
+        square * series + 0.5 * near - jnp.maximum(near, 0.0),
+        jnp.log1p(-jnp.exp(-far)) - jnp.log(far),
+    )
+
+
+class _LocationScale:
+    """What `Normal` and `Laplace` do otherwise than numpyro's: broadcast explicitly."""
+
+    def __init__(self, loc: Array, scale: Array) -> None:
+        """`loc` and `scale` broadcast against each other."""
+        super().__init__(loc, scale, validate_args=False)
+
+    def log_prob(self, value, intermediates=None):
+        """Per value, in nats: [k, b, ...]."""
+        value, loc, scale = promote_shapes(value, self.loc, self.scale)
+        return self._standard_log_prob((value - loc) / scale) - jnp.log(scale)
+
+    def sample(self, key, sample_shape=()):
+        """Draws [*sample_shape, k, b, ...]."""
+        mean = self.mean
+        noise = self._noise(key, sample_shape + mean.shape, mean.dtype)
+        noise, mean, scale = promote_shapes(noise, mean, self.scale)
+        return mean + scale * noise
+
+    @property
+    def mean(self):
+        """The exact mean, [k, b, ...]."""
+        shape = jnp.broadcast_shapes(self.loc.shape, self.scale.shape)
+        return jnp.broadcast_to(self.loc, shape)
+
+
+class Normal(_LocationScale, dist.Normal):
+    """Normal with mean `loc` and standard deviation `scale`."""
+
+    _noise = staticmethod(jax.random.normal)
+
+    @staticmethod
+    def _standard_log_prob(x: Array) -> Array:
+        return -0.5 * jnp.square(x) - 0.5 * math.log(2.0 * math.pi)
+
+
+class Laplace(_LocationScale, dist.Laplace):
+    """Laplace with mean `loc` and mean absolute deviation `scale`."""
+
+    _noise = staticmethod(jax.random.laplace)
+
+    @staticmethod
+    def _standard_log_prob(x: Array) -> Array:
+        return -jnp.abs(x) - math.log(2.0)
+
+
+class Categorical(dist.Distribution):
+    """A free probability for each of the levels k/255. `logits`: [k, b, ..., 256]."""
+
+    arg_constraints: ClassVar = {"logits": constraints.real_vector}
+    support = eight_bit
+
+    def __init__(self, logits: Array) -> None:
+        """`logits` is the only parameter."""
+        self.logits = logits
+        super().__init__(batch_shape=jnp.shape(logits)[:-1], validate_args=False)
+
+    def log_prob(self, value, intermediates=None):
+        """Per value, in nats: [k, b, ...]."""
+        value, logits = promote_shapes(value[..., None], self.logits)
+        level = lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
+        # A comparison instead of a gather, whose gradient would be a slow scatter.
+        chosen = jnp.round(value * (LEVELS - 1.0)).astype(jnp.int32) == level
+        picked = jnp.sum(jnp.where(chosen, logits, 0.0), axis=-1)
+        return picked - jax.nn.logsumexp(logits, axis=-1)
+
+    def sample(self, key, sample_shape=()):
+        """Draws [*sample_shape, k, b, ...]."""
+        logits = self.logits
+        logits = jnp.broadcast_to(logits, sample_shape + logits.shape)
+        level = jax.random.categorical(key, logits)
+        return level.astype(logits.dtype) / (LEVELS - 1.0)
+
+    @property
+    def mean(self):
+        """The exact mean, [k, b, ...]."""
+        levels = jnp.linspace(0.0, 1.0, LEVELS, dtype=self.logits.dtype)
+        probs = jax.nn.softmax(self.logits)
+        return jnp.matmul(probs, levels, precision="highest")
+
+
+class DiscretizedLogisticMixture(dist.Distribution):
+    """A mixture of logistics on [-1, 1], rounded to the levels.
+
+    Salimans et al. 2017, equation 2: level k/255, at y = 2k/255 - 1, has the mass of
+    y ± 1/255; the lowest and the highest level have the tails, too. All parameters are
+    [k, b, ..., components].
+    """
+
+    arg_constraints: ClassVar = {
+        "logits": constraints.real_vector,
+        "means": constraints.real_vector,
+        "log_scales": constraints.real_vector,
+    }
+    support = eight_bit
+
+    def __init__(self, logits: Array, means: Array, log_scales: Array) -> None:
+        """Logits of the weights, means and log scales of the components."""
+        self.logits, self.means, self.log_scales = logits, means, log_scales
+        super().__init__(batch_shape=jnp.shape(logits)[:-1], validate_args=False)
+
+    def log_prob(self, value, intermediates=None):
+        """Per value, in nats: [k, b, ...]."""
+        value, logits, means, log_scales = promote_shapes(
+            value[..., None], self.logits, self.means, self.log_scales
+        )
+        inverse = jnp.exp(-log_scales)
+        centered = 2.0 * value - 1.0 - means
+        upper = (centered + _HALF_LEVEL) * inverse
+        lower = (centered - _HALF_LEVEL) * inverse
+        lowest, highest = value < 0.5 * _HALF_LEVEL, value > 1.0 - 0.5 * _HALF_LEVEL
+        # With s the sigmoid and u, l the bounds, log(s(u) - s(l)) is exactly
+        # log(1 - exp(l - u)) - softplus(-u) - softplus(l): no two nearly equal numbers
+        # are subtracted, and every term is at most 0.
+        width = jnp.log(-jnp.expm1(-2.0 * _HALF_LEVEL * inverse))
+        log_mass = (
+            jnp.where(lowest | highest, 0.0, width)
+            - jnp.where(highest, 0.0, _softplus(-upper))
+            - jnp.where(lowest, 0.0, _softplus(lower))
+        )
+        log_weights = jax.nn.log_softmax(logits)
+        return jax.nn.logsumexp(log_weights + log_mass, axis=-1)
+
+    def sample(self, key, sample_shape=()):
+        """Draws [*sample_shape, k, b, ...]."""
+        choice_key, noise_key = jax.random.split(key)
+        shape = sample_shape + self.logits.shape
+        chosen = jax.random.categorical(
+            choice_key, jnp.broadcast_to(self.logits, shape)
+        )
+
+        def pick(parameter):
+            parameter = jnp.broadcast_to(parameter, shape)
+            return jnp.take_along_axis(parameter, chosen[..., None], axis=-1)[..., 0]
+
+        noise = jax.random.logistic(noise_key, shape[:-1], self.means.dtype)
+        y = pick(self.means) + jnp.exp(pick(self.log_scales)) * noise
+        level = jnp.round((y + 1.0) / (2.0 * _HALF_LEVEL))
+        return jnp.clip(level, 0.0, LEVELS - 1.0) / (LEVELS - 1.0)
+
+    @property
+    def mean(self):
+        """The exact mean, [k, b, ...]."""
+        # Summed by parts, E[k] = Σ P(level ≥ k) over k = 1 … 255: exact, with one
+        # sigmoid per level, and one level at a time to save memory.
+        weights, inverse = jax.nn.softmax(self.logits), jnp.exp(-self.log_scales)
+
+        def add(total, threshold):
+            tail = jax.nn.sigmoid((self.means - threshold) * inverse)
+            return total + jnp.sum(weights * tail, axis=-1), None
+
+        levels = jnp.arange(1, LEVELS, dtype=self.means.dtype)
+        thresholds = (2.0 * levels - 1.0) * _HALF_LEVEL - 1.0
+        total, _ = lax.scan(add, jnp.zeros_like(self.means[..., 0]), thresholds)
+        return total / (LEVELS - 1.0)

@@ -1,0 +1,30 @@
+"""How good a trained model is; every name says its unit."""
+
+from jaxae.evaluation.latents import active_units
+from jaxae.evaluation.likelihood import (
+    elbo_terms,
+    is_generative,
+    log_weights,
+    nll_nats,
+)
+from jaxae.evaluation.quality import (
+    mean_squared_error,
+    psnr_db,
+    reconstruction_quality,
+    ssim,
+)
+from jaxae.evaluation.summary import NAMES, evaluate
+
+__all__ = [
+    "NAMES",
+    "active_units",
+    "elbo_terms",
+    "evaluate",
+    "is_generative",
+    "log_weights",
+    "mean_squared_error",
+    "nll_nats",
+    "psnr_db",
+    "reconstruction_quality",
+    "ssim",
+]

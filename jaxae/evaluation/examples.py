@@ -1,0 +1,67 @@
+"""One example at a time, in chunks: the result does not depend on the chunk's size."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from jaxae.training.batch import model_batch
+from jaxae.types import Batch, Model, Recipe, Variables
+
+PerExample = Callable[..., PyTree]
+
+
+def map_examples(
+    function: PerExample,
+    model: Model,
+    data: Batch,
+    key: jax.Array,
+    chunk: int,
+    static: tuple[Any, ...] = (),
+    shared: tuple[Any, ...] = (),
+) -> PyTree[np.ndarray]:
+    """function(recipe, variables, batch, key, *static, *shared) for every example.
+
+    Args:
+        function: A pure function defined at the top of a module, so that it compiles
+            once per recipe. `batch` has one example as the model sees it: prepared,
+            and damaged.
+        model: The trained model.
+        data: As it is stored, {"x": [n, ...], ...}.
+        key: Every example gets its own key from it, by its number, so that it is
+            binarised, damaged and encoded alike whatever else is evaluated.
+        chunk: Examples at a time.
+        static: Further arguments that are hashable.
+        shared: Further arguments that are arrays, the same for every example.
+
+    Returns:
+        What the function returns, with a leading axis [n], on the host.
+    """
+    keys = jax.random.split(key, data["x"].shape[0])
+    recipe, variables = model
+    mapped = _mapped(function, recipe, chunk, static, variables, data, keys, shared)
+    return jax.device_get(mapped)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _mapped(
+    function: PerExample,
+    recipe: Recipe,
+    chunk: int,
+    static: tuple[Any, ...],
+    variables: Variables,
+    data: Batch,
+    keys: jax.Array,
+    shared: tuple[Any, ...],
+) -> PyTree:
+    def one(example: tuple[Batch, jax.Array]) -> PyTree:
+        batch, key = example
+        key_batch, key_own = jax.random.split(key)
+        alone = {name: value[None] for name, value in batch.items()}
+        seen = model_batch(recipe, alone, key_batch)
+        return function(recipe, variables, seen, key_own, *static, *shared)
+
+    return jax.lax.map(one, (data, keys), batch_size=chunk)

@@ -1,0 +1,128 @@
+"""The evidence lower bound and importance-sampled log-likelihood of test data."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from numpyro.distributions import kl_divergence
+
+from jaxae.checks import check_data
+from jaxae.errors import require
+from jaxae.evaluation.examples import map_examples
+from jaxae.types import Batch, Model, Recipe, Trace, Variables
+
+
+def nll_nats(
+    model: Model,
+    images: Any,
+    key: jax.Array,
+    *,
+    num_samples: int = 500,
+    image_chunk: int = 50,
+    sample_chunk: int = 50,
+) -> Float[np.ndarray, " n"]:
+    """-log p(x) of every example, estimated by importance sampling from q(z | x).
+
+    -log (1/S) Σ_s p(x | z_s) p(z_s) / q(z_s | x) (Burda et al. 2016, equation 8): an
+    upper bound in expectation, tighter with more samples. The chunks bound the memory
+    and change nothing else: sample s of example i has a key of its own.
+
+    Args:
+        model: A model with a posterior and a prior.
+        images: As for `fit`. They are prepared (binarised) once, by the key.
+        key: A typed key.
+        num_samples: S.
+        image_chunk: Examples at a time.
+        sample_chunk: Samples per example at a time.
+
+    Raises:
+        ValueError: The family has no posterior, or its likelihood is not normalised, or
+            a number is below 1.
+    """
+    _check_generative(model.recipe)
+    for name, value in {
+        "num_samples": num_samples,
+        "image_chunk": image_chunk,
+        "sample_chunk": sample_chunk,
+    }.items():
+        require(value >= 1, name, value, "at least 1")
+    data = check_data(model.recipe, images, "images")
+    static = (num_samples, min(sample_chunk, num_samples))
+    return map_examples(_nll, model, data, key, image_chunk, static)
+
+
+def elbo_terms(
+    model: Model, images: Any, key: jax.Array, *, num_samples: int = 1, chunk: int = 250
+) -> dict[str, Float[np.ndarray, " n"]]:
+    """The ELBO of every example with its two terms, in nats, the KL in closed form.
+
+    Args:
+        model: A model with a posterior and a prior.
+        images: As for `fit`.
+        key: A typed key.
+        num_samples: Of the code, for the distortion.
+        chunk: Examples at a time.
+
+    Returns:
+        `elbo_nats` = -(`distortion_nats` + `rate_nats`), each [n].
+
+    Raises:
+        ValueError: The family has no posterior, or its likelihood is not normalised.
+    """
+    _check_generative(model.recipe)
+    data = check_data(model.recipe, images, "images")
+    return map_examples(_elbo_terms, model, data, key, chunk, (num_samples,))
+
+
+def log_weights(trace: Trace) -> Float[Array, "k b"]:
+    """log p(x | z) + log p(z) - log q(z | x) of every sample, in nats."""
+    total = trace.likelihood.log_prob(trace.target)
+    for latent in trace.latents:
+        p, q = latent.prior, latent.posterior
+        assert p is not None and q is not None
+        total += jax.vmap(p.log_prob)(latent.z) - jax.vmap(q.log_prob)(latent.z)
+    return total
+
+
+def is_generative(recipe: Recipe) -> bool:
+    """Whether p(x) is defined: a prior, a posterior and a normalised likelihood."""
+    module = recipe.model
+    return module.likelihood.normalized and hasattr(module.bottleneck, "prior")
+
+
+def _check_generative(recipe: Recipe) -> None:
+    module = recipe.model
+    names = f"{type(module.bottleneck).__name__}, {type(module.likelihood).__name__}"
+    expected = "a bottleneck with a prior and a likelihood normalised over x"
+    require(is_generative(recipe), "model", names, expected)
+
+
+def _nll(
+    recipe: Recipe,
+    variables: Variables,
+    batch: Batch,
+    key: jax.Array,
+    num_samples: int,
+    sample_chunk: int,
+) -> Float[Array, ""]:
+    def log_weight(key: jax.Array) -> Array:
+        return log_weights(recipe.model.apply(variables, batch, key))[0, 0]
+
+    keys = jax.random.split(key, num_samples)
+    weights = jax.lax.map(log_weight, keys, batch_size=sample_chunk)
+    return jnp.log(float(num_samples)) - jax.nn.logsumexp(weights)
+
+
+def _elbo_terms(
+    recipe: Recipe, variables: Variables, batch: Batch, key: jax.Array, num_samples: int
+) -> dict[str, Array]:
+    trace = recipe.model.apply(variables, batch, key, num_samples=num_samples)
+    distortion = -trace.likelihood.log_prob(trace.target).mean()
+    rate = sum(kl_divergence(u.posterior, u.prior)[0] for u in trace.latents)
+    return {
+        "elbo_nats": -distortion - rate,
+        "distortion_nats": distortion,
+        "rate_nats": rate,
+    }

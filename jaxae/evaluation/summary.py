@@ -1,0 +1,70 @@
+"""All numbers of a trained model at once."""
+
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxae.checks import check_data
+from jaxae.evaluation.latents import active_units
+from jaxae.evaluation.likelihood import elbo_terms, is_generative, nll_nats
+from jaxae.evaluation.quality import reconstruction_quality
+from jaxae.types import Model
+from jaxae.use import encode
+
+NAMES = (
+    "elbo_nats",
+    "rate_nats",
+    "distortion_nats",
+    "nll_nats",
+    "nll_samples",
+    "bits_per_dim",
+    "active_units",
+    "mse",
+    "psnr_db",
+    "ssim",
+    "psnr_damaged_db",
+    "psnr_gain_db",
+    "hole_mse",
+    "hole_mse_mean_fill",
+)
+
+
+def evaluate(
+    model: Model,
+    images: Any,
+    key: jax.Array,
+    *,
+    nll_samples: int = 500,
+    pixel_means: Any = None,
+) -> dict[str, float | int | None]:
+    """The means over the test data of everything that the family has.
+
+    Args:
+        model: A trained model.
+        images: As for `fit`.
+        key: A typed key; binarisation, damage and samples follow from it.
+        nll_samples: Importance samples per example; 0 leaves the NLL out.
+        pixel_means: See `reconstruction_quality`.
+
+    Returns:
+        A value for each of `NAMES`, None where the family has no such thing.
+    """
+    numbers = dict.fromkeys(NAMES)
+    quality = reconstruction_quality(model, images, key, pixel_means=pixel_means)
+    numbers |= _means(quality)
+    if is_generative(model.recipe):
+        numbers |= _means(elbo_terms(model, images, key))
+        data = check_data(model.recipe, images, "images")
+        numbers["active_units"] = active_units(np.asarray(encode(model, data["x"])))
+    if is_generative(model.recipe) and nll_samples:
+        nll = float(np.mean(nll_nats(model, images, key, num_samples=nll_samples)))
+        numbers |= {"nll_nats": nll, "nll_samples": nll_samples}
+        bits = nll / math.log(2)
+        numbers["bits_per_dim"] = bits / math.prod(model.recipe.model.shape)
+    return numbers
+
+
+def _means(scores: dict[str, np.ndarray]) -> dict[str, float]:
+    return {name: float(np.mean(values)) for name, values in scores.items()}

@@ -1,0 +1,352 @@
+"""Likelihoods: what the decoder puts out becomes p(x | z).
+
+A likelihood is a linen module, as some learn a parameter or keep a statistic. It turns
+outputs [k, b, ..., channels · params_per_value] into a distribution with batch shape
+[k, b] and the event shape of x: `log_prob(x)` is [k, b], in nats, and
+`base_dist.log_prob(x)` is that of the single values, [k, b, ...].
+"""
+
+import functools
+import math
+import numbers
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+from numpyro.distributions import Distribution, constraints
+from numpyro.distributions.util import promote_shapes
+
+from jaxae import distributions
+from jaxae.errors import choose, require
+
+MIN_LOG_SCALE = -6.0
+"""Floor of learned log standard deviations and scales.
+
+exp(-6) is 0.6 of the step between two of 256 grey levels: on stored images a narrower
+density only measures the rounding, and its likelihood grows without bound.
+"""
+
+VARIANCE_MOMENTUM = 0.9
+"""Of the running average of `Gaussian("optimal")`: the weight of its old value."""
+
+_LOG_SCALE_LIMIT = (
+    7.0  # of the mixture: from a ninth of a level to 1,000 times the range
+)
+
+
+class Support(NamedTuple):
+    """What a value of x may be: as a constraint, and as the end of "values must be"."""
+
+    constraint: constraints.Constraint
+    words: str
+
+
+_UNIT_INTERVAL = Support(constraints.unit_interval, "in [0, 1]")
+_REAL = Support(constraints.real, "finite numbers")
+_EIGHT_BIT = Support(
+    distributions.eight_bit, "a level k/255 with a whole k from 0 to 255"
+)
+
+
+class Likelihood(nn.Module):
+    """Base of the likelihoods; what the subclasses say of themselves is here.
+
+    Attributes:
+        values: What a value of x may be.
+        normalized: Whether p(x | z) sums or integrates to 1, so that -log_prob may be
+            called a negative log-likelihood.
+    """
+
+    # Not the constraint alone: linen would take a callable attribute for a method.
+    values: ClassVar[Support]
+    normalized: ClassVar[bool] = True
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """The constraint that every value of x has to satisfy."""
+        return self.values.constraint
+
+    @property
+    def params_per_value(self) -> int:
+        """Decoder outputs per value of x."""
+        return 1
+
+    def __call__(
+        self,
+        outputs: Float[Array, "k b ..."],
+        target: Float[Array, "b ..."] | None = None,
+    ) -> Distribution:
+        """p(x | z).
+
+        Args:
+            outputs: [k, b, ..., channels · params_per_value], the parameters of one
+                channel side by side. Half precision is widened to float32.
+            target: x, [b, ..., channels], while training only: for a likelihood that
+                estimates a parameter from it.
+
+        Returns:
+            Batch shape [k, b], event shape [..., channels].
+
+        Raises:
+            ValueError: The last axis of `outputs` is no multiple of `params_per_value`.
+        """
+        size, per_value = outputs.shape[-1], self.params_per_value
+        expected = f"a multiple of {per_value}, the parameters per value"
+        require(size % per_value == 0, "the last axis of outputs", size, expected)
+        if jnp.finfo(outputs.dtype).bits < 32:
+            outputs = outputs.astype(jnp.float32)
+        parameters = outputs.reshape(*outputs.shape[:-1], size // per_value, per_value)
+        return self.elementwise(parameters, target).to_event(outputs.ndim - 2)
+
+    def elementwise(
+        self,
+        parameters: Float[Array, "k b ..."],
+        target: Float[Array, "b ..."] | None,
+    ) -> Distribution:
+        """The distribution of each value, from [k, b, ..., channels, parameters]."""
+        raise NotImplementedError
+
+
+class Bernoulli(Likelihood):
+    """Binary values; the decoder puts out logits.
+
+    The log-probability of a value other than 0 and 1 is undefined (it is not -inf, as
+    looking would cost time in every step).
+    """
+
+    values = Support(constraints.boolean, "0 or 1")
+
+    def elementwise(self, parameters: Array, target: Array | None) -> Distribution:
+        """See `Likelihood`."""
+        return distributions.Bernoulli(parameters[..., 0])
+
+
+class BinaryCrossEntropy(Likelihood):
+    """The binary cross-entropy loss on grey values, as in Keras and most tutorials.
+
+    `log_prob` is minus the cross-entropy in nats between x and sigmoid(outputs). It is
+    NOT a log-likelihood: exp(log_prob) does not integrate to 1 over [0, 1] (see
+    `ContinuousBernoulli`), and its best value is not 0 but minus the entropy of
+    the pixels. The mean is sigmoid(outputs); samples are 0 or 1, with that mean.
+    """
+
+    values = _UNIT_INTERVAL
+    normalized = False
+
+    def elementwise(self, parameters: Array, target: Array | None) -> Distribution:
+        """See `Likelihood`."""
+        return distributions.GreyBernoulli(parameters[..., 0])
+
+
+class ContinuousBernoulli(Likelihood):
+    """Grey values in [0, 1] with density ∝ exp(outputs · x).
+
+    The binary cross-entropy with the normaliser that it lacks (Loaiza-Ganem &
+    Cunningham 2019). The mean is not sigmoid(outputs), but nearer to 1/2.
+    """
+
+    values = _UNIT_INTERVAL
+
+    def elementwise(self, parameters: Array, target: Array | None) -> Distribution:
+        """See `Likelihood`."""
+        return distributions.ContinuousBernoulli(parameters[..., 0])
+
+
+class Gaussian(Likelihood):
+    """Real values with Gaussian noise; the decoder puts out the mean itself.
+
+    Attributes:
+        std: One of
+            a positive number: fixed. 1 is half the squared error, plus a constant;
+            "shared": one learned number, 1 at first;
+            "per_value": the decoder puts out (mean, log_std) for every value;
+            "optimal": the maximum-likelihood variance, which is the mean squared error
+            over samples, batch and values (Rybkin et al. 2021, sigma-VAE, section 4.2).
+            While training it is that of the batch, as a constant: by the envelope
+            theorem the gradient is that of the profiled likelihood. Otherwise it is its
+            running average (`VARIANCE_MOMENTUM`; 1 before training), which training
+            keeps in the variable collection "statistics", to be passed as mutable.
+
+    Learned log standard deviations l become -6 + softplus(l + 6), a smooth floor at
+    `MIN_LOG_SCALE`; an optimal variance has its floor there, too.
+
+    Raises:
+        ValueError: `std` is none of these.
+    """
+
+    values = _REAL
+
+    std: float | Literal["shared", "per_value", "optimal"] = 1.0
+
+    def __post_init__(self) -> None:
+        """Checks `std`."""
+        _check_scale("std", self.std, ("shared", "per_value", "optimal"))
+        super().__post_init__()
+
+    @property
+    def params_per_value(self) -> int:
+        """Decoder outputs per value of x."""
+        return 2 if self.std == "per_value" else 1
+
+    @nn.compact
+    def elementwise(self, parameters: Array, target: Array | None) -> Distribution:
+        """See `Likelihood`."""
+        mean = parameters[..., 0]
+        if self.std == "optimal":
+            return distributions.Normal(mean, jnp.sqrt(self._variance(mean, target)))
+        scale = _scale(self, "std", self.std, parameters)
+        return distributions.Normal(mean, scale)
+
+    def _variance(self, mean: Array, target: Array | None) -> Array:
+        average = self.variable("statistics", "variance", jnp.ones, (), mean.dtype)
+        variance = average.value
+        if target is not None:
+            target, mean = promote_shapes(target, mean)
+            variance = jax.lax.stop_gradient(jnp.mean(jnp.square(target - mean)))
+            if not self.is_initializing():
+                change = (1.0 - VARIANCE_MOMENTUM) * (variance - average.value)
+                average.value = average.value + change
+        return jnp.maximum(variance, math.exp(2.0 * MIN_LOG_SCALE))
+
+
+class Laplace(Likelihood):
+    """Real values with Laplace noise: the absolute error, divided by the scale.
+
+    Attributes:
+        scale: A positive number (fixed), "shared" (one learned number, 1 at first), or
+            "per_value" (the decoder puts out (mean, log_scale) for every value).
+            Learned ones have the floor of `Gaussian`.
+
+    Raises:
+        ValueError: `scale` is none of these.
+    """
+
+    values = _REAL
+
+    scale: float | Literal["shared", "per_value"] = 1.0
+
+    def __post_init__(self) -> None:
+        """Checks `scale`."""
+        _check_scale("scale", self.scale, ("shared", "per_value"))
+        super().__post_init__()
+
+    @property
+    def params_per_value(self) -> int:
+        """Decoder outputs per value of x."""
+        return 2 if self.scale == "per_value" else 1
+
+    @nn.compact
+    def elementwise(self, parameters: Array, target: Array | None) -> Distribution:
+        """See `Likelihood`."""
+        scale = _scale(self, "scale", self.scale, parameters)
+        return distributions.Laplace(parameters[..., 0], scale)
+
+
+class Categorical(Likelihood):
+    """Levels k/255, k = 0 … 255, with a free probability for each (256 logits a value).
+
+    x is rounded to the nearest level; samples are levels, the mean lies between them.
+    """
+
+    values = _EIGHT_BIT
+
+    @property
+    def params_per_value(self) -> int:
+        """Decoder outputs per value of x."""
+        return distributions.LEVELS
+
+    def elementwise(self, parameters: Array, target: Array | None) -> Distribution:
+        """See `Likelihood`."""
+        return distributions.Categorical(parameters)
+
+
+class DiscretizedLogisticMixture(Likelihood):
+    """Levels k/255 as a mixture of logistics rounded to the levels.
+
+    Salimans et al. 2017 (PixelCNN++), equation 2, with the two ends open. Unlike there,
+    every channel of a pixel is independent of the others given z, and has a mixture of
+    its own: no channel sees another's value. The outputs for a value are `components`
+    each of weights (logits), means and log scales on the range [-1, 1], so that an
+    output of 0 is mid-grey; log scales are clipped to ±7. Samples are levels, and the
+    mean is the exact one.
+
+    Attributes:
+        components: Logistics per value, at least 1.
+
+    Raises:
+        ValueError: `components` is less than 1 or no whole number.
+    """
+
+    values = _EIGHT_BIT
+
+    components: int = 5
+
+    def __post_init__(self) -> None:
+        """Checks `components`."""
+        whole = isinstance(self.components, int) and self.components >= 1
+        require(whole, "components", self.components, "a whole number of at least 1")
+        super().__post_init__()
+
+    @property
+    def params_per_value(self) -> int:
+        """Decoder outputs per value of x."""
+        return 3 * self.components
+
+    def elementwise(self, parameters: Array, target: Array | None) -> Distribution:
+        """See `Likelihood`."""
+        logits, means, log_scales = jnp.split(parameters, 3, axis=-1)
+        log_scales = jnp.clip(log_scales, -_LOG_SCALE_LIMIT, _LOG_SCALE_LIMIT)
+        return distributions.DiscretizedLogisticMixture(logits, means, log_scales)
+
+
+def _check_scale(name: str, choice: float | str, words: tuple[str, ...]) -> None:
+    if isinstance(choice, str):
+        valid = choice in words
+    else:
+        valid = isinstance(choice, numbers.Real) and 0 < choice < math.inf
+    require(valid, name, choice, "a positive number or one of " + ", ".join(words))
+
+
+def _scale(
+    module: nn.Module, name: str, choice: float | str, parameters: Array
+) -> Array:
+    """The fixed, learned or decoded scale, to broadcast against parameters[..., 0]."""
+    dtype = parameters.dtype
+    if choice == "per_value":
+        log_scale = parameters[..., 1]
+    elif choice == "shared":
+        log_scale = module.param(f"log_{name}", nn.initializers.zeros, (), dtype)
+    else:
+        return jnp.asarray(choice, dtype)
+    return jnp.exp(MIN_LOG_SCALE + jax.nn.softplus(log_scale - MIN_LOG_SCALE))
+
+
+_BY_NAME: Mapping[str, Callable[[], Likelihood]] = {
+    "bernoulli": Bernoulli,
+    "binary_cross_entropy": BinaryCrossEntropy,
+    "continuous_bernoulli": ContinuousBernoulli,
+    "gaussian": Gaussian,
+    "gaussian_shared": functools.partial(Gaussian, std="shared"),
+    "gaussian_per_value": functools.partial(Gaussian, std="per_value"),
+    "gaussian_optimal": functools.partial(Gaussian, std="optimal"),
+    "laplace": Laplace,
+    "laplace_shared": functools.partial(Laplace, scale="shared"),
+    "laplace_per_value": functools.partial(Laplace, scale="per_value"),
+    "categorical": Categorical,
+    "discretized_logistic_mixture": DiscretizedLogisticMixture,
+}
+
+NAMES = tuple(_BY_NAME)
+"""What `by_name` knows."""
+
+
+def by_name(name: str) -> Likelihood:
+    """A likelihood with its default arguments, for the command line.
+
+    Raises:
+        ValueError: `name` is unknown; the message lists the known ones.
+    """
+    return choose("likelihood", name, _BY_NAME)()

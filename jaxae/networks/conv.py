@@ -1,0 +1,128 @@
+"""Convolutional encoders and decoders for images of any size and channel count."""
+
+import math
+from collections.abc import Callable
+
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from jaxae.errors import require
+from jaxae.networks.convolution import Conv, ConvTranspose
+
+Activation = Callable[[Array], Array]
+
+
+class ConvEncoder(nn.Module):
+    """Halves the image once per entry of `channels`: [b, h, w, c] -> [b, h', w', c'].
+
+    An odd side n becomes (n + 1) / 2.
+
+    Attributes:
+        channels: Channels after each halving.
+        kernel_size: Of the strided convolutions.
+        residual_blocks: Residual blocks after each halving; 0 for the plain variant.
+        activation: Applied after every strided convolution.
+        batch_norm: Normalise before every activation.
+    """
+
+    channels: tuple[int, ...] = (32, 64)
+    kernel_size: int = 3
+    residual_blocks: int = 0
+    activation: Activation = nn.relu
+    batch_norm: bool = False
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], *, train: bool = False
+    ) -> Float[Array, "b _h _w _c"]:
+        bias = not self.batch_norm
+        for features in self.channels:
+            x = Conv(features, self.kernel_size, stride=2, use_bias=bias)(x)
+            x = self.activation(_normalise(x, self.batch_norm, train))
+            for _ in range(self.residual_blocks):
+                x = ResidualBlock(self.activation, self.batch_norm)(x, train=train)
+        return x
+
+
+class ConvDecoder(nn.Module):
+    """The mirror image of `ConvEncoder`: a code -> [b, *shape].
+
+    A vector [b, d] first becomes a small image by a dense layer; a code that is already
+    an image [b, h', w', d] goes through a 1x1 convolution. Every stage then doubles the
+    sides and crops the odd ones.
+
+    Attributes:
+        shape: Height, width and channels of the output.
+        channels: Channels before each doubling.
+        kernel_size: Of the transposed convolutions.
+        residual_blocks: Residual blocks before each doubling; 0 for the plain variant.
+        activation: Applied before every transposed convolution.
+        batch_norm: Normalise before every activation.
+    """
+
+    shape: tuple[int, int, int]
+    channels: tuple[int, ...] = (64, 32)
+    kernel_size: int = 3
+    residual_blocks: int = 0
+    activation: Activation = nn.relu
+    batch_norm: bool = False
+
+    @nn.compact
+    def __call__(
+        self, z: Float[Array, "b ..."], *, train: bool = False
+    ) -> Float[Array, "b h w c"]:
+        sides = halvings(self.shape[:2], len(self.channels))
+        widths = (*self.channels, self.shape[-1])
+        x = self._to_image(z, sides[-1])
+        for (height, width), features in zip(sides[-2::-1], widths[1:], strict=True):
+            x = self.activation(_normalise(x, self.batch_norm, train))
+            for _ in range(self.residual_blocks):
+                x = ResidualBlock(self.activation, self.batch_norm)(x, train=train)
+            x = ConvTranspose(features, self.kernel_size, stride=2)(x)
+            x = x[:, :height, :width]
+        return x
+
+    def _to_image(self, z: Array, side: tuple[int, int]) -> Array:
+        if z.ndim == 2:
+            z = nn.Dense(math.prod(side) * self.channels[0])(z)
+            return z.reshape(z.shape[0], *side, self.channels[0])
+        require(
+            z.ndim == 4 and z.shape[1:3] == side,
+            "z",
+            z.shape,
+            f"[b, d] or [b, {side[0]}, {side[1]}, d] for outputs of {self.shape}",
+        )
+        return Conv(self.channels[0], kernel_size=1)(z)
+
+
+class ResidualBlock(nn.Module):
+    """x + two 3x3 convolutions of x, pre-activation (He et al. 2016b, figure 1b)."""
+
+    activation: Activation = nn.relu
+    batch_norm: bool = False
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], *, train: bool = False
+    ) -> Float[Array, "b h w c"]:
+        h = x
+        for _ in range(2):
+            h = self.activation(_normalise(h, self.batch_norm, train))
+            h = Conv(x.shape[-1])(h)
+        return x + h
+
+
+def halvings(side: tuple[int, int], count: int) -> list[tuple[int, int]]:
+    """The image's sides before any halving, after one, ... after `count`.
+
+    A ConvEncoder with `count` stages ends at the last, and a ConvDecoder starts there.
+    """
+    sides = [side]
+    for _ in range(count):
+        height, width = sides[-1]
+        sides.append((-(-height // 2), -(-width // 2)))
+    return sides
+
+
+def _normalise(x: Array, batch_norm: bool, train: bool) -> Array:
+    return nn.BatchNorm(use_running_average=not train)(x) if batch_norm else x

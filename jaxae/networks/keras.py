@@ -1,0 +1,38 @@
+"""The two networks of Keras' "Convolutional autoencoder for image denoising"."""
+
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from jaxae.networks.convolution import Conv, ConvTranspose, max_pool
+
+
+class KerasEncoder(nn.Module):
+    """Twice a 3x3 convolution to 32 channels, ReLU and 2x2 max-pooling."""
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], *, train: bool = False
+    ) -> Float[Array, "b _h _w 32"]:
+        del train
+        for _ in range(2):
+            x = max_pool(nn.relu(Conv(32)(x)), 2)
+        return x
+
+
+class KerasDecoder(nn.Module):
+    """Twice a transposed 3x3 convolution with stride 2 and ReLU, then a 3x3 one.
+
+    Attributes:
+        channels: Of the output, which has no sigmoid: the likelihood takes logits.
+    """
+
+    channels: int = 1
+
+    @nn.compact
+    def __call__(
+        self, z: Float[Array, "b h w c"], *, train: bool = False
+    ) -> Float[Array, "b _h _w _c"]:
+        del train
+        for _ in range(2):
+            z = nn.relu(ConvTranspose(32, stride=2)(z))
+        return Conv(self.channels)(z)

@@ -1,0 +1,84 @@
+"""Fully connected encoders and decoders."""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+Activation = Callable[[Array], Array]
+
+
+class GatedDense(nn.Module):
+    """h · sigmoid(g), both linear in the input (Dauphin et al. 2017, equation 1)."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b _"]) -> Float[Array, "b _"]:
+        # One product for both halves; He-normal, as for the ReLU that this replaces.
+        both = nn.Dense(2 * self.features, kernel_init=nn.initializers.he_normal())(x)
+        value, gate = jnp.split(both, 2, axis=-1)
+        return value * jax.nn.sigmoid(gate)
+
+
+class MLP(nn.Module):
+    """Layers of `hidden` units over the flattened input: [b, ...] -> [b, hidden[-1]].
+
+    Attributes:
+        hidden: Units per layer; empty for the flattened input itself.
+        gated: Gated layers, which replace the activation.
+        activation: Applied after every layer that is not gated.
+        batch_norm: Normalise before the activation; not with `gated`.
+    """
+
+    hidden: tuple[int, ...] = (512,)
+    gated: bool = False
+    activation: Activation = nn.relu
+    batch_norm: bool = False
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b ..."], *, train: bool = False
+    ) -> Float[Array, "b _"]:
+        x = x.reshape(x.shape[0], -1)
+        for features in self.hidden:
+            x = self._layer(x, features, train)
+        return x
+
+    def _layer(self, x: Array, features: int, train: bool) -> Array:
+        if self.gated:
+            return GatedDense(features)(x)
+        # A bias in front of BatchNorm has no effect and a gradient of zero.
+        x = nn.Dense(features, use_bias=not self.batch_norm)(x)
+        if self.batch_norm:
+            x = nn.BatchNorm(use_running_average=not train)(x)
+        return self.activation(x)
+
+
+class MLPDecoder(nn.Module):
+    """An MLP with a linear output layer of any shape: [b, ...] -> [b, *shape].
+
+    Attributes:
+        shape: The output's shape without the batch.
+        hidden: See `MLP`, as the rest.
+        gated: See `MLP`.
+        activation: See `MLP`.
+        batch_norm: See `MLP`.
+    """
+
+    shape: tuple[int, ...]
+    hidden: tuple[int, ...] = (512,)
+    gated: bool = False
+    activation: Activation = nn.relu
+    batch_norm: bool = False
+
+    @nn.compact
+    def __call__(
+        self, z: Float[Array, "b ..."], *, train: bool = False
+    ) -> Float[Array, "b ..."]:
+        trunk = MLP(self.hidden, self.gated, self.activation, self.batch_norm)
+        out = nn.Dense(math.prod(self.shape))(trunk(z, train=train))
+        return out.reshape(z.shape[0], *self.shape)

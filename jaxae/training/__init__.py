@@ -1,0 +1,18 @@
+"""Training: the state, the one step, the epoch and the loop."""
+
+from jaxae.training.epoch import make_epoch, make_validation
+from jaxae.training.fit import Epoch, Fit, fit
+from jaxae.training.state import TrainState, init_state, trained_model
+from jaxae.training.step import make_train_step
+
+__all__ = [
+    "Epoch",
+    "Fit",
+    "TrainState",
+    "fit",
+    "init_state",
+    "make_epoch",
+    "make_train_step",
+    "make_validation",
+    "trained_model",
+]

@@ -1,0 +1,34 @@
+"""From a stored batch to what the model sees, and from values per example to means."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxae.types import Batch, Recipe
+
+# What the key of a step is folded with: one purpose, one stream.
+PREPARE, CORRUPT, MODEL, OBJECTIVE, SHUFFLE = range(5)
+
+
+def model_batch(recipe: Recipe, batch: Batch, key: jax.Array) -> Batch:
+    """Prepares `batch["x"]` as the target and adds the damaged "inputs" and "mask"."""
+    target = recipe.prepare(jax.random.fold_in(key, PREPARE), batch["x"])
+    inputs, mask = recipe.corruption(jax.random.fold_in(key, CORRUPT), target)
+    added = {"x": target, "inputs": inputs} | ({} if mask is None else {"mask": mask})
+    return {**batch, **added}
+
+
+def weighted_mean(values: Float[Array, " b"], batch: Batch) -> Float[Array, ""]:
+    """The mean over the batch, by `batch["weight"]` where there is one."""
+    weight = batch.get("weight")
+    if weight is None:
+        return values.mean()
+    # A batch of weight zero has no mean: 0, not NaN.
+    return (values * weight).sum() / jnp.maximum(weight.sum(), 1e-12)
+
+
+def total_weight(batch: Batch) -> Float[Array, ""]:
+    """The sum of the weights, which is the number of examples where there are none."""
+    if "weight" in batch:
+        return batch["weight"].sum()
+    return jnp.asarray(float(batch["x"].shape[0]))

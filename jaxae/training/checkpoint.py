@@ -1,0 +1,109 @@
+"""The best and the last train state on disk, written atomically by orbax."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from math import inf, isfinite
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from jaxae.errors import CheckpointError
+from jaxae.training.fit import Epoch
+from jaxae.training.state import TrainState, init_state
+from jaxae.types import Recipe
+
+Which = Literal["best", "last"]
+_VALUE = "monitored"
+
+
+@contextmanager
+def save_epochs(directory: Path, monitor: str) -> Iterator[Callable[[Epoch], None]]:
+    """Yields a callback for `fit` that saves every epoch's state.
+
+    Only the best and the last stay on disk. One that is being written has another name
+    until it is complete, so that an interruption leaves the ones before as they were.
+
+    Args:
+        directory: Made if it does not exist.
+        monitor: The metric that the best epoch has least of.
+
+    Raises:
+        OSError: The directory cannot be written to, or the disk is full.
+    """
+    best = policies.BestN(get_metric_fn=lambda metrics: -metrics[_VALUE], n=1)
+    keep = policies.AnyPreservationPolicy([policies.LatestN(1), best])
+    with _manager(directory, preservation_policy=keep) as manager:
+
+        def save(epoch: Epoch) -> None:
+            value = epoch.metrics[monitor]
+            manager.save(
+                epoch.number,
+                args=ocp.args.StandardSave(epoch.state),
+                metrics={_VALUE: value if isfinite(value) else inf},
+            )
+            # The next epoch reuses the state's buffers.
+            manager.wait_until_finished()
+
+        yield save
+
+
+def restore_state(
+    directory: Path,
+    recipe: Recipe,
+    tx: optax.GradientTransformation,
+    which: Which = "best",
+) -> tuple[TrainState, int]:
+    """Reads a state that `save_epochs` wrote, and its epoch.
+
+    Args:
+        directory: As given to `save_epochs`.
+        recipe: The family that was trained.
+        tx: The optimizer that it was trained with.
+        which: "best" or "last".
+
+    Raises:
+        CheckpointError: There is none, it is damaged, or it holds another architecture.
+    """
+    if not directory.is_dir():
+        raise CheckpointError(f"{directory}: no such directory of checkpoints")
+    target = jax.tree.map(_on_this_device, _abstract_state(recipe, tx))
+    with _manager(directory, read_only=True) as manager:
+        epoch = manager.best_step() if which == "best" else manager.latest_step()
+        if epoch is None:
+            raise CheckpointError(f"{directory}: no finished epoch was saved there")
+        restore = partial(manager.restore, epoch)
+        try:
+            return restore(args=ocp.args.StandardRestore(target)), epoch
+        except ValueError as error:
+            message = str(error).split(". ")[0]
+            raise CheckpointError(
+                f"{directory / str(epoch)}: the checkpoint is of another architecture "
+                f"or optimizer than asked for, or damaged: {message[:300]}"
+            ) from error
+
+
+def _manager(directory: Path, **options: Any) -> ocp.CheckpointManager:
+    return ocp.CheckpointManager(
+        directory.absolute(),
+        options=ocp.CheckpointManagerOptions(
+            best_fn=lambda metrics: metrics[_VALUE], best_mode="min", **options
+        ),
+    )
+
+
+def _abstract_state(recipe: Recipe, tx: optax.GradientTransformation) -> TrainState:
+    shape = recipe.model.shape  # pyright: ignore[reportAttributeAccessIssue]
+    batch = {"x": jax.ShapeDtypeStruct((2, *shape), jnp.float32)}
+    return jax.eval_shape(partial(init_state, recipe, tx), batch, jax.random.key(0))
+
+
+def _on_this_device(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    """Where to put it: a checkpoint may come from a machine with other devices."""
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)

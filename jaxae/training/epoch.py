@@ -1,0 +1,116 @@
+"""One pass over data that stay on the device, as one compiled function."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from jaxae.training.batch import SHUFFLE, total_weight
+from jaxae.training.state import TrainState
+from jaxae.training.step import Metrics, Step, batch_loss
+from jaxae.types import Batch, Params, Recipe, Variables
+
+
+def make_epoch(
+    step: Step, batch_size: int
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    """The pure function (state, data) -> (state, mean metrics), one pass in new order.
+
+    Every example counts exactly once: where `batch_size` does not divide their number,
+    the last step has a batch of the remainder. The means are over the examples; steps
+    that were skipped are left out and counted in `skipped_steps`.
+    """
+    counted = count_examples(step)
+
+    def epoch(state: TrainState, data: Batch) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), SHUFFLE)
+        order = jax.random.permutation(key, data["x"].shape[0])
+        state, totals = over_batches(counted, state, data, order, batch_size)
+        return state, means(totals)
+
+    return epoch
+
+
+def count_examples(step: Step) -> Step:
+    """The same step with metrics that can be summed and then given to `means`."""
+
+    def counted(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        state, metrics = step(state, batch)
+        applied = state.skipped_in_row == 0
+        weight = jnp.where(applied, total_weight(batch), 0.0)
+        skipped = 1.0 - applied.astype(jnp.float32)
+        return state, weigh(metrics, weight) | {"skipped_steps": skipped}
+
+    return counted
+
+
+def make_validation(
+    recipe: Recipe, batch_size: int
+) -> Callable[[dict[str, Params], Variables, Array, Batch, jax.Array], Metrics]:
+    """The mean loss and metrics over data, with noise that is fixed by a key.
+
+    Returns the pure function (params, collections, step, data, key) -> means.
+    """
+
+    def validate(
+        params: dict[str, Params],
+        collections: Variables,
+        step: Array,
+        data: Batch,
+        key: jax.Array,
+    ) -> Metrics:
+        def body(i: Array, batch: Batch) -> tuple[Array, Metrics]:
+            own = jax.random.fold_in(key, i)
+            loss, (metrics, _) = batch_loss(
+                recipe, params, collections, batch, own, step, train=False
+            )
+            return i + 1, weigh({"loss": loss, **metrics}, total_weight(batch))
+
+        order = jnp.arange(data["x"].shape[0])
+        start = jnp.zeros((), jnp.int32)
+        return means(over_batches(body, start, data, order, batch_size)[1])
+
+    return validate
+
+
+def over_batches(
+    body: Callable, carry: object, data: Batch, order: Int[Array, " n"], batch_size: int
+) -> tuple:
+    """Scans `body` over full batches, then calls it on the remainder if there is one.
+
+    Returns:
+        The last carry, and the sum of what `body` returned beside it.
+    """
+    count, rest = divmod(order.shape[0], batch_size)
+
+    def take(indices: Array) -> Batch:
+        return {name: values[indices] for name, values in data.items()}
+
+    def scanned(carry: object, indices: Array) -> tuple:
+        return body(carry, take(indices))
+
+    totals = None
+    if count:
+        full = order[: count * batch_size].reshape(count, batch_size)
+        carry, each = jax.lax.scan(scanned, carry, full)
+        totals = jax.tree.map(lambda values: values.sum(axis=0), each)
+    if rest:
+        carry, last = body(carry, take(order[count * batch_size :]))
+        totals = last if totals is None else jax.tree.map(jnp.add, totals, last)
+    return carry, totals
+
+
+def weigh(metrics: Metrics, weight: Array) -> dict[str, Array]:
+    """Metrics times their weight; where it is zero, zero even for a NaN."""
+    weighed = {k: jnp.where(weight > 0, v * weight, 0.0) for k, v in metrics.items()}
+    return weighed | {"weight": weight}
+
+
+def means(totals: Metrics) -> dict[str, Array]:
+    """From sums of weighed metrics to their means; NaN where no step counted."""
+    return {
+        name: value if name == "skipped_steps" else value / totals["weight"]
+        for name, value in totals.items()
+        if name != "weight"
+    }

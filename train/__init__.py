@@ -1,0 +1,1 @@
+"""The programs: `python -m train PRESET`, train.evaluate, train.apply, train.data."""

@@ -1,0 +1,116 @@
+"""Image data sets for training, by name or from the user's own files.
+
+`load("mnist").train.images` is an array [n, h, w, c], mapped into memory.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from train.data.cache import cached, default_folder
+from train.data.images import Size
+from train.data.split import divide
+from train.data.types import DataError, Dataset, Source, Split
+
+__all__ = ["DataError", "Dataset", "Source", "Split", "load"]
+
+FORMAT = 1  # of the decoded arrays: a new one makes every cache entry again
+
+
+def load(
+    source: str = "mnist",
+    *,
+    cache_dir: str | Path | None = None,
+    image_size: int | Size | None = None,
+    validation: float = 0.1,
+    test: float = 0.1,
+    seed: int = 0,
+) -> Dataset:
+    """Loads a data set; from the second time on, from a cache of decoded arrays.
+
+    Args:
+        source: One of
+            `mnist`, the embedded set, in 50,000 / 10,000 / 10,000 images;
+            `tfds:NAME` or `tfds:NAME:VERSION`, see `train.data.tfds`;
+            a `.npy` or `.npz` file, see `train.data.arrays.array_source`;
+            a folder of PNG and JPEG images, see `train.data.folder.folder_source`.
+        cache_dir: Of the decoded arrays; by default $JAXAE_CACHE, else `jaxae` in
+            $XDG_CACHE_HOME or ~/.cache.
+        image_size: Height and width, or one number for both, to which every image is
+            resized (without keeping the ratio of its sides); images stay as they are
+            by default.
+        validation: Fraction of the images for validation, where the source has no
+            such part of its own; rounded down, at least one image.
+        test: Likewise for testing.
+        seed: Of the division into parts.
+
+    Raises:
+        DataError: The data or an argument cannot be used.
+    """
+    size = _size(image_size)
+    if not (0 < validation and 0 < test and validation + test < 1):
+        raise DataError(
+            "validation and test must be positive fractions with a sum below 1, "
+            f"got {validation} and {test}"
+        )
+    found = _find(str(source), size)
+    key = [FORMAT, found.identity, size, validation, test, seed]
+    folder = default_folder() if cache_dir is None else Path(cache_dir).expanduser()
+
+    def build() -> dict[str, np.ndarray]:
+        return _flatten(divide(found.read(), validation, test, seed, str(source)))
+
+    arrays = cached(folder, found.name, key, build)
+    parts = {part: _split(arrays, part) for part in ("train", "validation", "test")}
+    return Dataset(found.name, **parts)
+
+
+def _find(source: str, size: Size | None) -> Source:
+    # Imported where needed: TFDS and Pillow take longer than the whole cached path.
+    if source == "mnist":
+        from train.data.mnist import mnist_source
+
+        return mnist_source(size)
+    if source.startswith("tfds:"):
+        from train.data.tfds import tfds_source
+
+        return tfds_source(source.removeprefix("tfds:"), size)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        from train.data.folder import folder_source
+
+        return folder_source(path, size)
+    if path.suffix.lower() in (".npy", ".npz"):
+        from train.data.arrays import array_source
+
+        return array_source(path, size)
+    raise DataError(
+        "the source of the data must be mnist, tfds:NAME, a .npy or .npz file or an "
+        f"existing folder of images, got {source!r}"
+    )
+
+
+def _size(image_size: int | Size | None) -> Size | None:
+    if image_size is None:
+        return None
+    pair = isinstance(image_size, tuple | list)
+    sides = image_size if pair else (image_size, image_size)
+    if len(sides) != 2 or not all(isinstance(s, int) and s > 0 for s in sides):
+        raise DataError(
+            f"image_size must be a positive number or two of them, got {image_size!r}"
+        )
+    height, width = sides
+    return height, width
+
+
+def _flatten(parts: dict[str, Split]) -> dict[str, np.ndarray]:
+    return {
+        f"{part}_{field}": array
+        for part, split in parts.items()
+        for field, array in split._asdict().items()
+        if array is not None
+    }
+
+
+def _split(arrays: dict[str, np.ndarray], part: str) -> Split:
+    return Split(arrays[f"{part}_images"], arrays.get(f"{part}_labels"))

@@ -1,0 +1,28 @@
+"""`python -m train.data SOURCE`: prepares a data set ahead and describes it."""
+
+from pathlib import Path
+
+import tyro
+
+from train.data import DataError, load
+
+
+def main(
+    source: tyro.conf.Positional[str] = "mnist",
+    image_size: int | tuple[int, int] | None = None,
+    cache_dir: Path | None = None,
+) -> None:
+    """Prepares a data set ahead and describes it; see `train.data.load`."""
+    try:
+        dataset = load(source, image_size=image_size, cache_dir=cache_dir)
+    except DataError as error:
+        raise SystemExit(f"error: {error}") from error
+    print(dataset.name)
+    for part in ("train", "validation", "test"):
+        x, labels = getattr(dataset, part)
+        classes = "no labels" if labels is None else f"{len(set(labels))} classes"
+        print(f"{part:10} {x.shape} {x.dtype} in {x.min()}..{x.max()}, {classes}")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,101 @@
+"""A folder of PNG and JPEG images."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from train.data.images import Size, stack
+from train.data.types import DataError, Source, Split
+
+SUFFIXES = {".png", ".jpg", ".jpeg"}
+GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N"}
+
+
+def folder_source(root: Path, size: Size | None) -> Source:
+    """All `.png`, `.jpg` and `.jpeg` files below `root`, in the order of their names.
+
+    Files and folders whose names begin with a dot are left out. Where all images lie in
+    sub-folders, and in two at least, the sub-folders of `root` are the classes,
+    numbered in the order of their names. Every image becomes 8 bits deep:
+
+    - 16-bit grey levels are divided by 257 and rounded;
+    - what is transparent is laid over white;
+    - if one image has colours, grey ones are repeated in red, green and blue; a palette
+      counts as colours;
+    - the orientation that a camera has noted is applied.
+
+    Raises:
+        DataError: No images, or one that cannot be found.
+    """
+    paths = _find(root)
+    if not paths:
+        raise DataError(f"{root}: no PNG or JPEG images in this folder")
+    try:
+        stats = [path.stat() for path in paths]
+    except OSError as error:
+        raise DataError(f"{root}: an image cannot be read: {error}") from error
+    files = [
+        [path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns]
+        for path, stat in zip(paths, stats, strict=True)
+    ]
+    root_name = root.resolve()
+    return Source(
+        root_name.name,
+        ["folder", str(root_name), files],
+        lambda: {"train": _read(root, paths, size)},
+    )
+
+
+def _find(root: Path) -> list[Path]:
+    found = {}
+    for path in root.rglob("*"):
+        relative = path.relative_to(root)
+        hidden = any(part.startswith(".") for part in relative.parts)
+        if path.suffix.lower() in SUFFIXES and not hidden and not path.is_dir():
+            found[relative.as_posix()] = path
+    return [found[name] for name in sorted(found)]
+
+
+def _read(root: Path, paths: list[Path], size: Size | None) -> Split:
+    colour = False
+    for path in paths:  # all of them, so that a file that is no image is found early
+        with _open(path) as image:
+            colour |= image.mode not in GREY_MODES
+    named = ((str(path), _decode(path, colour)) for path in paths)
+    return Split(stack(named, len(paths), size), _labels(root, paths))
+
+
+def _labels(root: Path, paths: list[Path]) -> np.ndarray | None:
+    folders = [path.relative_to(root).parts[:-1] for path in paths]
+    if not all(folders):
+        return None
+    names, labels = np.unique([parts[0] for parts in folders], return_inverse=True)
+    return labels.astype(np.int32) if len(names) > 1 else None
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[Image.Image]:
+    # Pillow raises OSError, SyntaxError, ValueError, DecompressionBombError and more
+    # for files that are damaged; all of them mean the same here.
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
+            yield image
+    except Exception as error:
+        raise DataError(f"{path}: not a readable PNG or JPEG ({error})") from error
+
+
+def _decode(path: Path, colour: bool) -> np.ndarray:
+    """uint8 [h, w, 3] if `colour`, else [h, w, 1]."""
+    with _open(path) as image:
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):
+            wide = np.asarray(image).astype(np.int32)
+            image = Image.fromarray(((wide + 128) // 257).astype(np.uint8))
+        if image.has_transparency_data:
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image.convert("RGBA"))
+        pixels = np.asarray(image.convert("RGB" if colour else "L"))
+    return pixels if colour else pixels[..., None]

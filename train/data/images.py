@@ -1,0 +1,136 @@
+"""The rules that all images obey, wherever they come from."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from train.data.types import DataError
+
+Size = tuple[int, int]
+
+
+def as_images(array: np.ndarray, name: str, size: Size | None = None) -> np.ndarray:
+    """Checks a whole set and brings it into the form of `Split.images`.
+
+    Args:
+        array: [n, h, w, c]; [n, h, w], which gets a channel axis; or vectors [n, d].
+        name: What to call it in an error.
+        size: Height and width to resize to.
+
+    Raises:
+        DataError: Another rank, nothing in it, or see `levels`.
+    """
+    if array.ndim not in (2, 3, 4):
+        raise DataError(
+            f"{name} must have shape [n, h, w, c], [n, h, w] or [n, d], "
+            f"got {list(array.shape)}"
+        )
+    if array.size == 0:
+        raise DataError(f"{name} has no images: its shape is {list(array.shape)}")
+    if array.ndim == 3:
+        array = array[..., None]
+    array = levels(array, name)
+    if size is None or array.shape[1:3] == size:
+        return array
+    if array.ndim == 2:
+        raise DataError(f"{name} holds vectors, which image_size cannot resize")
+    return np.stack([resize(image, size) for image in array])
+
+
+def levels(array: np.ndarray, name: str) -> np.ndarray:
+    """Pixel values as uint8 levels 0..255 or finite float32.
+
+    bool becomes 0 and 255, other integers become uint8 where they fit, and every float
+    type becomes float32.
+
+    Raises:
+        DataError: Integers outside 0..255, NaN or infinity, or no numbers at all.
+    """
+    kind = array.dtype.kind
+    if array.dtype == np.uint8:
+        return array
+    if kind == "b":
+        return array.astype(np.uint8) * np.uint8(255)
+    if kind in "iu":
+        low, high = array.min(), array.max()
+        if low < 0 or high > 255:
+            raise DataError(
+                f"{name} must hold integers in 0..255, got {low}..{high}; scale them, "
+                "or store floats"
+            )
+        return array.astype(np.uint8)
+    if kind == "f":
+        with np.errstate(over="ignore"):  # what overflows is reported just below
+            array = array.astype(np.float32, copy=False)
+        if not np.isfinite(array).all():
+            raise DataError(f"{name} holds values that are not finite in float32")
+        return array
+    raise DataError(f"{name} must hold numbers, got dtype {array.dtype}")
+
+
+def as_labels(array: np.ndarray, count: int, name: str) -> np.ndarray:
+    """Class labels as [count] int32; [count, 1], as Keras stores them, is flattened.
+
+    Raises:
+        DataError: Another shape, no integers, or too large for int32.
+    """
+    if array.shape not in ((count,), (count, 1)):
+        raise DataError(
+            f"{name} must have shape [{count}], one per image, got {list(array.shape)}"
+        )
+    limits = np.iinfo(np.int32)
+    if array.dtype.kind not in "biu" or not (
+        limits.min <= array.min() and array.max() <= limits.max
+    ):
+        raise DataError(f"{name} must hold int32 class numbers, got {array.dtype}")
+    return array.reshape(count).astype(np.int32)
+
+
+def stack(
+    images: Iterable[tuple[str, np.ndarray]], count: int, size: Size | None = None
+) -> np.ndarray:
+    """Puts `count` named images [h, w, c] into one array, resized if `size` is given.
+
+    Raises:
+        DataError: Two images differ in shape; the message names both.
+    """
+    stacked, first = np.empty(0), ""
+    for index, (name, image) in enumerate(images):
+        if image.ndim != 3:
+            raise DataError(f"{name} must be [h, w, c], got {list(image.shape)}")
+        image = levels(image, name)
+        if size is not None:
+            image = resize(image, size)
+        if index == 0:
+            stacked, first = np.empty((count, *image.shape), image.dtype), name
+        if image.shape != stacked.shape[1:]:
+            raise DataError(
+                f"images differ in size: {first} is {_describe(stacked[0])}, "
+                f"{name} is {_describe(image)}; give image_size to resize them all"
+            )
+        stacked[index] = image
+    return stacked
+
+
+def _describe(image: np.ndarray) -> str:
+    return " x ".join(map(str, image.shape[:2])) + f" with {image.shape[2]} channel(s)"
+
+
+def resize(image: np.ndarray, size: Size) -> np.ndarray:
+    """[h, w, c] -> [*size, c], without keeping the ratio of the sides.
+
+    Bilinear with antialiasing: every pixel is a weighted mean, so that no value leaves
+    the range of the image.
+    """
+    from PIL import Image
+
+    if image.shape[:2] == size:
+        return image
+    height, width = size
+
+    def channel(plane: np.ndarray) -> np.ndarray:
+        bilinear = Image.Resampling.BILINEAR
+        return np.asarray(Image.fromarray(plane).resize((width, height), bilinear))
+
+    planes = np.moveaxis(image, -1, 0)
+    return np.stack([channel(plane) for plane in planes], axis=-1)

@@ -1,0 +1,50 @@
+"""A fixed division of the images that a source does not divide itself."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from train.data.types import DataError, Split
+
+
+def divide(
+    parts: Mapping[str, Split], validation: float, test: float, seed: int, name: str
+) -> dict[str, Split]:
+    """Completes "train" by "validation" and "test", drawn from "train" where missing.
+
+    Each missing part gets its fraction of the images, rounded down but at least one, by
+    a permutation that depends on `seed` and the number of images alone.
+
+    Raises:
+        DataError: Too few images, or the parts differ in shape or type.
+    """
+    forms = {(*x.shape[1:], str(x.dtype)) for x, _ in parts.values()}
+    if len(forms) > 1:
+        raise DataError(f"{name}: the parts differ in image shape or type: {forms}")
+    train = parts["train"]
+    count = len(train.images)
+    fractions = {"validation": validation, "test": test}
+    missing = {
+        part: max(1, int(fraction * count))
+        for part, fraction in fractions.items()
+        if part not in parts
+    }
+    if not missing:
+        return dict(parts)
+    if count <= sum(missing.values()):
+        raise DataError(
+            f"{name}: {count} image(s) are too few for {' and '.join(missing)} besides "
+            f"train; at least {len(missing) + 1} are needed, more for large fractions"
+        )
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(count)
+    divided = dict(parts)
+    start = 0
+    for part, size in missing.items():
+        divided[part] = _take(train, order[start : start + size])
+        start += size
+    return divided | {"train": _take(train, order[start:])}
+
+
+def _take(split: Split, indices: np.ndarray) -> Split:
+    labels = None if split.labels is None else split.labels[indices]
+    return Split(split.images[indices], labels)

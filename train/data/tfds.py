@@ -1,0 +1,144 @@
+"""Image data sets of TensorFlow Datasets (TFDS).
+
+Reading one that is prepared as array_record needs no TensorFlow; preparing one does.
+"""
+
+import contextlib
+import difflib
+import importlib.util
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download import downloader
+
+from train.data.images import Size, as_labels, stack
+from train.data.types import DataError, Source, Split
+
+PARTS = ("train", "validation", "test")
+CHUNK = 1000  # examples read at once
+RETRIES = 1  # with the 10 of TFDS, a missing network takes minutes to be reported
+
+Builder = Any  # TFDS annotates the features of a builder too widely to check them
+
+
+def tfds_source(name: str, size: Size | None) -> Source:
+    """The data set `name`, or `name:version`, in the data directory of TFDS.
+
+    That directory is $TFDS_DATA_DIR or ~/tensorflow_datasets.
+
+    Raises:
+        DataError: There is no such data set, or it has no feature `image`.
+    """
+    builder = _builder(name)
+    features = builder.info.features or {}
+    if "image" not in features:
+        raise DataError(f"tfds:{name} has no feature 'image', only {sorted(features)}")
+    identity = ["tfds", str(builder.data_path)]
+
+    def read() -> dict[str, Split]:
+        if not builder.is_prepared():
+            _prepare(builder)
+        return read_splits(builder, size)
+
+    return Source(builder.name, identity, read)
+
+
+def _builder(name: str) -> Builder:
+    try:
+        return tfds.builder(name)
+    except tfds.core.DatasetNotFoundError as error:
+        known = tfds.list_builders(with_community_datasets=False)
+        close = difflib.get_close_matches(name, known)
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        raise DataError(f"tfds:{name}: TFDS has no such data set{hint}") from error
+    except Exception as error:  # whatever its name or version makes TFDS raise
+        raise DataError(f"tfds:{name} cannot be opened ({error})") from error
+
+
+def _prepare(builder: Builder) -> None:
+    name = builder.info.full_name
+    if not _has_tensorflow():
+        raise DataError(
+            f"tfds:{name} is not prepared in {builder.data_path}, and preparing it "
+            "needs TensorFlow: install the extra `tfds`, or prepare it elsewhere with "
+            "download_and_prepare(file_format='array_record') and copy it there"
+        )
+    # Prepared files that TFDS offers for download are not array_record.
+    config = tfds.download.DownloadConfig(try_download_gcs=False)
+    try:
+        with _retries(RETRIES):
+            builder.download_and_prepare(
+                file_format="array_record", download_config=config
+            )
+    except Exception as error:  # network, disk, checksums, files to fetch by hand ...
+        raise DataError(f"tfds:{name} cannot be prepared ({error})") from error
+
+
+def _has_tensorflow() -> bool:
+    return importlib.util.find_spec("tensorflow") is not None
+
+
+@contextlib.contextmanager
+def _retries(count: int) -> Iterator[None]:
+    before = downloader.MAX_RETRIES
+    downloader.MAX_RETRIES = count
+    try:
+        yield
+    finally:
+        downloader.MAX_RETRIES = before
+
+
+def read_splits(builder: Builder, size: Size | None) -> dict[str, Split]:
+    """Reads the parts of a prepared data set; a single one counts as "train".
+
+    Raises:
+        DataError: Not prepared as array_record, no part for training, or see `stack`.
+    """
+    there = list(builder.info.splits)
+    parts = {part: part for part in PARTS if part in there}
+    if "train" not in parts:
+        if len(there) != 1:
+            raise DataError(f"{builder.name} has no split 'train', only {there}")
+        parts = {"train": there[0]}
+    return {part: _read_split(builder, split, size) for part, split in parts.items()}
+
+
+def _read_split(builder: Builder, split: str, size: Size | None) -> Split:
+    try:
+        source = builder.as_data_source(split=split)
+    except NotImplementedError as error:
+        raise DataError(
+            f"{builder.data_path} is not array_record; prepare it again with "
+            "download_and_prepare(file_format='array_record')"
+        ) from error
+    if not len(source):
+        raise DataError(f"{builder.name}: the split {split!r} is empty")
+    labelled = _has_class_numbers(builder.info.features)
+    labels = []
+
+    def images() -> Iterator[tuple[str, np.ndarray]]:
+        for index, example in enumerate(_examples(source)):
+            if labelled:
+                labels.append(example["label"])
+            yield f"{builder.name}/{split}[{index}]", example["image"]
+
+    x = stack(images(), len(source), size)
+    if not labelled:
+        return Split(x)
+    return Split(x, as_labels(np.array(labels), len(x), f"{builder.name}: label"))
+
+
+def _has_class_numbers(features: Any) -> bool:
+    if "label" not in features:
+        return False
+    label = features["label"]
+    return label.shape == () and np.issubdtype(label.np_dtype, np.integer)
+
+
+def _examples(source: Any) -> Iterator[dict[str, Any]]:
+    for start in range(0, len(source), CHUNK):
+        # All at once: a quarter of the time of one by one.
+        stop = min(start + CHUNK, len(source))
+        yield from source.__getitems__(range(start, stop))

@@ -1,0 +1,46 @@
+"""What a data set is, and the one exception for everything that is wrong with one."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class DataError(ValueError):
+    """The data cannot be used; the message names the file and what was expected."""
+
+
+class Split(NamedTuple):
+    """One part of a data set.
+
+    Attributes:
+        images: [n, h, w, c], or vectors [n, d]; uint8 levels 0..255, or finite float32.
+        labels: [n] int32, or None.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None = None
+
+
+class Dataset(NamedTuple):
+    """A data set in three parts, all of one image shape and type."""
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+
+
+class Source(NamedTuple):
+    """Where images come from.
+
+    Attributes:
+        name: A short name for people.
+        identity: JSON values that change whenever the images may have changed.
+        read: Reads and decodes everything: "train" and, where the source itself has
+            them, "validation" and "test".
+    """
+
+    name: str
+    identity: Any
+    read: Callable[[], dict[str, Split]]

@@ -1,0 +1,86 @@
+"""The numbers and the report of a trained model."""
+
+import json
+from typing import Any
+
+import jax
+import numpy as np
+
+import jaxae
+from jaxae.evaluation import evaluate
+from train.data import Dataset
+from train.report import write_report
+from train.run import CONFIG, Run, write_json
+
+# Beside what the seed of the training makes: the test set does not vary with it.
+EVALUATION_KEY = 1_000_003
+
+
+def write_results(run: Run, model: jaxae.Model, data: Dataset) -> dict[str, Any]:
+    """Evaluates on the test set and writes result.json, the report and its pictures."""
+    key = jax.random.key(EVALUATION_KEY)
+    history = run.history()
+    numbers = evaluate(
+        model,
+        data.test.images,
+        key,
+        nll_samples=run.config.nll_samples,
+        pixel_means=_pixel_means(data.train.images),
+    )
+    result = {**_about(run, model, history), **numbers}
+    write_json(run.path / "result.json", result)
+    config = json.loads((run.path / CONFIG).read_text())
+    write_report(
+        run.path,
+        model,
+        data.test,
+        config=config,
+        history=history,
+        result=result,
+        key=key,
+    )
+    if run.config.tensorboard:
+        from train.tensorboard import pictures
+
+        pictures(run.path, len(history))
+    print(summary(result))
+    print(f"report: {run.path / 'report.html'}")
+    return result
+
+
+def _about(
+    run: Run, model: jaxae.Model, history: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What was trained, and how fast the epochs went."""
+    seconds = sum(row["seconds"] for row in history)
+    best = min(history, key=lambda row: _order(row["validation_loss"]))
+    return {
+        "preset": run.preset,
+        "data": run.config.data,
+        "seed": run.config.seed,
+        "parameters": sum(p.size for p in jax.tree.leaves(model.variables["params"])),
+        "epochs": len(history),
+        "best_epoch": best["epoch"],
+        "validation_loss": best["validation_loss"],
+        "train_seconds": seconds,
+        "images_per_second": len(history) * run.train_size / seconds,
+        "device": jax.devices()[0].device_kind,
+        "jax_version": jax.__version__,
+    }
+
+
+def _order(loss: float | None) -> float:
+    return float("inf") if loss is None else loss
+
+
+def _pixel_means(images: np.ndarray) -> np.ndarray:
+    """The training set's mean image in [0, 1]."""
+    mean = images.mean(axis=0, dtype=np.float64)
+    return (mean / 255 if images.dtype == np.uint8 else mean).astype(np.float32)
+
+
+def summary(result: dict[str, Any]) -> str:
+    """The numbers that there are, a line each."""
+    numbers = {k: v for k, v in result.items() if isinstance(v, int | float)}
+    width = max(map(len, numbers))
+    return "\n".join(f"  {k:<{width}}  {v:,.6g}" for k, v in numbers.items())

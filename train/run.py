@@ -1,0 +1,158 @@
+"""A run's directory: what is where, and reading and writing it."""
+
+import dataclasses
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import optax
+
+import jaxae
+from jaxae.training import trained_model
+from jaxae.training.checkpoint import restore_state
+from train.config import Config
+from train.presets import PRESETS
+
+T = TypeVar("T")
+CONFIG = "config.json"
+
+
+class RunError(Exception):
+    """A run is missing, incomplete, or in the way."""
+
+
+class Run(NamedTuple):
+    """A run's directory with what was configured there.
+
+    Attributes:
+        path: The directory.
+        preset: Its name.
+        config: The preset with what the command line changed.
+        shape: Of one example.
+        train_size: Number of training examples.
+    """
+
+    path: Path
+    preset: str
+    config: Config
+    shape: tuple[int, ...]
+    train_size: int
+
+    def recipe(self) -> jaxae.Recipe:
+        """The family, for this data set."""
+        return self.config.model.recipe(self.shape, self._steps_per_epoch)
+
+    def optimizer(self) -> optax.GradientTransformation:
+        """The optimizer, for the whole training."""
+        steps = self.config.epochs * self._steps_per_epoch
+        return self.config.optimizer.transformation(steps)
+
+    @property
+    def _steps_per_epoch(self) -> int:
+        return -(-self.train_size // self.config.batch_size)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Of the best and the last epoch."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line and epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def result(self) -> Path:
+        """The numbers on the test set."""
+        return self.path / "result.json"
+
+    def history(self) -> list[dict[str, Any]]:
+        """The rows of `metrics`; empty before the first epoch is done."""
+        if not self.metrics.exists():
+            return []
+        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+
+
+def create_run(run: Run) -> None:
+    """Makes the directory and writes the configuration.
+
+    Raises:
+        RunError: Something is there already, and is not to be overwritten.
+        OSError: The directory cannot be written to.
+    """
+    path = run.path
+    if path.exists() and not path.is_dir():
+        raise RunError(f"--out {path}: is a file, a directory is needed")
+    if path.exists() and any(path.iterdir()):
+        if not run.config.overwrite:
+            raise RunError(f"--out {path}: is not empty; choose another or --overwrite")
+        if not (path / CONFIG).exists():
+            raise RunError(f"--out {path}: holds no run, so it is not overwritten")
+        shutil.rmtree(path)
+    path.mkdir(parents=True, exist_ok=True)
+    saved = run._asdict() | {"config": dataclasses.asdict(run.config)}
+    write_json(path / CONFIG, {k: v for k, v in saved.items() if k != "path"})
+
+
+def open_run(path: Path) -> Run:
+    """Reads the configuration of an existing run.
+
+    Raises:
+        RunError: There is no run, or its configuration is damaged.
+    """
+    file = path / CONFIG
+    if not file.exists():
+        raise RunError(f"{path}: no run there (it has no {CONFIG})")
+    try:
+        saved = json.loads(file.read_text())
+        preset, shape = saved["preset"], tuple(saved["shape"])
+        config = _updated(PRESETS[preset][1], saved["config"])
+        return Run(path, preset, config, shape, saved["train_size"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{file}: damaged, or of another version: {error!r}") from error
+
+
+def restore_model(run: Run) -> jaxae.Model:
+    """The model of the best epoch.
+
+    Raises:
+        CheckpointError: There is none, or it does not fit the configuration.
+    """
+    recipe = run.recipe()
+    state, _ = restore_state(run.checkpoints, recipe, run.optimizer())
+    return trained_model(recipe, state)
+
+
+def append_metrics(run: Run, row: Mapping[str, float]) -> None:
+    """Adds an epoch's line."""
+    with run.metrics.open("a") as file:
+        file.write(json.dumps(_finite(row)) + "\n")
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes whole or not at all: what was there before stays until it is replaced."""
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(json.dumps(_finite(value), indent=2, default=str) + "\n")
+    scratch.replace(path)
+
+
+def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN and no infinity: null."""
+    bad = {k for k, v in row.items() if isinstance(v, float) and not math.isfinite(v)}
+    return {k: None if k in bad else v for k, v in row.items()}
+
+
+def _updated(default: T, saved: Mapping[str, Any]) -> T:
+    """The dataclass `default` with the values of a JSON object, nested ones too."""
+    changes = {}
+    for name, value in saved.items():
+        old = getattr(default, name)
+        if dataclasses.is_dataclass(old):
+            value = _updated(old, value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        changes[name] = value
+    return dataclasses.replace(default, **changes)

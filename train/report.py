@@ -28,8 +28,9 @@ from jaxae.training.batch import model_batch
 from train.data.types import Split
 from train.presets import PRESETS
 
-COLUMNS = 10  # images side by side
-ROWS = 8  # of samples and of walks
+# Images side by side, and rows of samples and of walks. One number for all, since every
+# further number of images that are encoded or decoded has to be compiled.
+SIDE = 10
 MAX_CODES = 5_000  # in the scatter plot
 MAX_CODE_VALUES = 2**23  # and in memory for it
 
@@ -93,7 +94,7 @@ def _pictures(
     recipe = model.recipe
     yield _curves(history)
     if len(recipe.model.shape) == 3:
-        images = jnp.asarray(test.images[:COLUMNS])
+        images = jnp.asarray(test.images[:SIDE])
         batch = model_batch(recipe, {"x": images}, key_damage)
         if recipe.corruption is not identity:
             yield _restorations(model, batch, key_damage)
@@ -131,8 +132,8 @@ def _samples(model: jaxae.Model, key: jax.Array) -> Picture:
         "New images: codes drawn from the prior p(z), none of which comes from an "
         "image, then the mean of p(x | z). They are as they were drawn, not chosen."
     )
-    images = jaxae.sample(model, key, ROWS * COLUMNS)
-    figure = plotting.image_grid(images, COLUMNS)
+    images = jaxae.sample(model, key, SIDE**2)
+    figure = plotting.image_grid(images, SIDE)
     return Picture("samples", "Samples from the prior", caption, figure)
 
 
@@ -142,9 +143,9 @@ def _interpolations(model: jaxae.Model, images: np.ndarray) -> Picture:
         "image to that of another. In a well-shaped latent space all images on the way "
         "look real."
     )
-    count = min(ROWS, len(images) // 2)
+    count = min(SIDE, len(images) // 2)
     start, end = images[:count], images[count : 2 * count]
-    figure = plotting.walk(jaxae.interpolate(model, start, end, steps=COLUMNS))
+    figure = plotting.walk(jaxae.interpolate(model, start, end, steps=SIDE))
     return Picture("interpolations", "Walks through the latent space", caption, figure)
 
 
@@ -187,7 +188,7 @@ def hole_error(
 
 
 def _codes(model: jaxae.Model, test: Split) -> Iterator[Picture]:
-    size = jaxae.encode(model, test.images[:COLUMNS])[0].size
+    size = jaxae.encode(model, test.images[:SIDE])[0].size
     count = min(len(test.images), MAX_CODES, max(1, MAX_CODE_VALUES // size))
     codes = np.asarray(jaxae.encode(model, test.images[:count])).reshape(count, -1)
     labels = None if test.labels is None else test.labels[:count]
@@ -266,7 +267,7 @@ def _shape(model: jaxae.Model) -> str:
 
 def _code_in_words(model: jaxae.Model, test: Split) -> str:
     module = model.recipe.model
-    size = jaxae.encode(model, test.images[:COLUMNS])[0].size
+    size = jaxae.encode(model, test.images[:SIDE])[0].size
     likelihood = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(module.likelihood).__name__)
     return (
         f"Its code of {size:,} number{'s' * (size != 1)} stands for the "
@@ -333,11 +334,8 @@ def _config_table(config: Mapping[str, Any]) -> str:
 
 
 def _row(*cells: tuple[str, str]) -> str:
-    inside = "".join(
-        f"<{tag}{' scope="row"' * (tag == 'th')}>{html.escape(text)}</{tag}>"
-        for tag, text in cells
-    )
-    return f"<tr>{inside}</tr>"
+    inside = (f"<{tag}>{html.escape(text)}</{tag}>" for tag, text in cells)
+    return f"<tr>{''.join(inside)}</tr>"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -50,11 +50,12 @@ class Gaussian(nn.Module):
         std = jnp.exp(log_std)
         epsilon = jax.random.normal(key, (num_samples, *mean.shape), mean.dtype)
         z = mean[None] + std[None] * epsilon
-        posterior = Normal(mean, std).to_event(1)
+        posterior = Normal(mean, std, validate_args=False).to_event(1)
         nothing = jnp.zeros(mean.shape[0], mean.dtype)
         return Latent(z, posterior, self.prior(mean.shape[0]), nothing, {})
 
     def prior(self, count: int) -> Distribution:
         """p(z) = N(0, I) with batch shape [count]."""
         shape = (count, self.latent_dim)
-        return Normal(jnp.zeros(shape), jnp.ones(shape)).to_event(1)
+        standard = Normal(jnp.zeros(shape), jnp.ones(shape), validate_args=False)
+        return standard.to_event(1)

@@ -1,6 +1,7 @@
 """What users hand in is checked once, early, on the host."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import jax
@@ -12,6 +13,32 @@ from jaxae.preparation import binarize, unit_interval
 from jaxae.types import Recipe
 
 _SIDE_FIELDS = ("label", "weight")
+
+
+def check_count(name: str, value: Any, least: int = 1) -> None:
+    """Raises ValueError unless `value` is a whole number of at least `least`."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    require(
+        whole and value >= least, name, value, f"a whole number of at least {least}"
+    )
+
+
+def check_sizes(name: str, sizes: Any) -> None:
+    """Raises ValueError unless `sizes` is a sequence of whole numbers of at least 1."""
+    several = isinstance(sizes, Sequence) and not isinstance(sizes, str)
+    require(several, name, sizes, "a tuple of whole numbers")
+    for size in sizes:
+        check_count(f"every size in {name} {tuple(sizes)}", size)
+
+
+def check_key(key: Any) -> None:
+    """Raises ValueError unless `key` is one typed key."""
+    typed = isinstance(key, jax.Array) and jnp.issubdtype(
+        key.dtype, jax.dtypes.prng_key
+    )
+    require(
+        typed and key.ndim == 0, "key", key, "one typed key, such as jax.random.key(0)"
+    )
 
 
 def check_recipe(recipe: Any) -> None:
@@ -42,8 +69,10 @@ def check_data(recipe: Recipe, data: Any, name: str) -> dict[str, np.ndarray]:
     checked = {"x": check_images(recipe, fields.pop("x"), name)}
     for field, values in fields.items():
         values, count = np.asarray(values), checked["x"].shape[0]
-        right = values.shape == (count,) and np.isfinite(values).all()
-        require(right, f"{name}[{field!r}]", values.shape, f"[{count}], finite numbers")
+        came = f"{values.dtype} of shape {values.shape}"
+        real = values.dtype.kind in "biuf" and np.isfinite(values).all()
+        right = real and values.shape == (count,)
+        require(right, f"{name}[{field!r}]", came, f"[{count}], finite numbers")
         floats = field == "weight"
         require(
             not floats or values.min() >= 0,

@@ -55,9 +55,11 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
     require(len(history) > 0, "history", history, "at least one row")
     loss = _column(history, "loss")
     names = ["loss", *filter(lambda name: _tells_more(history, name, loss), _NAMES)]
-    width = 6.4 if len(names) == 1 else 3.7 * len(names)
-    figure = _figure(width, 3.3)
-    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
+    figure = _figure(6.4, 3.3 if len(names) == 1 else 5.8)
+    # The loss across the figure, its terms side by side below.
+    _, *terms = names
+    rows = [["loss"] * len(terms), terms] if terms else [["loss"]]
+    for name, axes in figure.subplot_mosaic(rows).items():
         _curve_panel(axes, history, name)
     return figure
 
@@ -356,7 +358,10 @@ def _curve_panel(axes: Axes, history: Sequence[Mapping[str, Any]], name: str) ->
     axes.set_xlabel("epoch", size=_TEXT, color=_INK)
     axes.set_ylabel("nats per example", size=_TEXT, color=_INK)
     axes.legend(
-        fontsize=_TEXT, labelcolor=_INK, facecolor="white", edgecolor="white",
+        fontsize=_TEXT,
+        labelcolor=_INK,
+        facecolor="white",
+        edgecolor="white",
         framealpha=0.9,
     )
 

@@ -12,6 +12,7 @@ from flax import linen as nn
 
 from jaxae import bottlenecks, corruptions, likelihoods, networks, objectives
 from jaxae.autoencoder import AutoEncoder
+from jaxae.checks import check_count, check_sizes
 from jaxae.errors import choose, require
 from jaxae.likelihoods import Likelihood
 from jaxae.objectives import Region
@@ -88,6 +89,7 @@ def inpainting_autoencoder(
     `corruption` is one random box of about 3/7 of the sides (12x12 of 28x28) unless
     given; it has to return a mask. `region` says where the loss counts.
     """
+    _check_shape(shape)
     sides = (max(1, round(side * 3 / 7)) for side in shape[:2])
     bottleneck = bottlenecks.Deterministic(latent_dim)
     model = compose_model(shape, network, bottleneck, likelihood, mask_channel=True)
@@ -122,6 +124,7 @@ def keras_denoiser(shape: Shape = (28, 28, 1), noise: float = 0.4) -> Recipe:
     The sides of the images have to be multiples of 4. The noise is fresh at every step,
     where Keras draws it once.
     """
+    _check_shape(shape)
     sides_fit = len(shape) == 3 and shape[0] % 4 == 0 and shape[1] % 4 == 0
     require(
         sides_fit, "shape", shape, "(height, width, channels), sides multiples of 4"
@@ -150,8 +153,7 @@ def compose_model(
     Raises:
         ValueError: A name is unknown, or `shape` is not made of positive sizes.
     """
-    sizes = bool(shape) and all(isinstance(n, int) and n > 0 for n in shape)
-    require(sizes, "shape", shape, "the sizes of one example, such as (28, 28, 1)")
+    _check_shape(shape)
     if isinstance(network, str):
         network = choose("network", network, {"mlp": mlp, "conv": conv})()
     encoder, decoder = network
@@ -163,6 +165,11 @@ def compose_model(
     )
 
 
+def _check_shape(shape: Shape) -> None:
+    check_sizes("shape", shape)
+    require(len(shape) > 0, "shape", shape, "the sizes of one example")
+
+
 def _recipe(
     model: AutoEncoder,
     objective: Objective,
@@ -170,7 +177,7 @@ def _recipe(
     num_samples: int = 1,
 ) -> Recipe:
     """Binary likelihoods get binarised data, all others the values in [0, 1]."""
-    require(num_samples >= 1, "num_samples", num_samples, "at least 1")
+    check_count("num_samples", num_samples)
     binary = isinstance(model.likelihood, likelihoods.Bernoulli)
     prepare = binarize if binary else unit_interval
     return Recipe(model, objective, prepare, corruption, num_samples)

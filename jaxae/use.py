@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxae.autoencoder import AutoEncoder
-from jaxae.checks import check_images
+from jaxae.checks import check_count, check_images, check_key
 from jaxae.corruptions import fill_in
 from jaxae.errors import require
 from jaxae.preparation import unit_interval
@@ -34,13 +34,15 @@ def encode(
         key: Draws from the posterior; not for deterministic codes, which have none.
 
     Raises:
-        ValueError: The images or the mask are not as the model needs them.
+        ValueError: The images or the mask are not as the model needs them, or the code
+            is deterministic and a key was given.
     """
+    draw = key is not None
+    key = key if draw else jax.random.key(0)
+    check_key(key)
     batch = _inputs(model, images, mask)
-    keys = jax.random.split(
-        jax.random.key(0) if key is None else key, len(batch["inputs"])
-    )
-    return _encode(model.recipe.model, key is not None, model.variables, (batch, keys))
+    keys = jax.random.split(key, len(batch["inputs"]))
+    return _encode(model.recipe.model, draw, model.variables, (batch, keys))
 
 
 def decode(model: Model, codes: Any) -> Float[Array, "n ..."]:
@@ -103,7 +105,8 @@ def sample(
     Raises:
         ValueError: The family has no prior, or `count` is below 1.
     """
-    require(count >= 1, "count", count, "at least 1")
+    check_key(key)
+    check_count("count", count)
     key_code, key_image = jax.random.split(key)
     module, variables = model.recipe.model, model.variables
     (codes,) = module.apply(variables, key_code, count, method="sample_codes")
@@ -127,7 +130,7 @@ def interpolate(
     Raises:
         ValueError: Different numbers of images, or fewer than two steps.
     """
-    require(steps >= 2, "steps", steps, "at least 2")
+    check_count("steps", steps, least=2)
     first, last = encode(model, start), encode(model, end)
     require(
         first.shape == last.shape, "end", last.shape, f"as many as start: {first.shape}"
@@ -151,6 +154,8 @@ def _encode(
         batch, key = example
         batch = {name: value[None] for name, value in batch.items()}
         (latent,) = module.apply(variables, batch, key, method="encode")
+        random = latent.posterior is not None
+        require(random or not draw, "key", "a key", "None: the code is deterministic")
         return latent.z[0, 0] if draw else latent_mean(latent)[0]
 
     return jax.lax.map(one, inputs, batch_size=CHUNK)

@@ -10,7 +10,7 @@ from absl import logging as absl_logging
 
 from jaxae.errors import ArgumentError, CheckpointError, TrainingDiverged
 from train.data import DataError
-from train.data.cache import default_cache_dir
+from train.data.cache import default_folder
 from train.run import RunError
 
 EXPECTED = (
@@ -40,7 +40,7 @@ def program() -> Iterator[None]:
 
 def set_up() -> None:
     """Keeps compiled programs for the next start, and lets only warnings through."""
-    jax.config.update("jax_compilation_cache_dir", str(default_cache_dir() / "xla"))
+    jax.config.update("jax_compilation_cache_dir", str(default_folder() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     absl_logging.set_verbosity(absl_logging.ERROR)
     logging.getLogger("orbax").setLevel(logging.ERROR)

@@ -82,6 +82,8 @@ def write_report(
 
 # The pictures.
 
+_model_batch = jax.jit(model_batch, static_argnums=0)
+_mean_reconstruction = jax.jit(mean_reconstruction, static_argnums=0)
 
 def _pictures(
     model: jaxae.Model,
@@ -95,7 +97,7 @@ def _pictures(
     yield _curves(history)
     if len(recipe.model.shape) == 3:
         images = jnp.asarray(test.images[:SIDE])
-        batch = model_batch(recipe, {"x": images}, key_damage)
+        batch = _model_batch(recipe, {"x": images}, key_damage)
         if recipe.corruption is not identity:
             yield _restorations(model, batch, key_damage)
         yield _reconstructions(model, batch["x"])
@@ -123,6 +125,8 @@ def _reconstructions(model: jaxae.Model, x: Array) -> Picture:
         "explain them (upper row), and what is left of them after the code (lower row): "
         "the mean of p(x | z)."
     )
+    if model.recipe.model.mask_channel:
+        caption += " The model was trained to fill holes; here it is shown none."
     figure = plotting.image_pairs(x, jaxae.reconstruct(model, x))
     return Picture("reconstructions", "Reconstructions", caption, figure)
 
@@ -154,7 +158,7 @@ def _restorations(
 ) -> Picture:
     recipe, variables = model
     target, damaged, mask = batch["x"], batch["inputs"], batch.get("mask")
-    restored = mean_reconstruction(recipe, variables, batch, key)
+    restored = _mean_reconstruction(recipe, variables, batch, key)
     caption = (
         "Test images, damaged as in training (upper row), what the model makes of them "
         "(middle row), and the undamaged images, which it did not see (lower row). "
@@ -284,15 +288,23 @@ def _progress(history: Sequence[Mapping[str, Any]]) -> str:
         return f"{text}."
     best = min(known, key=lambda row: row["validation_loss"])
     lowest, epoch = _number(best["validation_loss"]), best["epoch"]
-    return f"{text}; the validation loss was lowest, {lowest} nats, after epoch {epoch}."
+    return (
+        f"{text}; the validation loss was lowest, {lowest} nats, after epoch {epoch}."
+    )
 
 
 # The tables. Of every known number: its name, its unit, how to read it.
 _KNOWN = {
     "elbo_nats": ("evidence lower bound (ELBO)", "nats per image", "higher is better"),
-    "rate_nats": ("rate, KL(q(z | x) || p(z))", "nats per image", "what the code costs"),
+    "rate_nats": (
+        "rate, KL(q(z | x) || p(z))",
+        "nats per image",
+        "what the code costs",
+    ),
     "distortion_nats": (
-        "distortion, −log p(x | z)", "nats per image", "what the code leaves unsaid"
+        "distortion, −log p(x | z)",
+        "nats per image",
+        "what the code leaves unsaid",
     ),
     "nll_nats": ("negative log-likelihood", "nats per image", "lower is better"),
     "nll_samples": ("importance samples for it", "per image", ""),
@@ -305,7 +317,9 @@ _KNOWN = {
     "psnr_gain_db": ("PSNR gained", "dB", "higher is better"),
     "hole_mse": ("squared error in the holes", "per value", "lower is better"),
     "hole_mse_mean_fill": (
-        "the same, filled with the mean image", "per value", "the score to beat"
+        "the same, filled with the mean image",
+        "per value",
+        "the score to beat",
     ),
     "validation_loss": ("validation loss", "nats per image", "of the best epoch"),
     "best_epoch": ("best epoch", "", "counted from 1"),
@@ -322,8 +336,8 @@ def _results_table(result: Mapping[str, Any]) -> str:
             words = name.replace("_", " ")
             unit = _UNITS.get(name.rsplit("_", 1)[-1], "")
             label, unit, note = _KNOWN.get(name, (words, unit, ""))
-            rows.append(_row(("th", label), ("td", _number(value)), ("td", unit),
-                             ("td", note)))
+            reading = "; ".join(filter(None, (unit, note)))
+            rows.append(_row(("th", label), ("td", _number(value)), ("td", reading)))
     return "\n".join(rows)
 
 
@@ -449,9 +463,11 @@ body {
 }
 main {
   max-width: 84rem; margin: 0 auto; padding: clamp(1rem, 4vw, 3rem);
-  display: grid; gap: 2rem 2.5rem; grid-template-columns: minmax(0, 1fr);
+  columns: 34rem 2; column-gap: 2.5rem;
 }
-header { max-width: 46rem; }
+section { break-inside: avoid; margin-bottom: 2.2rem; }
+header { column-span: all; margin-bottom: 2.2rem; }
+header p { max-width: 46rem; }
 h1 { font-size: clamp(1.5rem, 4vw, 2.2rem); line-height: 1.2; margin: 0 0 .8rem; }
 h2 { font-size: 1.15rem; margin: 0 0 .6rem; }
 p { margin: 0; }
@@ -461,24 +477,20 @@ figcaption { color: var(--soft); font-size: .9rem; margin-top: .6rem; max-width:
   border: 1px solid var(--line); border-radius: .6rem; overflow-x: auto;
 }
 .card { background: #fff; padding: .4rem; }
-.card img { display: block; margin: auto; max-width: 100%; min-width: 27rem;
-  height: auto; }
+.card img { display: block; margin: auto; max-width: 100%; height: auto; }
 .scroll { background: var(--card); }
-pre { background: var(--card); margin: 0; padding: .8rem 1rem; font-size: .9rem; }
+pre { background: var(--card); margin: 0; padding: .8rem 1rem; font-size: .9rem;
+  white-space: pre-wrap; overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; }
-th, td { padding: .4rem .9rem; text-align: left; vertical-align: baseline; }
+th, td { padding: .4rem .8rem; text-align: left; vertical-align: baseline; }
 tr + tr > * { border-top: 1px solid var(--line); }
 th { font-weight: 500; }
 .results td:nth-child(2) {
   text-align: right; font-weight: 600; font-variant-numeric: tabular-nums;
   white-space: nowrap;
 }
-.results td:nth-child(n + 3) { color: var(--soft); }
+.results td:nth-child(3) { color: var(--soft); }
 .config td { font-family: ui-monospace, monospace; overflow-wrap: anywhere; }
-@media (min-width: 70rem) {
-  main { grid-template-columns: repeat(2, minmax(0, 1fr)); align-items: start; }
-  header, .wide { grid-column: 1 / -1; }
-}
 </style>
 </head>
 <body>

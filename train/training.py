@@ -34,7 +34,11 @@ def train(path: Path, preset: str, config: Config) -> Run:
         check_data(recipe, split.images, f"the {name} images of {data.name}")
     create_run(run)
     print(f"{preset} on {data.name}: {len(images):,} images, run {path}", flush=True)
-    fitted = _fit(run, recipe, data)
+    try:
+        fitted = _fit(run, recipe, data)
+    except KeyboardInterrupt:
+        print(f"\nthe finished epochs are kept: python -m train.evaluate {path}")
+        raise
     print(f"best epoch {fitted.best_epoch}; evaluating", flush=True)
     write_results(run, fitted.model, data)
     return run

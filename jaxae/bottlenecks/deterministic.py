@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from jaxae.checks import check_count
 from jaxae.errors import require
 from jaxae.types import Latent
 
@@ -25,8 +26,8 @@ class Deterministic(nn.Module):
     l1: float = 0.0
 
     def __post_init__(self) -> None:
-        dim = self.latent_dim
-        require(dim is None or dim >= 1, "latent_dim", dim, "None or at least 1")
+        if self.latent_dim is not None:
+            check_count("latent_dim", self.latent_dim)
         require(self.l1 >= 0, "l1", self.l1, "a number of at least 0")
         super().__post_init__()
 

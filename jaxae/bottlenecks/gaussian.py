@@ -6,6 +6,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 from numpyro.distributions import Distribution, Normal
 
+from jaxae.checks import check_count
 from jaxae.errors import require
 from jaxae.types import Latent
 
@@ -28,7 +29,7 @@ class Gaussian(nn.Module):
     log_std_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        require(self.latent_dim >= 1, "latent_dim", self.latent_dim, "at least 1")
+        check_count("latent_dim", self.latent_dim)
         limits = self.log_std_range
         require(
             limits is None or limits[0] < limits[1],

@@ -1,6 +1,6 @@
 """One example at a time, in chunks: the result does not depend on the chunk's size."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ PerExample = Callable[..., PyTree]
 def map_examples(
     function: PerExample,
     model: Model,
-    data: Batch,
+    data: Mapping[str, np.ndarray],
     key: jax.Array,
     chunk: int,
     static: tuple[Any, ...] = (),

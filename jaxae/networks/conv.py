@@ -6,6 +6,7 @@ from collections.abc import Callable
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from jaxae.checks import check_count, check_sizes
 from jaxae.errors import require
 from jaxae.networks.convolution import Conv, ConvTranspose
 
@@ -23,6 +24,10 @@ class ConvEncoder(nn.Module):
         residual_blocks: Residual blocks after each halving; 0 for the plain variant.
         activation: Applied after every strided convolution.
         batch_norm: Normalise before every activation.
+
+    Raises:
+        ValueError: A size is below 1, there are no channels, or the residual blocks
+            are negative.
     """
 
     channels: tuple[int, ...] = (32, 64)
@@ -30,6 +35,10 @@ class ConvEncoder(nn.Module):
     residual_blocks: int = 0
     activation: Activation = nn.relu
     batch_norm: bool = False
+
+    def __post_init__(self) -> None:
+        _check(self.channels, self.kernel_size, self.residual_blocks)
+        super().__post_init__()
 
     @nn.compact
     def __call__(
@@ -58,6 +67,9 @@ class ConvDecoder(nn.Module):
         residual_blocks: Residual blocks before each doubling; 0 for the plain variant.
         activation: Applied before every transposed convolution.
         batch_norm: Normalise before every activation.
+
+    Raises:
+        ValueError: See `ConvEncoder`; also when a code does not fit.
     """
 
     shape: tuple[int, int, int]
@@ -66,6 +78,11 @@ class ConvDecoder(nn.Module):
     residual_blocks: int = 0
     activation: Activation = nn.relu
     batch_norm: bool = False
+
+    def __post_init__(self) -> None:
+        check_sizes("shape", self.shape)
+        _check(self.channels, self.kernel_size, self.residual_blocks)
+        super().__post_init__()
 
     @nn.compact
     def __call__(
@@ -122,6 +139,13 @@ def halvings(side: tuple[int, int], count: int) -> list[tuple[int, int]]:
         height, width = sides[-1]
         sides.append((-(-height // 2), -(-width // 2)))
     return sides
+
+
+def _check(channels: tuple[int, ...], kernel_size: int, residual_blocks: int) -> None:
+    check_sizes("channels", channels)
+    require(len(channels) > 0, "channels", channels, "at least one size")
+    check_count("kernel_size", kernel_size)
+    check_count("residual_blocks", residual_blocks, least=0)
 
 
 def _normalise(x: Array, batch_norm: bool, train: bool) -> Array:

@@ -8,6 +8,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from jaxae.checks import check_sizes
+from jaxae.errors import require
+
 Activation = Callable[[Array], Array]
 
 
@@ -32,12 +35,21 @@ class MLP(nn.Module):
         gated: Gated layers, which replace the activation.
         activation: Applied after every layer that is not gated.
         batch_norm: Normalise before the activation; not with `gated`.
+
+    Raises:
+        ValueError: A size is below 1, or the layers are gated and normalised.
     """
 
     hidden: tuple[int, ...] = (512,)
     gated: bool = False
     activation: Activation = nn.relu
     batch_norm: bool = False
+
+    def __post_init__(self) -> None:
+        check_sizes("hidden", self.hidden)
+        both = self.gated and self.batch_norm
+        require(not both, "batch_norm", True, "False for gated layers")
+        super().__post_init__()
 
     @nn.compact
     def __call__(
@@ -67,6 +79,9 @@ class MLPDecoder(nn.Module):
         gated: See `MLP`.
         activation: See `MLP`.
         batch_norm: See `MLP`.
+
+    Raises:
+        ValueError: See `MLP`.
     """
 
     shape: tuple[int, ...]
@@ -74,6 +89,11 @@ class MLPDecoder(nn.Module):
     gated: bool = False
     activation: Activation = nn.relu
     batch_norm: bool = False
+
+    def __post_init__(self) -> None:
+        check_sizes("shape", self.shape)
+        check_sizes("hidden", self.hidden)
+        super().__post_init__()
 
     @nn.compact
     def __call__(

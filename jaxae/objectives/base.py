@@ -15,7 +15,11 @@ Weight = float | Callable[[Array], Array]
 
 def weight_at(weight: Weight, step: Array) -> Array:
     """The weight's value at `step`."""
-    return jnp.asarray(weight(step) if callable(weight) else weight)
+    if not callable(weight):
+        return jnp.asarray(weight)
+    # Some of optax's schedules mix dtypes, which strict promotion forbids.
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.asarray(weight(step))
 
 
 def stateless(

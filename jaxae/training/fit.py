@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxae.checks import check_data, check_recipe
+from jaxae.checks import check_count, check_data, check_key, check_recipe
 from jaxae.errors import TrainingDiverged, require
 from jaxae.training.epoch import make_validation
 from jaxae.training.progress import progress_log
@@ -90,11 +90,14 @@ def fit(
 
     Raises:
         ValueError: An argument or the data are not as they must be.
-        TrainingDiverged: `max_skipped` updates in a row were not finite.
+        TrainingDiverged: `max_skipped` updates in a row were not finite, or the
+            monitored metric of no epoch was.
     """
     check_recipe(recipe)
-    for name, value in {"epochs": epochs, "batch_size": batch_size}.items():
-        require(value >= 1, name, value, "at least 1")
+    check_key(key)
+    check_count("epochs", epochs)
+    check_count("batch_size", batch_size)
+    check_count("max_skipped", max_skipped)
     tx = optax.adam(1e-3) if tx is None else tx
     step = make_train_step(recipe, tx)
     if is_array_data(images):
@@ -108,8 +111,8 @@ def fit(
     else:
         example, run_epoch = stream_runner(recipe, step, images, steps_per_epoch)
     key_init, key_validation = jax.random.split(key)
-    state = jax.jit(partial(init_state, recipe, tx))(example, key_init)
     validate = _validator(recipe, validation, key_validation, batch_size)
+    state = jax.jit(partial(init_state, recipe, tx))(example, key_init)
     monitor = monitor or ("loss" if validation is None else "validation_loss")
     best = _Best(trained_model(recipe, state), 0, float("inf"))
     history: list[Row] = []
@@ -123,6 +126,8 @@ def fit(
             for callback in callbacks:
                 callback(Epoch(number, state, row, best.epoch == number))
             report(number, row)
+    if best.epoch == 0:
+        raise TrainingDiverged(f"no epoch had a finite {monitor}: {history[-1]}")
     return Fit(best.model, state, history, best.epoch)
 
 

@@ -13,7 +13,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-Report = Callable[[int, Mapping[str, float]], None]
+Report = Callable[[int, Mapping[str, int | float]], None]
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def progress_log(epochs: int, *, enabled: bool = True) -> Iterator[Report]:
             )
 
 
-def summary(metrics: Mapping[str, float]) -> str:
+def summary(metrics: Mapping[str, int | float]) -> str:
     """The loss, the validation loss and the speed, in one line."""
     shown = {
         "loss": ("loss", ".4f"),

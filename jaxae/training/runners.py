@@ -9,14 +9,14 @@ from typing import Any
 
 import jax
 
-from jaxae.checks import check_data
+from jaxae.checks import check_count, check_data
 from jaxae.errors import require
 from jaxae.training.epoch import count_examples, make_epoch, means
 from jaxae.training.state import TrainState
 from jaxae.training.step import Step
 from jaxae.types import Batch, Recipe
 
-Row = dict[str, float]
+Row = dict[str, int | float]
 RunEpoch = Callable[[TrainState], tuple[TrainState, Row]]
 
 
@@ -57,12 +57,8 @@ def stream_runner(
     Returns:
         The first batch for the initialisation, and state -> (state, row).
     """
-    require(
-        steps_per_epoch is None or steps_per_epoch >= 1,
-        "steps_per_epoch",
-        steps_per_epoch,
-        "None or at least 1",
-    )
+    if steps_per_epoch is not None:
+        check_count("steps_per_epoch", steps_per_epoch)
     first, epochs = _epochs(recipe, batches, steps_per_epoch)
     counted = jax.jit(count_examples(step), donate_argnums=0)
     add = jax.jit(partial(jax.tree.map, operator.add), donate_argnums=0)
@@ -104,15 +100,20 @@ def _epochs(
     def passes() -> Iterator[Iterator[Any]]:
         yield stream
         # An iterator is its own iter(), and has nothing more to give.
-        while iter(batches) is not batches:
-            yield iter(batches)
+        while (again := iter(batches)) is not batches:
+            head = list(islice(again, 1))
+            if not head:
+                return
+            yield chain(head, again)
 
     def counted() -> Iterator[Iterator[Any]]:
         endless = chain.from_iterable(passes())
         while True:
             yield islice(endless, steps)
 
-    check = partial(check_data, recipe, name="images")
+    def check(batch: Any) -> Batch:
+        return jax.device_put(check_data(recipe, batch, "images"))
+
     epochs = passes() if steps is None else counted()
     return check(first), (map(check, epoch) for epoch in epochs)
 

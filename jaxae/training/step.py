@@ -42,7 +42,7 @@ def make_train_step(
             loss, metrics, collections, grads = jax.lax.pmean(
                 (loss, metrics, collections, grads), axis_name
             )
-        grad_norm = optax.global_norm(grads)
+        grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         # optax raises floats to integer powers, which strict promotion forbids.
         with jax.numpy_dtype_promotion("standard"):

@@ -10,9 +10,9 @@ import numpy as np
 from train.data.cache import cached, default_folder
 from train.data.images import Size
 from train.data.split import divide
-from train.data.types import DataError, Dataset, Source, Split
+from train.data.types import PARTS, DataError, Dataset, Source, Split
 
-__all__ = ["DataError", "Dataset", "Source", "Split", "load"]
+__all__ = ["DataError", "Dataset", "Source", "Split", "load", "read_images"]
 
 FORMAT = 1  # of the decoded arrays: a new one makes every cache entry again
 
@@ -61,8 +61,17 @@ def load(
         return _flatten(divide(found.read(), validation, test, seed, str(source)))
 
     arrays = cached(folder, found.name, key, build)
-    parts = {part: _split(arrays, part) for part in ("train", "validation", "test")}
-    return Dataset(found.name, **parts)
+    return Dataset(found.name, **{part: _split(arrays, part) for part in PARTS})
+
+
+def read_images(source: str | Path, image_size: int | Size | None = None) -> np.ndarray:
+    """All images of a file or a folder in their order, not divided and not cached.
+
+    Raises:
+        DataError: The data or an argument cannot be used.
+    """
+    parts = _find(str(source), _size(image_size)).read()
+    return np.concatenate([split.images for split in parts.values()])
 
 
 def _find(source: str, size: Size | None) -> Source:

@@ -18,8 +18,7 @@ def main(
     except DataError as error:
         raise SystemExit(f"error: {error}") from error
     print(dataset.name)
-    for part in ("train", "validation", "test"):
-        x, labels = getattr(dataset, part)
+    for part, (x, labels) in dataset.splits().items():
         classes = "no labels" if labels is None else f"{len(set(labels))} classes"
         print(f"{part:10} {x.shape} {x.dtype} in {x.min()}..{x.max()}, {classes}")
 

@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
+PARTS = ("train", "validation", "test")
+
+
 class DataError(ValueError):
     """The data cannot be used; the message names the file and what was expected."""
 
@@ -29,6 +32,10 @@ class Dataset(NamedTuple):
     train: Split
     validation: Split
     test: Split
+
+    def splits(self) -> dict[str, Split]:
+        """The three parts by name."""
+        return {part: getattr(self, part) for part in PARTS}
 
 
 class Source(NamedTuple):

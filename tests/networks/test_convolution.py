@@ -1,0 +1,281 @@
+"""The product form of the convolutions against XLA's own, and linen's layers."""
+
+import itertools
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from jax import lax
+
+from jaxae.networks.convolution import Conv, ConvTranspose, conv, conv_transpose
+from jaxae.networks.convolution import max_pool as pool
+
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def native_conv(x, kernel, stride=1):
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), "SAME", dimension_numbers=LAYOUT
+    )
+
+
+def native_conv_transpose(x, kernel, stride=1):
+    return lax.conv_transpose(
+        x, kernel, (stride, stride), "SAME", dimension_numbers=LAYOUT
+    )
+
+
+PAIRS = pytest.mark.parametrize(
+    ("ours", "native"),
+    [(conv, native_conv), (conv_transpose, native_conv_transpose)],
+    ids=["conv", "conv_transpose"],
+)
+
+
+def normal(seed, shape, dtype=jnp.float32):
+    return jax.random.normal(jax.random.key(seed), shape, dtype)
+
+
+def value_and_gradients(function, x, kernel, stride):
+    """The output and both gradients of a loss that is not linear in it."""
+
+    def loss(x, kernel):
+        y = function(x, kernel, stride)
+        return (y.astype(jnp.float32) ** 2).sum(), y
+
+    (_, y), (dx, dk) = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(
+        x, kernel
+    )
+    return {"y": y, "dx": dx, "dkernel": dk}
+
+
+def assert_close(ours, native, tolerance):
+    """Every array to within `tolerance` of its largest entry."""
+    for name, expected in native.items():
+        assert ours[name].dtype == expected.dtype
+        expected = np.asarray(expected, np.float64)
+        np.testing.assert_allclose(
+            np.asarray(ours[name], np.float64),
+            expected,
+            rtol=0,
+            atol=tolerance * np.abs(expected).max(),
+            err_msg=name,
+        )
+
+
+# Batch, height, width, channels in and out, kernel's sides. Batches of 8 split the
+# gradient's contraction, those of 2 do not; 32 -> 1 takes the scatter form.
+SHAPES = [
+    (2, 7, 6, 1, 8, (3, 3)),
+    (2, 8, 8, 8, 3, (4, 4)),
+    (2, 5, 9, 3, 8, (5, 2)),
+    (2, 2, 2, 8, 32, (4, 4)),
+    (8, 14, 14, 8, 32, (3, 3)),
+    (8, 9, 10, 32, 1, (3, 3)),
+    (3, 6, 5, 32, 1, (1, 2)),
+]
+
+
+@PAIRS
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("b", "h", "w", "c", "o", "kernel_shape"), SHAPES)
+def test_values_and_gradients_are_native(
+    ours, native, stride, b, h, w, c, o, kernel_shape
+):
+    x, kernel = normal(0, (b, h, w, c)), normal(1, (*kernel_shape, c, o))
+    # 1e-5: sums of up to 1,600 terms in another order, at 6e-8 each.
+    assert_close(
+        value_and_gradients(ours, x, kernel, stride),
+        value_and_gradients(native, x, kernel, stride),
+        1e-5,
+    )
+
+
+@PAIRS
+def test_strides_beyond_the_kernel(ours, native):
+    cases = [
+        (normal(0, (2, 7, 9, c)), normal(1, (side, 2, c, o)), stride)
+        for stride in (3, 4)
+        for side in (1, 3)
+        for c, o in ((3, 5), (64, 1))
+    ]
+    # One program for all: compiling is what takes the time here.
+    results = jax.jit(lambda: [ours(*case) for case in cases])()
+    expected = jax.jit(lambda: [native(*case) for case in cases])()
+    assert_close(dict(enumerate(results)), dict(enumerate(expected)), 1e-5)
+
+
+@PAIRS
+@pytest.mark.parametrize("o", [1, 8])
+def test_bfloat16(ours, native, o):
+    x = normal(0, (8, 7, 6, 32), jnp.bfloat16)
+    kernel = normal(1, (3, 3, 32, o), jnp.bfloat16)
+    # 2e-2: up to 9 products are rounded to 8 bits (4e-3 each) before they are summed,
+    # where the native instruction rounds once.
+    assert_close(
+        value_and_gradients(ours, x, kernel, 2),
+        value_and_gradients(native, x, kernel, 2),
+        2e-2,
+    )
+
+
+@PAIRS
+@pytest.mark.parametrize("o", [1, 8])
+def test_second_derivatives_and_forward_mode(ours, native, o):
+    x, kernel = normal(0, (8, 6, 5, 8)), normal(1, (3, 3, 8, o))
+    tangents = normal(2, x.shape), normal(3, kernel.shape)
+
+    def derivatives(function):
+        def loss(x, kernel):
+            return jnp.tanh(0.1 * function(x, kernel, 2)).sum()
+
+        gradient = jax.grad(loss, (0, 1))
+
+        def slope(x, kernel):
+            return sum(
+                jnp.vdot(g, t)
+                for g, t in zip(gradient(x, kernel), tangents, strict=True)
+            )
+
+        reverse = jax.grad(slope, (0, 1))(x, kernel)
+        forward = jax.jvp(gradient, (x, kernel), tangents)[1]
+        first = jax.jvp(loss, (x, kernel), tangents)[1]
+        return dict(enumerate((*reverse, *forward, first)))
+
+    ours_, native_ = (
+        jax.jit(lambda: derivatives(ours))(),
+        jax.jit(lambda: derivatives(native))(),
+    )
+    assert_close(ours_, native_, 2e-5)
+    # The Hessian is symmetric: both modes must give the same product with it.
+    assert_close({0: ours_[2], 1: ours_[3]}, {0: ours_[0], 1: ours_[1]}, 2e-5)
+
+
+@PAIRS
+def test_vmap_over_kernels(ours, native):
+    x, kernels = normal(0, (2, 6, 6, 3)), normal(1, (4, 3, 3, 3, 5))
+    result = jax.jit(jax.vmap(lambda kernel: ours(x, kernel, 2)))(kernels)
+    expected = jax.jit(jax.vmap(lambda kernel: native(x, kernel, 2)))(kernels)
+    np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+def scanned_gradient(layer, x, kernel):
+    """Compiled program of SGD steps through `layer`, one per entry of x."""
+
+    def step(kernel, x):
+        dk, dx = jax.grad(lambda k, x: (layer(x, k) ** 2).sum(), (0, 1))(kernel, x)
+        return kernel - 1e-3 * dk, dx
+
+    return jax.jit(lambda k, xs: lax.scan(step, k, xs)).lower(kernel, x).compile()
+
+
+@pytest.mark.parametrize("o", [1, 8])
+def test_no_convolution_in_a_scanned_step_on_the_cpu(o):
+    x, kernel = normal(0, (3, 8, 6, 6, 8)), normal(1, (3, 3, 8, o))
+    # The naive path needs a convolution instruction, so that there is none is enough.
+    for ours, stride in itertools.product((conv, conv_transpose), (1, 2)):
+        program = scanned_gradient(lambda x, k, f=ours, s=stride: f(x, k, s), x, kernel)
+        assert " convolution(" not in program.as_text()
+    # The words searched for are those of a program that has one.
+    assert " convolution(" in scanned_gradient(native_conv, x, kernel).as_text()
+
+
+def test_no_select_and_scatter_in_scanned_pooling():
+    x, scale = normal(0, (3, 2, 7, 7, 4)), jnp.ones((1, 1, 1, 4))
+    text = scanned_gradient(lambda x, k: pool(x * k), x, scale).as_text()
+    assert "select-and-scatter" not in text and "reduce-window" not in text
+    native = scanned_gradient(
+        lambda x, k: nn.max_pool(x * k, (2, 2), (2, 2), "SAME"), x, scale
+    ).as_text()
+    assert "select-and-scatter" in native or "reduce-window" in native
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("ours", [conv, conv_transpose])
+def test_accelerators_keep_the_native_instruction(ours, platform):
+    x, kernel = normal(0, (8, 7, 7, 32)), normal(1, (3, 3, 32, 1))
+
+    def gradient(x, kernel):
+        return jax.grad(lambda x, k: (ours(x, k, 2) ** 2).sum(), (0, 1))(x, kernel)
+
+    text = jax.export.export(jax.jit(gradient), platforms=[platform])(
+        x, kernel
+    ).mlir_module()
+    # Forward and both gradients, and none of the product form.
+    assert text.count("stablehlo.convolution") == 3
+    assert "stablehlo.dot_general" not in text
+
+
+@PAIRS
+def test_export_with_symbolic_batch(ours, native):
+    (b,) = jax.export.symbolic_shape("b")
+    spec = jax.ShapeDtypeStruct((b, 7, 6, 3), jnp.float32)
+    kernel = normal(0, (3, 3, 3, 5))
+    exported = jax.export.export(
+        jax.jit(lambda x: ours(x, kernel, 2)), platforms=["cpu", "cuda", "tpu"]
+    )(spec)
+    x = normal(1, (4, 7, 6, 3))
+    np.testing.assert_allclose(exported.call(x), native(x, kernel, 2), atol=1e-5)
+
+
+@pytest.mark.parametrize("window", [1, 2, 3])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_max_pool(window, dtype):
+    # All entries differ, so that the maximum's gradient is unique.
+    entries = jax.random.permutation(jax.random.key(0), 2 * 7 * 6 * 3) - 200
+    # Exact in bfloat16: integers up to 256.
+    x = entries.reshape(2, 7, 6, 3).astype(dtype)
+
+    def native(x):
+        return nn.max_pool(x, (window, window), (window, window), "SAME")
+
+    np.testing.assert_array_equal(pool(x, window), native(x))
+
+    def gradient(function):
+        return jax.grad(lambda x: (function(x).astype(jnp.float32) ** 2).sum())(x)
+
+    np.testing.assert_array_equal(gradient(lambda x: pool(x, window)), gradient(native))
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize("side", [3, 4])
+@pytest.mark.parametrize(
+    ("ours", "linen"), [(Conv, nn.Conv), (ConvTranspose, nn.ConvTranspose)]
+)
+def test_layers_are_linens(ours, linen, side, use_bias):
+    x, key = normal(0, (2, 7, 6, 3)), jax.random.key(1)
+    ours = ours(5, side, stride=2, use_bias=use_bias)
+    linen = linen(5, (side, side), strides=(2, 2), use_bias=use_bias)
+    params = ours.init(key, x)
+    # Same names, shapes and, from the same key, values: linen's initialisers.
+    jax.tree.map(np.testing.assert_array_equal, params, linen.init(key, x))
+    if use_bias:
+        params["params"]["bias"] = normal(2, (5,))
+    np.testing.assert_allclose(ours.apply(params, x), linen.apply(params, x), atol=1e-5)
+
+
+@pytest.mark.parametrize("rank", [3, 5])
+def test_bad_rank(rank):
+    x, kernel = jnp.zeros((4,) * rank), jnp.zeros((3, 3, 4, 8))
+    for call in (
+        lambda: conv(x, kernel),
+        lambda: conv_transpose(x, kernel),
+        lambda: pool(x),
+        lambda: Conv(8).init(jax.random.key(0), x),
+        lambda: ConvTranspose(8).init(jax.random.key(0), x),
+    ):
+        with pytest.raises(ValueError, match=r"x must be \[batch, height, width, ch"):
+            call()
+
+
+def test_bad_kernel_stride_and_window():
+    x = jnp.zeros((2, 4, 4, 3))
+    with pytest.raises(ValueError, match=r"kernel must be .*width, 3, features"):
+        conv(x, jnp.zeros((3, 3, 1, 8)))
+    with pytest.raises(ValueError, match="stride must be at least 1, got 0"):
+        conv_transpose(x, jnp.zeros((3, 3, 3, 8)), stride=0)
+    with pytest.raises(ValueError, match="window must be at least 1, got 0"):
+        pool(x, window=0)

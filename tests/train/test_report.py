@@ -1,0 +1,220 @@
+"""Reports of models as they are initialised, read as a browser would."""
+
+import base64
+import dataclasses
+import io
+import shlex
+from functools import partial
+from html.parser import HTMLParser
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from PIL import Image
+
+from jaxae import corruptions, recipes
+from jaxae.training import init_state, trained_model
+from train.__main__ import parse
+from train.data.types import Split
+from train.presets import PRESETS
+from train.report import hole_error, write_report
+
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+
+
+class Page(HTMLParser):
+    """What a page holds; fails on tags that are not closed in order."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.open, self.tags, self.cells, self.text = [], [], [], ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag in ("td", "th"):
+            self.cells.append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+        if self.open and self.open[-1] in ("td", "th"):
+            self.cells[-1] += data
+
+    def images(self):
+        prefix = "data:image/png;base64,"
+        sources = [attrs["src"] for tag, attrs in self.tags if tag == "img"]
+        assert all(source.startswith(prefix) for source in sources)
+        return [base64.b64decode(source.removeprefix(prefix)) for source in sources]
+
+
+def examples(*shape, count=40):
+    return np.random.default_rng(0).integers(0, 256, (count, *shape), np.uint8)
+
+
+CONFIG = {"preset": "vae", "data": "mnist", "epochs": 2, "model": {"latent_dim": 3}}
+HISTORY = [
+    {"epoch": 1, "loss": 9.0, "validation_loss": 8.0, "seconds": 1.0},
+    {"epoch": 2, "loss": 7.0, "validation_loss": None, "seconds": 0.5},
+]
+
+
+def report(run, recipe, images, labels=None, config=CONFIG, result=None):
+    init = jax.jit(partial(init_state, recipe, optax.sgd(0.1)))
+    state = init({"x": images[:2]}, jax.random.key(0))
+    write_report(
+        run,
+        trained_model(recipe, state),
+        Split(images, labels),
+        config=config,
+        history=HISTORY,
+        result={"mse": 0.5} if result is None else result,
+        key=jax.random.key(1),
+    )
+    return Page((run / "report.html").read_text(encoding="utf-8"))
+
+
+def pictures(run):
+    return {path.stem for path in run.glob("*.png")}
+
+
+DATA = "<b>&\"'</b>"
+MLP = recipes.mlp((16,))
+ALWAYS = {"learning_curves", "codes"}
+IMAGES = ALWAYS | {"reconstructions", "interpolations"}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "expected"),
+    [
+        (recipes.vae((12, 12, 1), 3, network=MLP), IMAGES | {"samples"}),
+        (recipes.vae((10, 8, 3), 2, network=MLP, likelihood="gaussian"),
+         IMAGES | {"samples", "latent_plane"}),
+        (recipes.denoising_autoencoder((12, 12, 1), 4, network=MLP),
+         IMAGES | {"restorations"}),
+        (recipes.inpainting_autoencoder((12, 12, 1), 4, network=MLP),
+         IMAGES | {"restorations"}),
+        (recipes.autoencoder((6,), 1, network=MLP), ALWAYS),
+    ],
+    ids=["vae", "vae-plane", "denoising", "inpainting", "vectors"],
+)  # fmt: skip
+def test_a_report_embeds_the_pictures_of_its_family(tmp_path, recipe, expected):
+    images = examples(*recipe.model.shape)
+    page = report(tmp_path, recipe, images, np.arange(40, dtype=np.int32) % 10)
+    assert pictures(tmp_path) == expected
+    files = {path.read_bytes() for path in tmp_path.glob("*.png")}
+    assert set(page.images()) == files
+    for data in files:
+        pixels = np.asarray(Image.open(io.BytesIO(data)).convert("L"))
+        assert len(np.unique(pixels)) > 10, "blank"
+        assert (pixels[[0, -1]] == 255).all(), "cut off"
+
+
+@pytest.fixture(scope="module")
+def page_and_text(tmp_path_factory):
+    run = tmp_path_factory.mktemp("run")
+    config = {
+        **CONFIG,
+        "seed": 7,
+        "data": DATA,
+        "model": {"latent_dim": 3, "network": {"hidden": [300, 300]}},
+        "image_size": None,
+    }
+    result = {
+        "nll_nats": 98.76543,
+        "nll_samples": 5000,
+        "images_per_second": 12345.678,
+        "mse": 0.000123456,
+        "device": "<script>alert(1)</script>",
+        "psnr_db": None,
+        "some": {"nested_nats": -1.5},
+        "works": True,
+    }
+    recipe = recipes.vae((12, 12, 1), 3, network=MLP)
+    page = report(run, recipe, examples(12, 12, 1), config=config, result=result)
+    return page, (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_results_are_there_with_their_units(page_and_text):
+    cells = page_and_text[0].cells
+    for value in ("98.765", "5,000", "12,346", "0.00012346", "-1.5", "yes"):
+        assert value in cells, value
+    row = cells.index("98.765")
+    assert cells[row - 1] == "negative log-likelihood"
+    assert cells[row + 1].startswith("nats per image")
+    assert "peak signal-to-noise ratio" not in cells  # null: left out
+
+
+def test_nothing_of_the_configuration_becomes_a_tag(page_and_text):
+    page, text = page_and_text
+    names = {tag for tag, _ in page.tags}
+    assert "script" not in names and "b" not in names
+    assert DATA in page.cells
+    assert "<script>alert(1)</script>" in page.cells
+    assert "<script>" not in text
+
+
+def test_the_page_asks_for_nothing(page_and_text):
+    page, text = page_and_text
+    assert "http:" not in text and "https:" not in text and "url(" not in text
+    assert "@import" not in text
+    assert not {"link", "script", "iframe"} & {tag for tag, _ in page.tags}
+
+
+def test_the_command_says_what_differs_from_the_preset(page_and_text):
+    page, _ = page_and_text
+    words = ["--epochs", "2", "--model.latent-dim", "3", "--seed", "7"]
+    assert f"python -m train vae {shlex.join(['--data', DATA, *words])}" in page.text
+
+
+def test_the_command_makes_the_same_configuration_again(tmp_path):
+    default = PRESETS["vae"][1]
+    model = dataclasses.replace(
+        default.model,
+        beta=0.5,
+        network=dataclasses.replace(default.model.network, hidden=(9, 8), gated=False),
+    )
+    size, optimizer = (12, 12), dataclasses.replace(default.optimizer, clip_norm=1.0)
+    config = dataclasses.replace(
+        default, model=model, image_size=size, optimizer=optimizer, tensorboard=True
+    )
+    saved = {"preset": "vae", **dataclasses.asdict(config)}
+    recipe = recipes.vae((12, 12, 1), 3, network=MLP)
+    page = report(tmp_path, recipe, examples(12, 12, 1), config=saved)
+    (command,) = [t for t in page.text.splitlines() if t.startswith("python -m train")]
+    assert parse(shlex.split(command)[3:]) == ("vae", config)
+
+
+def test_the_summary_says_what_was_trained(tmp_path):
+    recipe = recipes.inpainting_autoencoder((12, 12, 1), 4, network=MLP)
+    page = report(tmp_path, recipe, examples(12, 12, 1), config={"data": "digits"})
+    assert "Inpainting auto-encoder on digits" in page.text
+    assert "grey images of 12×12 pixels" in page.text
+    # (144 + 144) · 16 + 16, 16 · 4 + 4, 4 · 16 + 16, 16 · 144 + 144
+    assert "7,220 parameters" in page.text
+    assert "2 epochs" in page.text and "code of 4 numbers" in page.text
+    assert "python -m train" not in page.text  # without a preset there is no command
+
+
+def test_few_images_without_labels_are_enough(tmp_path):
+    recipe = recipes.vae((12, 12, 1), 3, network=MLP)
+    report(tmp_path, recipe, examples(12, 12, 1, count=1))
+    assert pictures(tmp_path) == ALWAYS | {"reconstructions", "samples"}
+
+
+def test_the_error_in_a_hole_counts_the_hole_alone():
+    x = jnp.asarray(examples(12, 12, 3, count=4), jnp.float32) / 255
+    damaged, mask = corruptions.holes(5, 4)(jax.random.key(0), x)
+    where = np.broadcast_to(mask, x.shape)
+    expected = [(np.asarray(x)[i][where[i]] ** 2).mean() for i in range(4)]
+    np.testing.assert_allclose(hole_error(damaged, x, mask), expected, rtol=1e-5)
+    outside = jnp.where(mask, x, 0.0)  # differs outside the hole only
+    np.testing.assert_array_equal(hole_error(outside, x, mask), 0.0)

@@ -1,0 +1,277 @@
+"""The loop: every form of data, the best epoch, callbacks, progress, giving up."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxae import TrainingDiverged, fit, recipes, reconstruct
+from jaxae.errors import ArgumentError
+from jaxae.training import trained_model
+
+KEY = jax.random.key(0)
+# One per process: what is compiled for the recipe alone is compiled once.
+RECIPE = recipes.autoencoder((2, 2, 1), 2, network=recipes.mlp((3,)))
+
+
+def floats(count=8, seed=0):
+    values = np.random.default_rng(seed).uniform(size=(count, 2, 2, 1))
+    return values.astype(np.float32)
+
+
+def train(images, recipe=RECIPE, **options):
+    options = {"key": KEY, "epochs": 1, "batch_size": 4, "progress": False} | options
+    return fit(recipe, images, **options)
+
+
+def leaves(model):
+    return jax.tree.leaves(model.variables)
+
+
+def assert_same(a, b):
+    for x, y in zip(leaves(a), leaves(b), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+@pytest.fixture(scope="module")
+def by_floats():
+    levels = np.round(floats() * 255).astype(np.uint8)
+    return levels, train(levels.astype(np.float32) / np.float32(255))
+
+
+def test_bytes_are_the_floats_that_they_stand_for(by_floats):
+    levels, expected = by_floats
+    for a, b in zip(leaves(train(levels).model), leaves(expected.model), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+
+
+def test_labels_are_carried_and_weights_count(by_floats):
+    levels, expected = by_floats
+    x = levels.astype(np.float32) / np.float32(255)
+    ones = {"x": x, "label": np.arange(8), "weight": np.ones(8)}
+    result = train(ones)
+    for a, b in zip(leaves(result.model), leaves(expected.model), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+    # The rejected half is of another kind; without it the loss is that of the rest.
+    mixed = np.concatenate([x, 1 - x])
+    weight = np.repeat([1.0, 0.0], 8)
+    weighted = train({"x": mixed, "weight": weight}, batch_size=16)
+    alone = train(x, batch_size=8)
+    assert weighted.history[0]["loss"] == pytest.approx(alone.history[0]["loss"], 1e-5)
+
+
+def test_bool_images():
+    history = train(floats() > 0.5).history
+    assert np.isfinite(history[0]["loss"])
+
+
+def test_the_history_is_of_the_pass_alone(by_floats):
+    row = by_floats[1].history[0]
+    expected = "epoch loss distortion_nats penalty_nats grad_norm skipped_steps"
+    assert set(row) == {*expected.split(), "seconds", "images_per_second"}
+    assert row["epoch"] == 1 and row["skipped_steps"] == 0
+    assert row["images_per_second"] == pytest.approx(8 / row["seconds"])
+
+
+def test_the_result_depends_on_the_key_alone(by_floats):
+    levels, expected = by_floats
+    x = levels.astype(np.float32) / np.float32(255)
+    assert_same(train(x).model, expected.model)
+    other = train(x, key=jax.random.key(1))
+    assert (leaves(other.model)[-1] != leaves(expected.model)[-1]).any()
+
+
+class Loader:
+    """Starts anew for every epoch, as a loader of batches does."""
+
+    def __init__(self, *batches):
+        self.batches, self.passes = batches, 0
+
+    def __iter__(self):
+        self.passes += 1
+        return iter(self.batches)
+
+
+def test_batches_of_different_sizes_count_by_their_examples():
+    recipe = RECIPE
+    x = floats(7)
+    batches = Loader(x[:4], {"x": x[4:6]}, x[6:])
+    # A rate of zero: every loss is of the same parameters.
+    result = train(batches, recipe, epochs=2, tx=optax.sgd(0.0))
+    assert batches.passes == 2
+    assert int(result.state.step) == 6
+    whole = train(x, recipe, tx=optax.sgd(0.0), batch_size=7)
+    losses = [row["loss"] for row in result.history]
+    assert losses == pytest.approx([whole.history[0]["loss"]] * 2, rel=1e-6)
+
+
+def test_a_list_of_batches_can_be_cut_into_epochs():
+    batches = [floats(2, seed) for seed in range(3)]
+    result = train(batches, steps_per_epoch=2, epochs=3)
+    assert int(result.state.step) == 6
+
+
+def test_an_endless_stream_needs_the_length_of_an_epoch():
+    endless = (floats(2, seed) for seed in itertools.count())
+    result = train(endless, steps_per_epoch=2, epochs=2)
+    assert int(result.state.step) == 4
+    # One batch was looked at first, and none is lost or read ahead.
+    np.testing.assert_array_equal(next(endless), floats(2, 4))
+
+
+def test_an_iterator_is_good_for_one_epoch():
+    assert int(train(iter([floats(2), floats(2)])).state.step) == 2
+    with pytest.raises(ArgumentError, match=r"images must be .*anew.*no batch left"):
+        train(iter([floats(2)]), epochs=2)
+
+
+def test_a_loader_that_runs_dry_ends_in_an_error():
+    class Dry(Loader):
+        def __iter__(self):
+            batches, self.batches = self.batches, ()
+            return iter(batches)
+
+    with pytest.raises(ArgumentError, match="no batch left"):
+        train(Dry(floats(2)), steps_per_epoch=1, epochs=3)
+
+
+def test_a_batch_is_checked_when_it_comes():
+    with pytest.raises(ArgumentError, match=r"images must be of shape \[n, 2, 2, 1\]"):
+        train([floats(2), floats(2)[..., 0]])
+
+
+def rate_that_ruins(after):
+    """Small steps, then steps far too large, but finite."""
+    return optax.sgd(lambda step: jnp.where(step < after, 0.01, 3.0))
+
+
+@pytest.fixture(scope="module")
+def ruined():
+    """A run whose second epoch is its best, with what its callbacks were given."""
+    seen = []
+
+    def copy(epoch):
+        model = trained_model(RECIPE, epoch.state)
+        seen.append((epoch, jax.tree.map(jnp.copy, model.variables)))
+
+    order = []
+    x = floats()
+    result = train(
+        x,
+        epochs=4,
+        tx=rate_that_ruins(4),
+        validation=x,
+        callbacks=[copy, lambda e: order.append(-e.number), lambda e: order.append(e)],
+    )
+    return result, seen, order, x
+
+
+def test_the_best_epoch_is_kept(ruined):
+    result, seen, _, x = ruined
+    losses = [row["validation_loss"] for row in result.history]
+    assert np.isfinite(losses).all()
+    assert result.best_epoch == int(np.argmin(losses)) + 1 == 2
+    assert [epoch.improved for epoch, _ in seen] == [True, True, False, False]
+    expected = jax.tree.leaves(seen[1][1])
+    for a, b in zip(leaves(result.model), expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+    # And it is the model that was judged: minus log N(x; reconstruction, 1), by hand.
+    error = np.square(x - reconstruct(result.model, x)).sum(axis=(1, 2, 3)).mean()
+    by_hand = 0.5 * error + 4 * 0.5 * np.log(2 * np.pi)
+    assert losses[1] == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_callbacks_are_called_in_order_with_the_row(ruined):
+    result, seen, order, _ = ruined
+    assert [epoch.number for epoch, _ in seen] == [1, 2, 3, 4]
+    assert [epoch.metrics for epoch, _ in seen] == result.history
+    assert [n if isinstance(n, int) else n.number for n in order] == [
+        *(-1, 1),
+        *(-2, 2),
+        *(-3, 3),
+        *(-4, 4),
+    ]
+
+
+def test_the_state_is_donated(ruined):
+    result, seen, _, _ = ruined
+    earlier, last = seen[2][0].state, seen[3][0].state
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(earlier))
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(last))
+    assert last is result.state
+
+
+def test_the_monitored_metric_decides():
+    best = train(floats(), epochs=3, monitor="epoch").best_epoch
+    assert best == 1
+    with pytest.raises(ArgumentError, match=r"monitor must be one of .*'loss'.*'nll'"):
+        train(floats(), monitor="nll")
+
+
+def poisoned(after):
+    """Every loss from step `after` on is NaN."""
+
+    def loss(params, trace, context):
+        value, metrics = RECIPE.objective.loss(params, trace, context)
+        return value + jnp.where(context.step >= after, jnp.nan, 0.0), metrics
+
+    return RECIPE._replace(objective=RECIPE.objective._replace(loss=loss))
+
+
+def test_training_gives_up_after_updates_that_are_not_finite():
+    rows = []
+    with pytest.raises(TrainingDiverged, match=r"last 4 updates .* at step 6"):
+        train(
+            floats(),
+            poisoned(2),
+            epochs=9,
+            max_skipped=3,
+            callbacks=[lambda epoch: rows.append(epoch.metrics)],
+        )
+    # Two in a row are allowed, and they are counted at the end of a pass of two steps.
+    assert [row["skipped_steps"] for row in rows] == [0, 2]
+    assert np.isnan(rows[1]["loss"])
+
+
+def test_no_finite_epoch_is_an_error():
+    with pytest.raises(TrainingDiverged, match="no epoch had a finite loss"):
+        train(floats(), poisoned(0))
+
+
+def test_an_interrupt_in_a_callback_gets_out():
+    done = []
+
+    def interrupt(epoch):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(floats(), epochs=3, callbacks=[done.append, interrupt])
+    assert [epoch.number for epoch in done] == [1]
+    kernels = jax.tree.leaves(done[0].state.params)
+    assert all(np.isfinite(kernel).all() for kernel in kernels)
+
+
+def test_progress_without_a_terminal_is_a_line_per_epoch(capsys):
+    train(floats(), epochs=2, validation=floats(), progress=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    for number, line in enumerate(lines, 1):
+        assert line.startswith(f"epoch {number}/2  loss ")
+        assert "validation " in line and "images/s " in line
+
+
+def test_progress_on_a_terminal_is_a_bar(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    result = train(floats(), epochs=2, progress=True)
+    shown = capsys.readouterr().out
+    assert "\x1b[" in shown and "2/2" in shown
+    assert f"loss {result.history[1]['loss']:.4f}" in shown
+
+
+def test_no_progress_is_silent(capsys):
+    train(floats(), progress=False)
+    assert capsys.readouterr() == ("", "")

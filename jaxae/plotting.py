@@ -1,10 +1,10 @@
 """Pictures of training and of what a model does, as matplotlib figures.
 
-No function shows or keeps a figure: save it with `figure.savefig("codes.png")`; a notebook
-displays it after `%matplotlib inline`. Images are [n, h, w, c], bytes or floats whose
-range [0, 1] goes from black to white; what lies outside is clipped. One channel is shown
-as grey, three as red, green and blue, any other number by its mean. Small images are
-enlarged by a whole factor, so that every pixel is a sharp square.
+No function shows or keeps a figure: save it with `figure.savefig("codes.png")`; a
+notebook displays it after `%matplotlib inline`. Images are [n, h, w, c], bytes or
+floats whose range [0, 1] goes from black to white; what lies outside is clipped. One
+channel is shown as grey, three as red, green and blue, any other number by its mean.
+Small images are enlarged by a whole factor, so that every pixel is a sharp square.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +34,8 @@ _INK, _FAINT, _GRID = "#22262b", "#6b7280", "#e5e7eb"
 _BLUE, _ORANGE = "#2563eb", "#ea7317"
 _HOLE = np.array([0.93, 0.45, 0.09], np.float32)
 
+_NOTHING: Mapping[str, Any] = {}
+
 _NAMES = {
     "distortion_nats": "distortion, $-\\log\\,p(x\\,|\\,z)$",
     "rate_nats": "rate, KL$(q(z\\,|\\,x)\\,||\\,p(z))$",
@@ -58,7 +60,7 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
     figure = _figure(6.4, 3.3 if len(names) == 1 else 5.8)
     # The loss across the figure, its terms side by side below.
     _, *terms = names
-    rows = [["loss"] * len(terms), terms] if terms else [["loss"]]
+    rows: list[Any] = [["loss"] * len(terms), terms] if terms else [["loss"]]
     for name, axes in figure.subplot_mosaic(rows).items():
         _curve_panel(axes, history, name)
     return figure
@@ -115,7 +117,7 @@ def restoration_grid(
     damaged: Any,
     restored: Any,
     original: Any,
-    scores: Mapping[str, Sequence[float]] | None = None,
+    scores: Mapping[str, Any] | None = None,
     *,
     mask: Any = None,
 ) -> Figure:
@@ -132,14 +134,14 @@ def restoration_grid(
     images = {"damaged": damaged, "restored": restored, "original": original}
     rows = _same_shape(images)
     if mask is not None:
-        removed = np.broadcast_to(np.asarray(mask), np.shape(damaged)).any(-1)
-        rows[0] = np.where(removed[..., None], _HOLE, rows[0])
+        removed = np.broadcast_to(np.asarray(mask), np.shape(damaged))
+        rows[0] = np.where(removed.any(axis=-1, keepdims=True), _HOLE, rows[0])
     count = rows.shape[1]
     for name, values in (scores or {}).items():
         require(
             len(values) == count, f"scores[{name!r}]", len(values), f"{count} numbers"
         )
-    return _tiles(rows, row_labels=tuple(images), table=scores or {})
+    return _tiles(rows, row_labels=tuple(images), table=scores or _NOTHING)
 
 
 def code_scatter(codes: Any, labels: Any = None) -> Figure:
@@ -276,7 +278,7 @@ def _scatter(
     )
     if numeric:
         bar = figure.colorbar(drawn, ax=axes, label="label")
-        bar.solids.set_alpha(1.0)
+        bar.solids.set_alpha(1.0)  # pyright: ignore[reportOptionalMemberAccess]
         bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=_TEXT, color=_FAINT, labelcolor=_INK)
         bar.ax.yaxis.label.set(size=_TEXT, color=_INK)
@@ -287,7 +289,7 @@ def _scatter(
 
 
 def _histogram(axes: Axes, codes: np.ndarray, groups: _Groups) -> None:
-    bins = np.histogram_bin_edges(codes, bins=40)
+    bins = np.histogram_bin_edges(codes, bins=40).tolist()
     for i, color in enumerate(groups.colors):
         own = codes[groups.index == i]
         axes.hist(own, bins, histtype="stepfilled", color=color, alpha=0.2)
@@ -431,7 +433,7 @@ def _tiles(
     *,
     row_labels: Sequence[str] = (),
     column_labels: Sequence[str] = (),
-    table: Mapping[str, Sequence[float]] = {},  # noqa: B006 (never changed)
+    table: Mapping[str, Any] = _NOTHING,
     title: str = "",
 ) -> Figure:
     """A table of images: labels at the left, numbers below, a title above."""
@@ -472,7 +474,7 @@ def _write(axes: Axes, x: float, y: float, text: str, ha: str) -> None:
     axes.text(x, y, text, ha=ha, va="center", size=_TEXT, color=_INK)
 
 
-def _numbers(values: Sequence[float]) -> list[str]:
+def _numbers(values: Any) -> list[str]:
     """All to the place at which the largest has three digits."""
     numbers = np.asarray(values, float)
     largest = np.abs(numbers[np.isfinite(numbers)]).max(initial=0.0)

@@ -10,7 +10,7 @@ import scipy.stats
 from flax import linen as nn
 from numpyro.distributions import Normal
 
-from jaxae import bottlenecks, distributions, networks
+from jaxae import bottlenecks, distributions
 from jaxae.autoencoder import AutoEncoder
 from jaxae.likelihoods import Gaussian
 from jaxae.objectives import chain, elbo, log_likelihood, reconstruction, stateless
@@ -27,9 +27,7 @@ MASK = RNG.random((B, *EVENT[:2], 1)) < 0.4
 PENALTY = RNG.random(B).astype(np.float32)
 
 
-def _trace(
-    mean=MEAN, log_std=LOG_STD, *, z=Z, output=OUTPUT, target=TARGET, mask=MASK
-):
+def _trace(mean=MEAN, log_std=LOG_STD, *, z=Z, output=OUTPUT, target=TARGET, mask=MASK):
     """A trace without a model; posterior and prior are left out if `mean` is None."""
     posterior = prior = None
     if mean is not None:
@@ -96,7 +94,9 @@ def test_the_monte_carlo_rate_is_the_analytic_one_in_expectation():
     # Per sample, so that its spread says how far the mean may be off.
     one = jax.jit(
         jax.vmap(
-            lambda z: _loss(elbo(kl="monte_carlo"), _trace(z=z[None], output=OUTPUT[:1]))
+            lambda z: _loss(
+                elbo(kl="monte_carlo"), _trace(z=z[None], output=OUTPUT[:1])
+            )
         )
     )
     rates = np.asarray(one(jnp.asarray(z))[1]["rate_nats"])
@@ -243,7 +243,11 @@ def test_gradients_are_those_of_the_reparameterised_sample():
 def test_the_sparsity_penalty_enters_the_loss_and_its_gradient():
     def mean_loss(h, l1):
         model = AutoEncoder(
-            (D,), _Identity(), bottlenecks.Deterministic(None, l1), _Identity(), Gaussian()
+            (D,),
+            _Identity(),
+            bottlenecks.Deterministic(None, l1),
+            _Identity(),
+            Gaussian(),
         )
         batch = {"inputs": h, "x": jnp.zeros_like(h)}
         trace = model.apply({}, batch, jax.random.key(0))
@@ -399,7 +403,7 @@ def test_what_the_trace_lacks_is_named(objective, trace, message):
 def test_an_unknown_choice_is_named(monkeypatch):
     # Without the run-time type check, which is ours and not the user's.
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-    with pytest.raises(ValueError, match="region must be one of .* got 'inside'"):
+    with pytest.raises(ValueError, match=r"region must be one of .* got 'inside'"):
         log_likelihood(_trace(), "inside")
-    with pytest.raises(ValueError, match="kl must be one of .* got 'exact'"):
+    with pytest.raises(ValueError, match=r"kl must be one of .* got 'exact'"):
         elbo(kl="exact")

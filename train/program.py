@@ -1,6 +1,5 @@
 """What all programs share: errors in one line, a compilation cache, quiet logs."""
 
-import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,8 +38,10 @@ def program() -> Iterator[None]:
 
 
 def set_up() -> None:
-    """Keeps compiled programs for the next start, and lets only warnings through."""
+    """Keeps compiled programs for the next start, and logs nothing of the libraries.
+
+    What they log as an error is raised too, and said once, by `program`.
+    """
     jax.config.update("jax_compilation_cache_dir", str(default_folder() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    absl_logging.set_verbosity(absl_logging.ERROR)
-    logging.getLogger("orbax").setLevel(logging.ERROR)
+    absl_logging.set_verbosity(absl_logging.FATAL)

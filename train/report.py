@@ -69,12 +69,13 @@ def write_report(
     pictures = list(_pictures(model, test, history, key))
     figures = [_write_picture(run, picture) for picture in pictures]
     title = _title(model, config)
+    command = html.escape(rerun_command(config))
     page = _PAGE.substitute(
         title=html.escape(title),
         summary=html.escape(_summary(model, test, config, history)),
         results=_results_table(result),
         pictures="\n".join(figures),
-        command=_command(config),
+        command=_COMMAND.substitute(command=command) if command else "",
         config=_config_table(config),
     )
     (run / "report.html").write_text(page, encoding="utf-8")
@@ -84,6 +85,7 @@ def write_report(
 
 _model_batch = jax.jit(model_batch, static_argnums=0)
 _mean_reconstruction = jax.jit(mean_reconstruction, static_argnums=0)
+
 
 def _pictures(
     model: jaxae.Model,
@@ -122,8 +124,8 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> Picture:
 def _reconstructions(model: jaxae.Model, x: Array) -> Picture:
     caption = (
         f"The first {len(x)} images of the test set, undamaged and as the model is to "
-        "explain them (upper row), and what is left of them after the code (lower row): "
-        "the mean of p(x | z)."
+        "explain them (upper row), and what is left of them after the code (lower "
+        "row): the mean of p(x | z)."
     )
     if model.recipe.model.mask_channel:
         caption += " The model was trained to fill holes; here it is shown none."
@@ -275,8 +277,8 @@ def _code_in_words(model: jaxae.Model, test: Split) -> str:
     likelihood = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(module.likelihood).__name__)
     return (
         f"Its code of {size:,} number{'s' * (size != 1)} stands for the "
-        f"{int(np.prod(module.shape)):,} values of an example; what the decoder says of "
-        f"them, p(x | z), is {likelihood}."
+        f"{int(np.prod(module.shape)):,} values of an example; what the decoder says "
+        f"of them, p(x | z), is {likelihood}."
     )
 
 
@@ -380,8 +382,8 @@ def _value(value: Any) -> str:
     return str(value)
 
 
-def _command(config: Mapping[str, Any]) -> str:
-    """How to run it again: the preset, and what differs from it."""
+def rerun_command(config: Mapping[str, Any]) -> str:
+    """How to run it again: the preset and what differs from it; "" without a preset."""
     preset = config.get("preset")
     if preset not in PRESETS:
         return ""
@@ -391,16 +393,17 @@ def _command(config: Mapping[str, Any]) -> str:
         # Where a run lies is not what it is.
         if name in default and name not in ("out", "overwrite"):
             words += _option(name, value, default[name])
-    return _COMMAND.substitute(command=html.escape(shlex.join(words)))
+    return shlex.join(words)
 
 
 def _option(name: str, value: Any, default: Any) -> list[str]:
     value, default = (tuple(v) if isinstance(v, list) else v for v in (value, default))
     flag = name.replace("_", "-")
+    *path, last = flag.split(".")
     if value == default:
         return []
     if isinstance(value, bool):
-        return [f"--{flag}" if value else f"--no-{flag}"]
+        return [f"--{flag}" if value else f"--{'.'.join([*path, f'no-{last}'])}"]
     return [f"--{flag}", *map(str, value if isinstance(value, tuple) else [value])]
 
 
@@ -472,7 +475,9 @@ h1 { font-size: clamp(1.5rem, 4vw, 2.2rem); line-height: 1.2; margin: 0 0 .8rem;
 h2 { font-size: 1.15rem; margin: 0 0 .6rem; }
 p { margin: 0; }
 figure { margin: 0; }
-figcaption { color: var(--soft); font-size: .9rem; margin-top: .6rem; max-width: 44rem; }
+figcaption {
+  color: var(--soft); font-size: .9rem; margin-top: .6rem; max-width: 44rem;
+}
 .card, .scroll, pre {
   border: 1px solid var(--line); border-radius: .6rem; overflow-x: auto;
 }

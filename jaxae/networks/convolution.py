@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -164,7 +165,7 @@ def _apply_layer(
     bias = None
     if layer.use_bias:
         bias = layer.param("bias", nn.initializers.zeros, (layer.features,))
-    x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias)
+    x, kernel, bias = promote_dtype(x, kernel, bias)
     y = op(x, kernel, layer.stride)
     return y if bias is None else y + bias.reshape(1, 1, 1, -1)
 
@@ -205,10 +206,11 @@ def _conv_by_scatter(x: Array, kernel: Array, stride: int) -> Array:
     rows, columns = lax.padtype_to_pads(
         x.shape[1:3], (kh, kw), (stride, stride), "SAME"
     )
-    return sum(
+    terms = [
         _shift(tap, _moved(rows, kh, i), _moved(columns, kw, j), stride)
         for (i, j), tap in _product_per_tap(x, kernel).items()
-    )
+    ]
+    return functools.reduce(jnp.add, terms)
 
 
 def _conv_transpose_by_products(x: Array, kernel: Array, stride: int) -> Array:
@@ -222,7 +224,8 @@ def _conv_transpose_by_products(x: Array, kernel: Array, stride: int) -> Array:
             for i, j in itertools.product(rows, columns)
         ]
         # Where the stride exceeds the kernel, some pixels are reached by no tap.
-        phases.append(sum(terms) if terms else jnp.zeros((b, h, w, o), x.dtype))
+        unreached = jnp.zeros((b, h, w, o), x.dtype)
+        phases.append(functools.reduce(jnp.add, terms) if terms else unreached)
     y = jnp.stack(phases, axis=3).reshape(b, h, w, stride, stride, o)
     return y.transpose(0, 1, 3, 2, 4, 5).reshape(b, h * stride, w * stride, o)
 

@@ -42,13 +42,17 @@ def save_epochs(directory: Path, monitor: str) -> Iterator[Callable[[Epoch], Non
 
         def save(epoch: Epoch) -> None:
             value = epoch.metrics[monitor]
-            manager.save(
-                epoch.number,
-                args=ocp.args.StandardSave(epoch.state),
-                metrics={_VALUE: value if isfinite(value) else inf},
-            )
-            # The next epoch reuses the state's buffers.
-            manager.wait_until_finished()
+            try:
+                manager.save(
+                    epoch.number,
+                    args=ocp.args.StandardSave(epoch.state),
+                    metrics={_VALUE: value if isfinite(value) else inf},
+                )
+            except ValueError as error:  # so tensorstore says that a disk is full
+                reason = str(error).rsplit(": ", 1)[-1]
+                raise OSError(
+                    f"{directory}: epoch {epoch.number} could not be saved: {reason}"
+                ) from error
 
         yield save
 
@@ -92,7 +96,11 @@ def _manager(directory: Path, **options: Any) -> ocp.CheckpointManager:
     return ocp.CheckpointManager(
         directory.absolute(),
         options=ocp.CheckpointManagerOptions(
-            best_fn=lambda metrics: metrics[_VALUE], best_mode="min", **options
+            best_fn=lambda metrics: metrics[_VALUE],
+            best_mode="min",
+            # The next epoch reuses the state's buffers: a save has to be over by then.
+            enable_async_checkpointing=False,
+            **options,
         ),
     )
 

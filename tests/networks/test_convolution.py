@@ -1,7 +1,5 @@
 """The product form of the convolutions against XLA's own, and linen's layers."""
 
-import itertools
-
 import jax
 import jax.export
 import jax.numpy as jnp
@@ -66,24 +64,24 @@ def assert_close(ours, native, tolerance):
         )
 
 
-# Batch, height, width, channels in and out, kernel's sides. Batches of 8 split the
-# gradient's contraction, those of 2 do not; 32 -> 1 takes the scatter form.
+# Batch, height, width, channels in and out, kernel's sides, stride. Batches of 8 split
+# the gradient's contraction, those of 2 do not; 32 -> 1 takes the scatter form.
 SHAPES = [
-    (2, 7, 6, 1, 8, (3, 3)),
-    (2, 8, 8, 8, 3, (4, 4)),
-    (2, 5, 9, 3, 8, (5, 2)),
-    (2, 2, 2, 8, 32, (4, 4)),
-    (8, 14, 14, 8, 32, (3, 3)),
-    (8, 9, 10, 32, 1, (3, 3)),
-    (3, 6, 5, 32, 1, (1, 2)),
+    (2, 7, 6, 1, 8, (3, 3), 1),
+    (2, 8, 8, 8, 3, (4, 4), 2),
+    (2, 5, 9, 3, 8, (5, 2), 2),
+    (2, 2, 2, 8, 32, (4, 4), 2),
+    (8, 14, 14, 8, 32, (3, 3), 2),
+    (8, 9, 10, 32, 1, (3, 3), 1),
+    (8, 7, 7, 32, 1, (2, 4), 2),
+    (3, 6, 5, 32, 1, (1, 2), 1),
 ]
 
 
 @PAIRS
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize(("b", "h", "w", "c", "o", "kernel_shape"), SHAPES)
+@pytest.mark.parametrize(("b", "h", "w", "c", "o", "kernel_shape", "stride"), SHAPES)
 def test_values_and_gradients_are_native(
-    ours, native, stride, b, h, w, c, o, kernel_shape
+    ours, native, b, h, w, c, o, kernel_shape, stride
 ):
     x, kernel = normal(0, (b, h, w, c)), normal(1, (*kernel_shape, c, o))
     # 1e-5: sums of up to 1,600 terms in another order, at 6e-8 each.
@@ -97,9 +95,9 @@ def test_values_and_gradients_are_native(
 @PAIRS
 def test_strides_beyond_the_kernel(ours, native):
     cases = [
-        (normal(0, (2, 7, 9, c)), normal(1, (side, 2, c, o)), stride)
+        (normal(0, (2, 7, 9, c)), normal(1, (side, 3, c, o)), stride)
         for stride in (3, 4)
-        for side in (1, 3)
+        for side in (1, 2)
         for c, o in ((3, 5), (64, 1))
     ]
     # One program for all: compiling is what takes the time here.
@@ -125,7 +123,7 @@ def test_bfloat16(ours, native, o):
 @PAIRS
 @pytest.mark.parametrize("o", [1, 8])
 def test_second_derivatives_and_forward_mode(ours, native, o):
-    x, kernel = normal(0, (8, 6, 5, 8)), normal(1, (3, 3, 8, o))
+    x, kernel = normal(0, (8, 6, 5, 8)), normal(1, (3, 2, 8, o))
     tangents = normal(2, x.shape), normal(3, kernel.shape)
 
     def derivatives(function):
@@ -174,9 +172,9 @@ def scanned_gradient(layer, x, kernel):
 
 @pytest.mark.parametrize("o", [1, 8])
 def test_no_convolution_in_a_scanned_step_on_the_cpu(o):
-    x, kernel = normal(0, (3, 8, 6, 6, 8)), normal(1, (3, 3, 8, o))
+    x, kernel = normal(0, (3, 8, 6, 6, 8)), normal(1, (3, 2, 8, o))
     # The naive path needs a convolution instruction, so that there is none is enough.
-    for ours, stride in itertools.product((conv, conv_transpose), (1, 2)):
+    for ours, stride in ((conv, 1), (conv, 2), (conv_transpose, 2)):
         program = scanned_gradient(lambda x, k, f=ours, s=stride: f(x, k, s), x, kernel)
         assert " convolution(" not in program.as_text()
     # The words searched for are those of a program that has one.

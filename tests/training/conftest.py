@@ -2,11 +2,21 @@
 
 import jax
 import pytest
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compile_quickly():
-    """Leaves out what makes programs fast: a third of the time to compile them."""
-    jax.config.update("jax_disable_most_optimizations", True)
+def _set(cache, quickly):
+    jax.config.update("jax_disable_most_optimizations", quickly)
+    jax.config.update("jax_compilation_cache_dir", cache)
+    # Whether there is a cache is decided at the first compilation of the process.
+    reset_cache()
+
+
+@pytest.fixture(autouse=True, scope="package")
+def compile_quickly(tmp_path_factory):
+    """Without most optimisations, and once where tests share a program."""
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    _set(str(tmp_path_factory.mktemp("programs")), True)
     yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    _set(None, False)

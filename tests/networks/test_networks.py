@@ -1,0 +1,167 @@
+"""Networks: shapes for images of every size, formulas, gradients, parameter counts."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxae import bottlenecks, networks, recipes
+from jaxae.autoencoder import AutoEncoder
+from jaxae.errors import ArgumentError
+from jaxae.likelihoods import Gaussian
+from jaxae.training import init_state
+
+KEY = jax.random.key(0)
+
+
+def normal(*shape):
+    values = np.random.default_rng(0).standard_normal(shape)
+    return jnp.asarray(values, jnp.float32)
+
+
+def run(module, x, *, train=True):
+    """The output, and the gradient of its mean square with respect to the params."""
+
+    @jax.jit
+    def compute(x):
+        output, variables = module.init_with_output(KEY, x, train=train)
+        rest = {k: v for k, v in variables.items() if k != "params"}
+
+        def loss(params):
+            variables = {"params": params, **rest}
+            output, _ = module.apply(variables, x, train=train, mutable=[*rest])
+            return jnp.square(output).mean()
+
+        return output, variables, jax.grad(loss)(variables.get("params", {}))
+
+    return compute(x)
+
+
+def assert_learns(grads):
+    """Finite everywhere, and every kernel gets some."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(grads)
+    assert flat
+    for path, grad in flat:
+        name = jax.tree_util.keystr(path)
+        assert np.isfinite(grad).all(), name
+        assert np.abs(grad).max() > 0 or "kernel" not in name, name
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"gated": True}, {"batch_norm": True}, {"activation": jnp.tanh}]
+)
+def test_mlp_shapes_and_gradients(options):
+    output, variables, grads = run(networks.MLP((7, 5), **options), normal(3, 4, 2, 1))
+    assert output.shape == (3, 5)
+    assert_learns(grads)
+    assert ("batch_stats" in variables) == options.get("batch_norm", False)
+    decoder = networks.MLPDecoder((4, 2, 3), (7, 5), **options)
+    output, _, grads = run(decoder, normal(3, 6))
+    assert output.shape == (3, 4, 2, 3)
+    assert_learns(grads)
+
+
+def test_an_mlp_without_layers_flattens():
+    x = normal(3, 4, 2, 1)
+    output, variables, _ = run(networks.MLP(()), x)
+    np.testing.assert_array_equal(output, x.reshape(3, 8))
+    assert not variables
+
+
+def test_gated_dense_is_the_formula():
+    x = normal(3, 4)
+    layer = networks.GatedDense(5)
+    variables = layer.init(KEY, x)
+    dense = variables["params"]["Dense_0"]
+    linear = np.asarray(x) @ np.asarray(dense["kernel"]) + np.asarray(dense["bias"])
+    h, g = linear[:, :5], linear[:, 5:]
+    np.testing.assert_allclose(layer.apply(variables, x), h / (1 + np.exp(-g)), 1e-5)
+
+
+def test_batch_norm_in_an_mlp_normalises_over_the_batch():
+    x = normal(16, 4)
+    mlp = networks.MLP((5,), batch_norm=True, activation=lambda h: h)
+    output, variables, _ = run(mlp, x)
+    np.testing.assert_allclose(output.mean(axis=0), np.zeros(5), atol=1e-5)
+    np.testing.assert_allclose(output.var(axis=0), np.ones(5), atol=1e-3)
+    assert "bias" not in variables["params"]["Dense_0"]
+
+
+@pytest.mark.parametrize(
+    ("side", "halved"),
+    [((28, 28), (7, 7)), ((27, 27), (7, 7)), ((7, 5), (2, 2)), ((1, 1), (1, 1))],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    "options", [{}, {"residual_blocks": 1, "batch_norm": True}], ids=["plain", "full"]
+)
+def test_conv_shapes_and_gradients(side, halved, channels, options):
+    assert networks.halvings(side, 2)[-1] == halved
+    encoder = networks.ConvEncoder((2, 4), **options)
+    h, _, grads = run(encoder, normal(2, *side, channels))
+    assert h.shape == (2, *halved, 4)
+    assert_learns(grads) if side != (1, 1) else None
+    decoder = networks.ConvDecoder((*side, channels), (4, 2), **options)
+    for code in (normal(2, 3), normal(2, *halved, 3)):
+        output, _, grads = run(decoder, code)
+        assert output.shape == (2, *side, channels)
+        assert all(np.isfinite(grad).all() for grad in jax.tree.leaves(grads))
+
+
+def test_a_spatial_code_of_another_size_is_refused():
+    decoder = networks.ConvDecoder((8, 8, 1), (4, 2))
+    with pytest.raises(ArgumentError, match=r"\[b, d\] or \[b, 2, 2, d\]"):
+        decoder.init(KEY, normal(2, 3, 3, 4))
+
+
+def test_a_residual_block_adds_to_its_input():
+    x = normal(2, 4, 4, 3)
+    block = networks.ResidualBlock()
+    variables = jax.tree.map(jnp.zeros_like, block.init(KEY, x))
+    np.testing.assert_array_equal(block.apply(variables, x), x)
+
+
+def test_a_spatial_auto_encoder():
+    encoder, decoder = recipes.conv((2, 4))
+    bottleneck = bottlenecks.Deterministic(None)
+    shape = (7, 5, 3)
+    model = AutoEncoder(shape, encoder, bottleneck, decoder(shape), Gaussian())
+    x = normal(2, *shape)
+    init = jax.jit(model.init_with_output)
+    trace, _ = init(KEY, {"x": x, "inputs": x}, KEY)
+    assert trace.latents[0].z.shape == (1, 2, 2, 2, 4)
+    assert trace.likelihood.mean.shape == (1, 2, *shape)
+
+
+def test_the_keras_denoiser_has_its_size():
+    model = recipes.keras_denoiser().model
+    batch = {
+        name: jax.ShapeDtypeStruct((2, 28, 28, 1), float) for name in "x inputs".split()
+    }
+    trace, variables = jax.eval_shape(model.init_with_output, KEY, batch, KEY)
+    sizes = [leaf.size for leaf in jax.tree.leaves(variables["params"])]
+    assert sum(sizes) == 28_353
+    assert trace.latents[0].z.shape == (1, 2, 7, 7, 32)
+    assert trace.likelihood.base_dist.logits.shape == (1, 2, 28, 28, 1)
+
+
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+@pytest.mark.parametrize(
+    "family",
+    [
+        recipes.autoencoder,
+        recipes.denoising_autoencoder,
+        recipes.inpainting_autoencoder,
+        recipes.vae,
+    ],
+)
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian_per_value"])
+def test_every_family_initialises_with_every_network(family, network, likelihood):
+    recipe = family((9, 7, 3), network=network, likelihood=likelihood)
+    batch = {"x": jax.ShapeDtypeStruct((2, 9, 7, 3), jnp.uint8)}
+    init = partial(init_state, recipe, optax.adam(1e-3))
+    state = jax.eval_shape(init, batch, KEY)
+    assert jax.tree.leaves(state.params["model"])

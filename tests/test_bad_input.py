@@ -1,0 +1,311 @@
+"""Wrong arguments: one error that names the argument, before anything is traced."""
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+
+from jaxae import Objective, encode, fit, networks, recipes, sample
+from jaxae.errors import ArgumentError
+from jaxae.evaluation import nll_nats
+from jaxae.preparation import unit_interval
+from jaxae.types import Model
+
+SHAPE = (4, 3, 1)
+KEY = jax.random.key(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def as_users_call_it():
+    """Without the type checks of the other tests, which would come first."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
+
+
+def never(*_):
+    raise AssertionError("traced before the arguments were checked")
+
+
+def untraceable(family=recipes.vae, shape=SHAPE, **options):
+    """A recipe that must not get as far as being initialised."""
+    return family(shape, 2, network=recipes.mlp((3,)), **options)._replace(
+        objective=Objective(never, never)
+    )
+
+
+VAE = untraceable()
+GREY = untraceable(likelihood="continuous_bernoulli")
+
+
+def train(recipe=VAE, images=None, **options):
+    images = floats() if images is None else images
+    options = {"key": KEY, "epochs": 1, "batch_size": 4, "progress": False} | options
+    return fit(recipe, images, **options)
+
+
+def floats(count=5, shape=SHAPE):
+    values = np.random.default_rng(0).uniform(size=(count, *shape))
+    return values.astype(np.float32)
+
+
+def with_value(value):
+    images = floats()
+    images[1, 2, 0, 0] = value
+    return images
+
+
+WRONG_IMAGES = {
+    "rank": (floats()[..., 0], r"\[n, 4, 3, 1\]: add .* images\[\.\.\., None\]"),
+    "one image": (floats()[0], r"of shape \[n, 4, 3, 1\], got \(4, 3, 1\)"),
+    "scalar": (np.float32(1), r"of shape \[n, 4, 3, 1\], got \(\)"),
+    "channels": (floats(shape=(4, 3, 3)), r"\[n, 4, 3, 1\], got \(5, 4, 3, 3\)"),
+    "flat": (floats(shape=(12,)), r"of shape \[n, 4, 3, 1\], got \(5, 12\)"),
+    "empty": (floats(0), "at least one example"),
+    "nan": (with_value(np.nan), "finite, got '1 values that are NaN or infinite'"),
+    "inf": (with_value(np.inf), "finite, got '1 values that are NaN or infinite'"),
+    "too large": (floats().astype(np.float64) * 1e300, "NaN or infinite"),
+    "negative": (with_value(-0.5), r"in \[0, 1\].*values from -0.5 to"),
+    "0-255": (floats() * 255, r"in \[0, 1\].*values from .* to 2\d\d"),
+    "int64": (np.ones((5, *SHAPE), np.int64), r"\(uint8\) or floats, got 'int64'"),
+    "complex": (np.ones((5, *SHAPE), complex), r"or floats, got 'complex128'"),
+    "object": (np.full((5, *SHAPE), None), r"or floats, got 'object'"),
+    "str": (np.full((5, *SHAPE), "a"), r"or floats, got '<U1'"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_IMAGES)
+@pytest.mark.parametrize("recipe", [VAE, GREY], ids=["binarised", "grey"])
+def test_wrong_images(case, recipe):
+    images, message = WRONG_IMAGES[case]
+    with pytest.raises(ArgumentError, match=f"^images must be .*{message}"):
+        train(recipe, images)
+    with pytest.raises(ArgumentError, match=f"^images must be .*{message}"):
+        train(recipe, [images] if images.shape else images)
+    validation = message.replace("images", "validation")
+    with pytest.raises(ArgumentError, match=f"^validation must be .*{validation}"):
+        train(recipe, validation=images)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "words"),
+    [
+        ("bernoulli", r"in \[0, 1\], to be binarised"),
+        ("binary_cross_entropy", r"in \[0, 1\]"),
+        ("continuous_bernoulli", r"in \[0, 1\]"),
+        ("categorical", "a level k/255"),
+        ("discretized_logistic_mixture", "a level k/255"),
+    ],
+)
+@pytest.mark.parametrize("images", [floats() * 255, floats() - 0.5])
+def test_values_that_the_likelihood_cannot_explain(likelihood, words, images):
+    with pytest.raises(ArgumentError, match=f"^images must be {words}.*values from"):
+        train(untraceable(likelihood=likelihood), images)
+
+
+def test_grey_values_are_not_levels():
+    with pytest.raises(ArgumentError, match=r"^images must be a level k/255"):
+        train(untraceable(likelihood="categorical"), floats())
+
+
+@pytest.mark.parametrize("images", [floats(), (floats() * 255).astype(np.uint8)])
+def test_grey_images_under_bernoulli_without_binarisation(images):
+    recipe = VAE._replace(prepare=unit_interval)
+    with pytest.raises(ArgumentError, match=r"^images must be 0 or 1, .*values from"):
+        train(recipe, images)
+
+
+WRONG_FIELDS = {
+    "no x": ({"label": np.arange(5)}, r"images must be x, and of .*got \['label'\]"),
+    "unknown": ({"x": floats(), "y": np.arange(5)}, r"images must be .*\['x', 'y'\]"),
+    "short": (
+        {"x": floats(), "label": np.arange(4)},
+        r"images\['label'\] must be \[5\], .*shape \(4,\)",
+    ),
+    "one-hot": (
+        {"x": floats(), "label": np.eye(5)},
+        r"images\['label'\] must be \[5\], .*shape \(5, 5\)",
+    ),
+    "words": (
+        {"x": floats(), "label": np.full(5, "cat")},
+        r"images\['label'\] must be \[5\], finite numbers, got '<U3",
+    ),
+    "nan": (
+        {"x": floats(), "weight": np.full(5, np.nan)},
+        r"images\['weight'\] must be \[5\], finite numbers",
+    ),
+    "negative": (
+        {"x": floats(), "weight": np.full(5, -1.0)},
+        r"images\['weight'\] must be at least 0, got .*-1",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_FIELDS)
+def test_wrong_mappings(case):
+    images, message = WRONG_FIELDS[case]
+    for data in (images, [images]):
+        with pytest.raises(ArgumentError, match=message):
+            train(images=data)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ([], "images must be not empty, got 'an iterable without a batch'"),
+        (None.__class__, "images must be an array, a mapping of arrays or an iterable"),
+        (5, "images must be an array, a mapping of arrays or an iterable"),
+        ("digits", r"images must be of shape \[n, 4, 3, 1\]"),
+    ],
+)
+def test_what_is_no_data(images, message):
+    with pytest.raises(ArgumentError, match=message):
+        train(images=images)
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "max_skipped"])
+@pytest.mark.parametrize("value", [0, -1, 2.5, True, "3", None])
+def test_wrong_counts(name, value):
+    with pytest.raises(ArgumentError, match=f"^{name} must be a whole number"):
+        train(**{name: value})
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.5])
+def test_wrong_steps_per_epoch(value):
+    with pytest.raises(ArgumentError, match=r"^steps_per_epoch must be a whole number"):
+        train(images=[floats()], steps_per_epoch=value)
+    with pytest.raises(ArgumentError, match=r"^steps_per_epoch must be None for an"):
+        train(steps_per_epoch=2)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [0, None, np.zeros(2, np.uint32), jnp.zeros(2, jnp.uint32), jax.random.split(KEY)],
+    ids=["int", "None", "numpy", "legacy", "two keys"],
+)
+def test_wrong_keys(key):
+    message = "^key must be one typed key, such as jax.random.key"
+    with pytest.raises(ArgumentError, match=message):
+        train(key=key)
+    model = Model(VAE, {})
+    with pytest.raises(ArgumentError, match=message):
+        sample(model, key, 2)
+    if key is not None:
+        with pytest.raises(ArgumentError, match=message):
+            encode(model, floats(), key=key)
+
+
+@pytest.mark.parametrize("recipe", [None, "vae", recipes.vae, VAE.model, tuple(VAE)])
+def test_wrong_recipes(recipe):
+    with pytest.raises(ArgumentError, match=r"^recipe must be a Recipe, such as"):
+        train(recipe)
+
+
+WRONG_DIMS = [0, -1, 2.0, True, "2"]
+
+
+@pytest.mark.parametrize("dim", WRONG_DIMS)
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+@pytest.mark.parametrize("family", [recipes.autoencoder, recipes.vae])
+def test_wrong_latent_dims(family, network, dim):
+    with pytest.raises(ArgumentError, match=r"^latent_dim must be a whole number"):
+        family(SHAPE, dim, network=network)
+
+
+FAMILIES = [
+    recipes.autoencoder,
+    recipes.denoising_autoencoder,
+    recipes.inpainting_autoencoder,
+    recipes.vae,
+]
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, recipes.keras_denoiser])
+@pytest.mark.parametrize(
+    "shape",
+    [(), (4, 0, 1), (4, -3, 1), ("4", "3", "1"), "abc", 12, (4.0, 3.0, 1), None],
+)
+def test_wrong_shapes(family, shape):
+    with pytest.raises(ArgumentError, match="shape"):
+        family(shape)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_unknown_names(family):
+    with pytest.raises(ArgumentError, match="network must be one of conv, mlp, got"):
+        family(SHAPE, network="transformer")
+    with pytest.raises(ArgumentError, match=r"likelihood must be one of bern.*'normal'"):
+        family(SHAPE, likelihood="normal")
+
+
+def test_images_only():
+    with pytest.raises(ArgumentError, match=r"shape must be \(height, width, channels"):
+        recipes.vae((12,), network="conv")
+    with pytest.raises(ArgumentError, match="sides multiples of 4"):
+        recipes.keras_denoiser((27, 27, 1))
+
+
+@pytest.mark.parametrize(
+    ("module", "options", "name"),
+    [
+        (networks.MLP, {"hidden": (4, 0)}, "hidden"),
+        (networks.MLP, {"hidden": (-4,)}, "hidden"),
+        (networks.MLP, {"hidden": (4.0,)}, "hidden"),
+        (networks.MLP, {"hidden": 4}, "hidden"),
+        (networks.MLP, {"gated": True, "batch_norm": True}, "batch_norm"),
+        (networks.MLPDecoder, {"shape": SHAPE, "hidden": (0,)}, "hidden"),
+        (networks.MLPDecoder, {"shape": (4, 0)}, "shape"),
+        (networks.ConvEncoder, {"channels": (0,)}, "channels"),
+        (networks.ConvEncoder, {"channels": ()}, "channels"),
+        (networks.ConvEncoder, {"kernel_size": 0}, "kernel_size"),
+        (networks.ConvEncoder, {"kernel_size": 2.5}, "kernel_size"),
+        (networks.ConvEncoder, {"residual_blocks": -1}, "residual_blocks"),
+        (networks.ConvDecoder, {"shape": SHAPE, "channels": (4, -2)}, "channels"),
+        (networks.ConvDecoder, {"shape": SHAPE, "kernel_size": -3}, "kernel_size"),
+        (recipes.vae, {"shape": SHAPE, "num_samples": 0}, "num_samples"),
+        (recipes.vae, {"shape": SHAPE, "beta": -1.0}, "beta"),
+        (recipes.vae, {"shape": SHAPE, "free_bits": -1.0}, "free_bits"),
+        (recipes.vae, {"shape": SHAPE, "log_std_range": (1.0, -1.0)}, "log_std_range"),
+        (recipes.autoencoder, {"shape": SHAPE, "l1": -1.0}, "l1"),
+    ],
+)
+def test_wrong_sizes(module, options, name):
+    with pytest.raises(ArgumentError, match=f"{name}.* must be "):
+        module(**options)
+
+
+def test_numbers_of_numpy_and_lists_are_fine():
+    recipe = recipes.vae(list(SHAPE), np.int64(2), network=recipes.mlp((np.int32(3),)))
+    result = train(recipe, batch_size=np.int64(5))
+    assert encode(result.model, floats()).shape == (5, 2)
+
+
+@pytest.mark.parametrize(
+    ("images", "network"),
+    [
+        (floats(3), recipes.mlp((3,))),
+        (floats(1), recipes.mlp((3,), batch_norm=True)),
+        (np.zeros((5, *SHAPE), np.uint8), recipes.mlp((3,), batch_norm=True)),
+        (np.full((5, *SHAPE), 0.5), recipes.mlp((3,))),
+        (floats(5, (1, 1, 1)), recipes.conv((2, 3))),
+        (floats(5, (7, 5, 3)), recipes.conv((2, 3))),
+        (floats(5, (6,)), recipes.mlp((3,), gated=True)),
+    ],
+    ids=["few", "single", "black", "constant", "1x1", "7x5 RGB", "vectors"],
+)
+def test_unusual_data_train(images, network):
+    shape = images.shape[1:]
+    recipe = recipes.vae(shape, 2, network=network, likelihood="bernoulli")
+    result = train(recipe, images, epochs=2)
+    row = result.history[-1]
+    assert np.isfinite(list(row.values())).all() and row["skipped_steps"] == 0
+    assert encode(result.model, images).shape == (len(images), 2)
+    for leaf in jax.tree.leaves(result.model.variables):
+        assert np.isfinite(leaf).all()
+
+
+def test_evaluation_checks_its_images_too():
+    with pytest.raises(ArgumentError, match=r"^images must be .*add the channel axis"):
+        nll_nats(Model(VAE, {}), floats()[..., 0], KEY)

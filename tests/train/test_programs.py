@@ -1,0 +1,370 @@
+"""The programs, run for real on small images."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import jaxae
+from jaxae.errors import ArgumentError, CheckpointError
+from train import apply, evaluate
+from train.__main__ import parse
+from train.presets import PRESETS
+from train.run import RunError, open_run
+from train.training import train
+
+ROOT = Path(__file__).parents[2]
+COUNT = 60
+RESULT_KEYS = {
+    "elbo_nats",
+    "nll_nats",
+    "nll_samples",
+    "rate_nats",
+    "distortion_nats",
+    "active_units",
+    "mse",
+    "psnr_db",
+    "images_per_second",
+    "train_seconds",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """Decoded images and compiled programs of these tests only."""
+    old = os.environ.get("JAXAE_CACHE")
+    os.environ["JAXAE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    os.environ.pop("JAXAE_CACHE")
+    if old is not None:
+        os.environ["JAXAE_CACHE"] = old
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    """Bright bars on black, 8x8."""
+    x = np.zeros((COUNT, 8, 8), np.uint8)
+    for i in range(COUNT):
+        x[i, :, i % 8] = 55 + 200 * (i % 2)
+    path = tmp_path_factory.mktemp("data") / "bars.npz"
+    np.savez(path, images=x, labels=np.arange(COUNT) % 8)
+    return path
+
+
+def run_preset(out: Path, data: Path, preset: str, *options: str):
+    """Parses the options as the command line does, and trains."""
+    small = ["--epochs", "2", "--batch-size", "20", "--nll-samples", "7"]
+    arguments = [preset, "--data", str(data), "--out", str(out), *small, *options]
+    name, config = parse(arguments)
+    return train(out, name, config)
+
+
+@pytest.fixture(scope="module")
+def vae(tmp_path_factory, images):
+    out = tmp_path_factory.mktemp("runs") / "vae"
+    options = [
+        "--model.latent-dim",
+        "3",
+        "--model.network.hidden",
+        "9",
+        "--tensorboard",
+    ]
+    return run_preset(out, images, "vae", *options)
+
+
+def results(run) -> dict:
+    return json.loads((run.path / "result.json").read_text())
+
+
+def test_no_preset_is_the_vae():
+    assert parse([])[0] == "vae"
+    assert parse([]) == parse(["vae"])
+    assert parse(["--epochs", "3"])[1].epochs == 3
+
+
+def test_the_vae_leaves_all_that_a_run_has(vae):
+    names = {path.name for path in vae.path.iterdir()}
+    assert names >= {
+        "config.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "result.json",
+        "report.html",
+        "learning_curves.png",
+        "reconstructions.png",
+        "samples.png",
+        "interpolations.png",
+        "codes.png",
+        "tensorboard",
+    }
+    result = results(vae)
+    assert result.keys() >= RESULT_KEYS
+    assert result["nll_samples"] == 7
+    assert result["elbo_nats"] == pytest.approx(
+        -result["rate_nats"] - result["distortion_nats"], rel=1e-5
+    )
+    assert result["psnr_gain_db"] is None
+    rows = vae.history()
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert rows[-1]["validation_loss"] < rows[0]["validation_loss"]
+    assert all(0 < row["images_per_second"] for row in rows)
+
+
+def test_tensorboard_files_hold_scalars_and_pictures(vae):
+    written = b"".join(p.read_bytes() for p in (vae.path / "tensorboard").iterdir())
+    assert b"validation_loss" in written
+    assert b"samples" in written and b"\x89PNG" in written
+
+
+def test_evaluate_recomputes_the_same_numbers(vae):
+    before = results(vae)
+    evaluate.evaluate(evaluate.Arguments(vae.path))
+    assert results(vae) == before
+    evaluate.evaluate(evaluate.Arguments(vae.path, nll_samples=0))
+    after = results(vae)
+    assert after["nll_nats"] is None
+    assert after["elbo_nats"] == before["elbo_nats"]
+    evaluate.evaluate(evaluate.Arguments(vae.path))
+
+
+@pytest.mark.parametrize("preset", ["dae", "conv-dae", "inpaint", "keras-dae", "ae"])
+def test_other_presets(preset, tmp_path, images):
+    run = run_preset(
+        tmp_path / "run",
+        images,
+        preset,
+        *(["--model.hole", "3", "3"] if preset == "inpaint" else []),
+    )
+    result = results(run)
+    assert result.keys() >= RESULT_KEYS
+    assert result["nll_nats"] is None and result["active_units"] is None
+    assert np.isfinite(result["mse"])
+    restores = preset != "ae"
+    assert (result["psnr_gain_db"] is not None) == restores
+    assert (run.path / "restorations.png").exists() == restores
+    assert (result["hole_mse"] is not None) == (preset == "inpaint")
+    assert (result["hole_mse_mean_fill"] is not None) == (preset == "inpaint")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_saved_configuration_reads_back(preset, tmp_path):
+    from train.run import Run, create_run
+
+    _, config = parse([preset, "--seed", "5", "--optimizer.clip-norm", "2"])
+    run = Run(tmp_path / "run", preset, config, (8, 8, 1), 48)
+    create_run(run)
+    assert open_run(run.path) == run
+
+
+def test_a_run_is_not_overwritten_without_being_told(vae, images, tmp_path):
+    before = results(vae)
+    with pytest.raises(RunError, match="not empty"):
+        run_preset(vae.path, images, "vae")
+    assert results(vae) == before
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(RunError, match="holds no run"):
+        run_preset(tmp_path, images, "vae", "--overwrite")
+    assert (tmp_path / "letter.txt").exists()
+
+
+def test_overwrite_replaces_a_run(tmp_path, images):
+    options = ["--model.latent-dim", "2", "--model.network.hidden", "5"]
+    run_preset(tmp_path / "run", images, "ae", *options)
+    run = run_preset(tmp_path / "run", images, "ae", *options, "--overwrite")
+    assert len(run.history()) == 2
+
+
+def test_apply_encodes_reconstructs_and_samples(vae, images, tmp_path):
+    def use(task: str, out: str, **options) -> Path:
+        source = None if task == "sample" else images
+        arguments = apply.Arguments(
+            vae.path, source, task=task, out=tmp_path / out, **options
+        )
+        apply.apply(arguments)
+        return tmp_path / out
+
+    codes = np.load(use("encode", "codes.npy"))
+    assert codes.shape == (COUNT, 3)
+    again = np.load(use("reconstruct", "again.npy"))
+    assert again.shape == (COUNT, 8, 8, 1)
+    pictures = sorted(use("reconstruct", "pictures").iterdir())
+    assert len(pictures) == COUNT
+    pixels = np.asarray(Image.open(pictures[3]))
+    np.testing.assert_array_equal(pixels, np.round(again[3, ..., 0] * 255))
+    assert np.load(use("sample", "samples.npy", count=5)).shape == (5, 8, 8, 1)
+
+
+def test_apply_restores_only_what_the_mask_names(tmp_path, images):
+    run = run_preset(tmp_path / "run", images, "inpaint", "--model.hole", "3", "3")
+    x = np.load(images)["images"]
+    mask = np.zeros(x.shape, bool)
+    mask[:, 2:5, 2:5] = True
+    np.save(tmp_path / "mask.npy", mask)
+    out = tmp_path / "restored.npy"
+    apply.apply(
+        apply.Arguments(
+            run.path, images, task="restore", out=out, mask=tmp_path / "mask.npy"
+        )
+    )
+    restored = np.load(out)[..., 0]
+    np.testing.assert_allclose(restored[~mask], x[~mask] / 255, atol=1e-6)
+    assert not np.allclose(restored[mask], x[mask] / 255, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"task": "encode"}, "INPUT must be given"),
+        ({"task": "encode", "input": "images", "out": "codes"}, "a .npy file"),
+        ({"task": "encode", "input": "images", "mask": "images"}, "for restore only"),
+    ],
+)
+def test_apply_says_what_does_not_go_together(options, message, vae, images, tmp_path):
+    paths = {"images": images, "codes": tmp_path / "codes"}
+    options = {k: paths.get(v, v) for k, v in options.items()}
+    options.setdefault("out", tmp_path / "out.npy")
+    with pytest.raises(ArgumentError, match=message):
+        apply.apply(apply.Arguments(vae.path, **options))
+
+
+def test_apply_does_not_overwrite(vae, images, tmp_path):
+    (tmp_path / "out.npy").write_text("mine")
+    with pytest.raises(ArgumentError, match="does not exist yet"):
+        apply.apply(apply.Arguments(vae.path, images, out=tmp_path / "out.npy"))
+
+
+def test_missing_and_damaged_runs(vae, tmp_path):
+    with pytest.raises(RunError, match="no run there"):
+        open_run(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(RunError, match="damaged"):
+        open_run(tmp_path)
+    (tmp_path / "config.json").write_text((vae.path / "config.json").read_text())
+    with pytest.raises(CheckpointError, match="no such directory"):
+        evaluate.evaluate(evaluate.Arguments(tmp_path))
+
+
+def test_a_checkpoint_of_another_architecture(vae, tmp_path):
+    config = json.loads((vae.path / "config.json").read_text())
+    config["config"]["model"]["latent_dim"] = 4
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "checkpoints").symlink_to(vae.path / "checkpoints")
+    with pytest.raises(CheckpointError, match="another architecture"):
+        evaluate.evaluate(evaluate.Arguments(tmp_path))
+
+
+def test_images_that_the_model_cannot_take(vae, tmp_path):
+    np.save(tmp_path / "rgb.npy", np.zeros((3, 8, 8, 3), np.uint8))
+    with pytest.raises(ArgumentError, match=r"images must be of shape \[n, 8, 8, 1\]"):
+        apply.apply(
+            apply.Arguments(vae.path, tmp_path / "rgb.npy", out=tmp_path / "out.npy")
+        )
+
+
+def command(*arguments: str, **options) -> subprocess.CompletedProcess:
+    """A program as a user starts it."""
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        **options,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "vea"], "vea"),
+        (["train", "vae", "--epoch", "3"], "--epoch"),
+        (["train", "vae", "--model.likelihood", "binomial"], "binomial"),
+        (["train", "vae", "--model.latent-dim", "0"], "latent_dim must be"),
+        (["train", "vae", "--data", "nowhere.npy"], "nowhere.npy"),
+        (["train", "vae", "--data", "tfds:cifar10"], "cifar10"),
+        (["train.evaluate", "nowhere"], "no run there"),
+        (["train", "vae", "--out", "/proc/run"], "/proc/run"),
+    ],
+)
+def test_mistakes_end_in_one_message(arguments, message, tmp_path):
+    ended = command(*arguments)
+    assert ended.returncode in (1, 2)
+    assert message in ended.stderr + ended.stdout
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_full_disk_ends_in_one_message_and_keeps_what_was_there(images, tmp_path):
+    def limit() -> None:
+        # No file above 20,000 bytes: what a full disk does to a checkpoint.
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    out = tmp_path / "run"
+    ended = command(
+        *["train", "ae", "--data", str(images), "--out", str(out), "--epochs", "2"],
+        preexec_fn=limit,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.count("error:") == 1 and "Traceback" not in ended.stderr
+    assert open_run(out).preset == "ae"
+
+
+def test_ctrl_c_keeps_the_finished_epochs(images, tmp_path):
+    out = tmp_path / "run"
+    arguments = ["--data", str(images), "--out", str(out), "--epochs", "100000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "train", "ae", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    metrics = out / "metrics.jsonl"
+    deadline = time.monotonic() + 100
+    while not (metrics.exists() and metrics.read_text().count("\n") >= 3):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert f"python -m train.evaluate {out}" in stdout
+    evaluate.evaluate(evaluate.Arguments(out))
+    assert json.loads((out / "result.json").read_text())["epochs"] >= 3
+
+
+def test_the_seed_decides_everything(images, tmp_path):
+    options = ["--model.network.hidden", "9"]
+    first, again = (
+        run_preset(tmp_path / name, images, "vae", *options) for name in "ab"
+    )
+    other = run_preset(tmp_path / "c", images, "vae", *options, "--seed", "1")
+    losses = [results(run)["validation_loss"] for run in (first, again, other)]
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_the_library_does_not_need_the_programs():
+    code = (
+        "import sys, jaxae; "
+        "heavy = {'matplotlib', 'tyro', 'tensorflow_datasets', 'grain', 'train'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout.strip() == "[]"
+    assert jaxae.__version__ and jax.__version__

@@ -1,6 +1,6 @@
 """What users hand in is checked once, early, on the host."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from numbers import Integral
 from typing import Any
 
@@ -24,9 +24,9 @@ def check_count(name: str, value: Any, least: int = 1) -> None:
 
 
 def check_sizes(name: str, sizes: Any) -> None:
-    """Raises ValueError unless `sizes` is a sequence of whole numbers of at least 1."""
-    several = isinstance(sizes, Sequence) and not isinstance(sizes, str)
-    require(several, name, sizes, "a tuple of whole numbers")
+    """Raises ValueError unless `sizes` is a tuple of whole numbers of at least 1."""
+    # A list would leave the module without a hash, which jit needs.
+    require(isinstance(sizes, tuple), name, sizes, "a tuple of whole numbers")
     for size in sizes:
         check_count(f"every size in {name} {tuple(sizes)}", size)
 
@@ -109,7 +109,8 @@ def check_images(recipe: Recipe, images: Any, name: str = "images") -> np.ndarra
         return images
     real = images.dtype == bool or jnp.issubdtype(images.dtype, jnp.floating)
     require(real, name, str(images.dtype), "bytes (uint8) or floats")
-    images = images.astype(np.float32)
+    with np.errstate(over="ignore"):
+        images = images.astype(np.float32)
     bad = int(images.size - np.isfinite(images).sum())
     require(bad == 0, name, f"{bad} values that are NaN or infinite", "finite")
     return images

@@ -236,7 +236,7 @@ def test_wrong_shapes(family, shape):
 def test_unknown_names(family):
     with pytest.raises(ArgumentError, match="network must be one of conv, mlp, got"):
         family(SHAPE, network="transformer")
-    with pytest.raises(ArgumentError, match=r"likelihood must be one of bern.*'normal'"):
+    with pytest.raises(ArgumentError, match=r"likelihood must be one .*'normal'"):
         family(SHAPE, likelihood="normal")
 
 
@@ -254,6 +254,7 @@ def test_images_only():
         (networks.MLP, {"hidden": (-4,)}, "hidden"),
         (networks.MLP, {"hidden": (4.0,)}, "hidden"),
         (networks.MLP, {"hidden": 4}, "hidden"),
+        (networks.MLP, {"hidden": [4]}, "hidden"),
         (networks.MLP, {"gated": True, "batch_norm": True}, "batch_norm"),
         (networks.MLPDecoder, {"shape": SHAPE, "hidden": (0,)}, "hidden"),
         (networks.MLPDecoder, {"shape": (4, 0)}, "shape"),
@@ -276,34 +277,10 @@ def test_wrong_sizes(module, options, name):
         module(**options)
 
 
-def test_numbers_of_numpy_and_lists_are_fine():
-    recipe = recipes.vae(list(SHAPE), np.int64(2), network=recipes.mlp((np.int32(3),)))
-    result = train(recipe, batch_size=np.int64(5))
+def test_numbers_of_numpy_are_fine():
+    recipe = recipes.vae(SHAPE, np.int64(2), network=recipes.mlp((np.int32(3),)))
+    result = train(recipe, batch_size=np.int64(5), epochs=np.int64(1))
     assert encode(result.model, floats()).shape == (5, 2)
-
-
-@pytest.mark.parametrize(
-    ("images", "network"),
-    [
-        (floats(3), recipes.mlp((3,))),
-        (floats(1), recipes.mlp((3,), batch_norm=True)),
-        (np.zeros((5, *SHAPE), np.uint8), recipes.mlp((3,), batch_norm=True)),
-        (np.full((5, *SHAPE), 0.5), recipes.mlp((3,))),
-        (floats(5, (1, 1, 1)), recipes.conv((2, 3))),
-        (floats(5, (7, 5, 3)), recipes.conv((2, 3))),
-        (floats(5, (6,)), recipes.mlp((3,), gated=True)),
-    ],
-    ids=["few", "single", "black", "constant", "1x1", "7x5 RGB", "vectors"],
-)
-def test_unusual_data_train(images, network):
-    shape = images.shape[1:]
-    recipe = recipes.vae(shape, 2, network=network, likelihood="bernoulli")
-    result = train(recipe, images, epochs=2)
-    row = result.history[-1]
-    assert np.isfinite(list(row.values())).all() and row["skipped_steps"] == 0
-    assert encode(result.model, images).shape == (len(images), 2)
-    for leaf in jax.tree.leaves(result.model.variables):
-        assert np.isfinite(leaf).all()
 
 
 def test_evaluation_checks_its_images_too():

@@ -1,6 +1,6 @@
 """The numbers and the report of a trained model."""
 
-import json
+import dataclasses
 from typing import Any
 
 import jax
@@ -10,7 +10,7 @@ import jaxae
 from jaxae.evaluation import evaluate
 from train.data import Dataset
 from train.report import write_report
-from train.run import CONFIG, Run, write_json
+from train.run import Run, write_json
 
 # Beside what the seed of the training makes: the test set does not vary with it.
 EVALUATION_KEY = 1_000_003
@@ -29,7 +29,7 @@ def write_results(run: Run, model: jaxae.Model, data: Dataset) -> dict[str, Any]
     )
     result = {**_about(run, model, history), **numbers}
     write_json(run.path / "result.json", result)
-    config = json.loads((run.path / CONFIG).read_text())
+    config = {"preset": run.preset, **dataclasses.asdict(run.config)}
     write_report(
         run.path,
         model,

@@ -23,8 +23,12 @@ def mean_squared_error(a: Images, b: Images) -> Scores:
 
 
 def psnr_db(a: Images, b: Images) -> Scores:
-    """The peak signal-to-noise ratio of each example, in decibels, for a peak of 1."""
-    return -10.0 * jnp.log10(mean_squared_error(a, b))
+    """The peak signal-to-noise ratio of each example, in decibels, for a peak of 1.
+
+    At most 100 dB, so that one image that comes back exactly (a hole cut out of its
+    black background, say) does not make a mean infinite.
+    """
+    return -10.0 * jnp.log10(jnp.maximum(mean_squared_error(a, b), 1e-10))
 
 
 def ssim(a: Images, b: Images) -> Scores:

@@ -51,7 +51,7 @@ def conv(
     return lax.platform_dependent(
         x,
         kernel,
-        cpu=functools.partial(_conv_by_products, stride=stride),
+        cpu=functools.partial(_in_float32, _conv_by_products, stride=stride),
         default=lambda x, kernel: lax.conv_general_dilated(
             x, kernel, (stride, stride), "SAME", dimension_numbers=LAYOUT
         ),
@@ -81,7 +81,7 @@ def conv_transpose(
     return lax.platform_dependent(
         x,
         kernel,
-        cpu=functools.partial(_conv_transpose_by_products, stride=stride),
+        cpu=functools.partial(_in_float32, _conv_transpose_by_products, stride=stride),
         default=lambda x, kernel: lax.conv_transpose(
             x, kernel, (stride, stride), "SAME", dimension_numbers=LAYOUT
         ),
@@ -179,6 +179,17 @@ def _check(x: Array, kernel: Array, stride: int) -> None:
         f"[kernel height, kernel width, {x.shape[3]}, features] for x of {x.shape}",
     )
     require(stride >= 1, "stride", stride, "at least 1")
+
+
+def _in_float32(
+    form: Callable[[Array, Array, int], Array], x: Array, kernel: Array, stride: int
+) -> Array:
+    """Rounds narrower types once, at the end, as XLA's own convolution does.
+
+    Sums of bfloat16 products were off by 3% of the largest gradient (JAX 0.12).
+    """
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    return form(x.astype(wide), kernel.astype(wide), stride).astype(x.dtype)
 
 
 def _conv_by_products(x: Array, kernel: Array, stride: int) -> Array:

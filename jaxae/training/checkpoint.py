@@ -1,5 +1,8 @@
 """The best and the last train state on disk, written atomically by orbax."""
 
+import shutil
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -38,16 +41,22 @@ def save_epochs(directory: Path, monitor: str) -> Iterator[Callable[[Epoch], Non
     """
     best = policies.BestN(get_metric_fn=lambda metrics: -metrics[_VALUE], n=1)
     keep = policies.AnyPreservationPolicy([policies.LatestN(1), best])
+    # By ourselves: orbax does not mind a file in the way until the first save.
+    directory.mkdir(parents=True, exist_ok=True)
     with _manager(directory, preservation_policy=keep) as manager:
 
         def save(epoch: Epoch) -> None:
             value = epoch.metrics[monitor]
+            _check_space(directory, epoch.state)
             try:
-                manager.save(
-                    epoch.number,
-                    args=ocp.args.StandardSave(epoch.state),
-                    metrics={_VALUE: value if isfinite(value) else inf},
-                )
+                with _interrupts_held_back():
+                    manager.save(
+                        epoch.number,
+                        args=ocp.args.StandardSave(epoch.state),
+                        metrics={_VALUE: value if isfinite(value) else inf},
+                    )
+                    # The next epoch reuses the state's buffers.
+                    manager.wait_until_finished()
             except ValueError as error:  # so tensorstore says that a disk is full
                 reason = str(error).rsplit(": ", 1)[-1]
                 raise OSError(
@@ -55,6 +64,33 @@ def save_epochs(directory: Path, monitor: str) -> Iterator[Callable[[Epoch], Non
                 ) from error
 
         yield save
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C waits until the end: orbax' threads would never be joined."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python interrupts the main thread only.
+        return
+    came: list[bool] = []
+    before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
+
+
+def _check_space(directory: Path, state: TrainState) -> None:
+    """Says early what orbax would say from many threads at once."""
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise OSError(
+            f"{directory}: the disk is full: a checkpoint needs {needed:,} bytes, "
+            f"{free:,} are free"
+        )
 
 
 def restore_state(
@@ -98,8 +134,6 @@ def _manager(directory: Path, **options: Any) -> ocp.CheckpointManager:
         options=ocp.CheckpointManagerOptions(
             best_fn=lambda metrics: metrics[_VALUE],
             best_mode="min",
-            # The next epoch reuses the state's buffers: a save has to be over by then.
-            enable_async_checkpointing=False,
             **options,
         ),
     )

@@ -55,7 +55,7 @@ def _standard_error(values):
 ROUNDING = 1e-5
 
 
-@pytest.mark.parametrize("num_samples", [1, 2, 7, 500, 1200])
+@pytest.mark.parametrize("num_samples", [1, 7, 1200])
 def test_with_the_exact_posterior_the_nll_has_no_variance(num_samples):
     x = _x(20)
     nll = nll_nats(EXACT, x, KEY, num_samples=num_samples, image_chunk=20)
@@ -97,7 +97,7 @@ def test_more_samples_tighten_the_bound_and_none_crosses_it():
     # Draws that share nothing, so that errors are those of independent means.
     bounds = [_elbo(x)] + [
         -nll_nats(LOOSE, x, jax.random.key(s), num_samples=s, image_chunk=500)
-        for s in (1, 2, 4, 16, 64)
+        for s in (1, 2, 8)
     ]
     gaps = [_log_p(x) - bound for bound in bounds]
     means = np.array([gap.mean() for gap in gaps])
@@ -132,9 +132,7 @@ def test_the_elbo_is_the_closed_form_in_expectation():
 # Chunks and company
 
 
-@pytest.mark.parametrize(
-    ("image_chunk", "sample_chunk"), [(1, 1), (3, 4), (50, 3), (7, 50)]
-)
+@pytest.mark.parametrize(("image_chunk", "sample_chunk"), [(1, 1), (3, 4), (7, 50)])
 def test_chunks_change_nothing(image_chunk, sample_chunk):
     x = _x(11)
     whole = nll_nats(LOOSE, x, KEY, num_samples=10, image_chunk=11, sample_chunk=10)

@@ -111,12 +111,12 @@ def test_strides_beyond_the_kernel(ours, native):
 def test_bfloat16(ours, native, o):
     x = normal(0, (8, 7, 6, 32), jnp.bfloat16)
     kernel = normal(1, (3, 3, 32, o), jnp.bfloat16)
-    # 2e-2: up to 9 products are rounded to 8 bits (4e-3 each) before they are summed,
-    # where the native instruction rounds once.
+    # 8e-3: both results, and the loss's gradient on the way, are rounded to 8 bits
+    # (4e-3 each); what is summed in between is float32.
     assert_close(
         value_and_gradients(ours, x, kernel, 2),
         value_and_gradients(native, x, kernel, 2),
-        2e-2,
+        8e-3,
     )
 
 

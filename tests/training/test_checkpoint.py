@@ -1,5 +1,6 @@
 """What is saved comes back bit by bit, and what is broken is said to be."""
 
+import gc
 import shutil
 
 import jax
@@ -12,6 +13,11 @@ from jaxae import Epoch, fit, make_train_step, recipes
 from jaxae.errors import CheckpointError
 from jaxae.training.checkpoint import restore_state, save_epochs
 
+# When one of its reads fails, orbax drops the others, and their failures with them.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
 NETWORK = recipes.mlp((3,), batch_norm=True)
 RECIPE = recipes.vae((4,), 2, network=NETWORK)
 # Epochs have two steps: the second epoch is the best, the later ones are ruined.
@@ -20,6 +26,13 @@ TX = optax.chain(
     optax.scale_by_schedule(lambda step: jnp.where(step < 4, -0.01, 1.0)),
 )
 X = (np.random.default_rng(0).uniform(size=(8, 4)) > 0.8).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def collect_garbage():
+    """So that dropped failures do not turn up in the test of something else."""
+    yield
+    gc.collect()
 
 
 def leaves(state):

@@ -84,6 +84,28 @@ def test_the_result_depends_on_the_key_alone(by_floats):
     assert (leaves(other.model)[-1] != leaves(expected.model)[-1]).any()
 
 
+UNUSUAL = {
+    "few": (3, (2, 2, 1), recipes.mlp((3,))),
+    "single": (1, (2, 2, 1), recipes.mlp((3,), batch_norm=True)),
+    "1x1": (5, (1, 1, 1), recipes.conv((2, 3))),
+    "7x5 RGB": (5, (7, 5, 3), recipes.conv((2,))),
+    "vectors": (5, (6,), recipes.mlp((3,), gated=True)),
+}
+
+
+@pytest.mark.parametrize("case", UNUSUAL)
+@pytest.mark.parametrize("value", [None, 0.0, 0.5], ids=["any", "black", "grey"])
+def test_unusual_data_train(case, value):
+    count, shape, network = UNUSUAL[case]
+    images = np.random.default_rng(0).uniform(size=(count, *shape))
+    images = images if value is None else np.full_like(images, value)
+    recipe = recipes.vae(shape, 2, network=network)
+    result = train(images, recipe, epochs=2)
+    row = result.history[-1]
+    assert np.isfinite(list(row.values())).all() and row["skipped_steps"] == 0
+    assert all(np.isfinite(leaf).all() for leaf in leaves(result.model))
+
+
 class Loader:
     """Starts anew for every epoch, as a loader of batches does."""
 
@@ -144,8 +166,8 @@ def test_a_batch_is_checked_when_it_comes():
 
 
 def rate_that_ruins(after):
-    """Small steps, then steps far too large, but finite."""
-    return optax.sgd(lambda step: jnp.where(step < after, 0.01, 0.5))
+    """Steps downhill, then steps uphill."""
+    return optax.sgd(lambda step: jnp.where(step < after, 0.01, -0.05))
 
 
 @pytest.fixture(scope="module")

@@ -53,9 +53,9 @@ def decode(model: Model, codes: Any) -> Float[Array, "n ..."]:
     """
     codes = jnp.asarray(codes, jnp.float32)
     shape = _code_shape(model)
-    require(
-        codes.shape[1:] == shape and codes.ndim, "codes", codes.shape, f"[n, {shape}]"
-    )
+    sizes = ", ".join(map(str, shape))
+    fits = codes.shape[1:] == shape and codes.ndim
+    require(fits, "codes", codes.shape, f"of shape [n, {sizes}]")
     require(bool(jnp.isfinite(codes).all()), "codes", "a value not finite", "finite")
     return _decode(model.recipe.model, model.variables, codes)
 

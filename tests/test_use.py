@@ -17,6 +17,13 @@ KEY = jax.random.key(0)
 MLP = recipes.mlp((4,))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def compile_quickly():
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 def untrained(recipe):
     """With random weights: what is tested here does not depend on what they are."""
     batch = {"x": jnp.zeros((2, *recipe.model.shape))}
@@ -170,7 +177,7 @@ def test_deterministic_codes_have_no_distribution(classic):
 
 @pytest.mark.parametrize("shape", [(2,), (), (3, 3), (3, 2, 1)])
 def test_codes_of_another_shape(vae, shape):
-    with pytest.raises(ArgumentError, match=r"codes must be \[n, 2\]"):
+    with pytest.raises(ArgumentError, match=r"codes must be of shape \[n, 2\]"):
         decode(vae, np.zeros(shape, np.float32))
 
 

@@ -1,0 +1,31 @@
+"""Pictures of training and of what a model does, as matplotlib figures.
+
+No function shows or keeps a figure: save it with `figure.savefig("codes.png")`; a
+notebook displays it after `%matplotlib inline`. Images are [n, h, w, c], bytes or
+floats whose range [0, 1] goes from black to white; what lies outside is clipped. One
+channel is shown as grey, three as red, green and blue, any other number by its mean.
+Small images are enlarged by a whole factor, so that every pixel is a sharp square.
+"""
+
+from jaxae.plotting.codes import (
+    MAX_CLASSES,
+    code_scatter,
+    latent_plane,
+    principal_components,
+)
+from jaxae.plotting.curves import learning_curves
+from jaxae.plotting.images import image_grid, image_pairs, restoration_grid, walk
+from jaxae.plotting.style import DPI
+
+__all__ = [
+    "DPI",
+    "MAX_CLASSES",
+    "code_scatter",
+    "image_grid",
+    "image_pairs",
+    "latent_plane",
+    "learning_curves",
+    "principal_components",
+    "restoration_grid",
+    "walk",
+]

@@ -1,0 +1,25 @@
+"""What all figures have in common: sizes, colours, quiet axes."""
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+DPI = 200
+"""Pixels per inch: twice a common screen's, so that half size is exact as well."""
+
+TEXT, TITLE, PAD = 8.0, 9.5, 3.0  # points
+INK, FAINT, _GRID = "#22262b", "#6b7280", "#e5e7eb"
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty white figure; width and height in inches."""
+    return Figure((width, height), dpi=DPI, layout="constrained", facecolor="white")
+
+
+def style_axes(axes: Axes) -> None:
+    """Faint grid behind the data, no box, quiet ticks."""
+    axes.set_facecolor("white")
+    axes.set_axisbelow(True)
+    axes.grid(True, color=_GRID, linewidth=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.tick_params(labelsize=TEXT, color=FAINT, labelcolor=INK)

@@ -1,0 +1,179 @@
+"""The pictures of a run: what training and the model did, each with its caption."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from matplotlib.figure import Figure
+
+import jaxae
+from jaxae import plotting
+from jaxae.corruptions import identity
+from jaxae.evaluation import mean_squared_error, psnr_db
+from jaxae.evaluation.quality import mean_reconstruction
+from jaxae.training.batch import model_batch
+from train.data.types import Split
+
+# Images side by side, and rows of samples and of walks. One number for all, since every
+# further number of images that are encoded or decoded has to be compiled.
+SIDE = 10
+MAX_CODES = 5_000  # in the scatter plot
+MAX_CODE_VALUES = 2**23  # and in memory for it
+
+
+class Picture(NamedTuple):
+    """A figure with the name of its file and what the page says of it."""
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+
+
+_model_batch = jax.jit(model_batch, static_argnums=0)
+_mean_reconstruction = jax.jit(mean_reconstruction, static_argnums=0)
+
+
+def make_pictures(
+    model: jaxae.Model,
+    test: Split,
+    history: Sequence[Mapping[str, Any]],
+    key: jax.Array,
+) -> Iterator[Picture]:
+    """Those that the family and the data allow, one after the other.
+
+    Arguments as of `write_report`.
+    """
+    key_damage, key_sample = jax.random.split(key)
+    recipe = model.recipe
+    yield _curves(history)
+    if len(recipe.model.shape) == 3:
+        images = jnp.asarray(test.images[:SIDE])
+        batch = _model_batch(recipe, {"x": images}, key_damage)
+        if recipe.corruption is not identity:
+            yield _restorations(model, batch, key_damage)
+        yield _reconstructions(model, batch["x"])
+        if hasattr(recipe.model.bottleneck, "prior"):
+            yield _samples(model, key_sample)
+        # An encoder that fills holes was never shown an image without one: what lies
+        # between two such codes says nothing of the model.
+        if len(test.images) > 1 and not recipe.model.mask_channel:
+            yield _interpolations(model, test.images)
+    yield from _codes(model, test)
+
+
+def _curves(history: Sequence[Mapping[str, Any]]) -> Picture:
+    caption = (
+        "What training minimises, in nats per example; lower is better. The value for "
+        "training is the mean over the epoch, while the weights still change; that for "
+        "validation is computed after the epoch, on images the weights never saw."
+    )
+    return Picture(
+        "learning_curves", "Learning curves", caption, plotting.learning_curves(history)
+    )
+
+
+def _reconstructions(model: jaxae.Model, x: Array) -> Picture:
+    caption = (
+        f"The first {len(x)} images of the test set, undamaged and as the model is to "
+        "explain them (upper row), and what is left of them after the code (lower "
+        "row): the mean of p(x | z)."
+    )
+    if model.recipe.model.mask_channel:
+        caption += " The model was trained to fill holes; here it is shown none."
+    figure = plotting.image_pairs(x, jaxae.reconstruct(model, x))
+    return Picture("reconstructions", "Reconstructions", caption, figure)
+
+
+def _samples(model: jaxae.Model, key: jax.Array) -> Picture:
+    caption = (
+        "New images: codes drawn from the prior p(z), none of which comes from an "
+        "image, then the mean of p(x | z). They are as they were drawn, not chosen."
+    )
+    images = jaxae.sample(model, key, SIDE**2)
+    figure = plotting.image_grid(images, SIDE)
+    return Picture("samples", "Samples from the prior", caption, figure)
+
+
+def _interpolations(model: jaxae.Model, images: np.ndarray) -> Picture:
+    caption = (
+        "Every row walks in equal steps on a straight line from the code of one test "
+        "image to that of another. In a well-shaped latent space all images on the way "
+        "look real."
+    )
+    count = min(SIDE, len(images) // 2)
+    start, end = images[:count], images[count : 2 * count]
+    figure = plotting.walk(jaxae.interpolate(model, start, end, steps=SIDE))
+    return Picture("interpolations", "Walks through the latent space", caption, figure)
+
+
+def _restorations(
+    model: jaxae.Model, batch: Mapping[str, Array], key: jax.Array
+) -> Picture:
+    recipe, variables = model
+    target, damaged, mask = batch["x"], batch["inputs"], batch.get("mask")
+    restored = _mean_reconstruction(recipe, variables, batch, key)
+    caption = (
+        "Test images, damaged as in training (upper row), what the model makes of them "
+        "(middle row), and the undamaged images, which it did not see (lower row). "
+    )
+    if mask is None:
+        caption += "PSNR is the peak signal-to-noise ratio; higher is better."
+        scores = {
+            "PSNR damaged, dB": psnr_db(damaged, target),
+            "PSNR restored, dB": psnr_db(restored, target),
+        }
+    else:
+        restored = jnp.where(mask, restored, damaged)
+        caption += (
+            "The removed pixels are orange; only they are the model's. The squared "
+            "error is the mean over them; lower is better."
+        )
+        scores = {
+            "squared error, damaged": hole_error(damaged, target, mask),
+            "squared error, restored": hole_error(restored, target, mask),
+        }
+    figure = plotting.restoration_grid(damaged, restored, target, scores, mask=mask)
+    return Picture("restorations", "Restorations", caption, figure)
+
+
+def hole_error(
+    x: Float[Array, "b ..."], target: Float[Array, "b ..."], mask: Array
+) -> Float[Array, " b"]:
+    """The mean squared error over the values that the mask removes."""
+    removed = jnp.broadcast_to(mask, x.shape).reshape(len(x), -1).mean(axis=-1)
+    return mean_squared_error(jnp.where(mask, x, target), target) / removed
+
+
+def _codes(model: jaxae.Model, test: Split) -> Iterator[Picture]:
+    size = jaxae.encode(model, test.images[:SIDE])[0].size
+    count = min(len(test.images), MAX_CODES, max(1, MAX_CODE_VALUES // size))
+    codes = np.asarray(jaxae.encode(model, test.images[:count])).reshape(count, -1)
+    labels = None if test.labels is None else test.labels[:count]
+    shown = {1: "a histogram", 2: "in the plane"}.get(
+        size, "by their first two principal components"
+    )
+    caption = f"The codes of {count:,} test examples, {shown}. " + (
+        "The colours are the labels, which the model was never told: classes that lie "
+        "apart were found without them."
+        if labels is not None
+        else "Clusters are kinds of examples that the model tells apart."
+    )
+    figure = plotting.code_scatter(codes, labels)
+    yield Picture("codes", "The latent space", caption, figure)
+    if size == 2 and len(model.recipe.model.shape) == 3:
+        yield _plane(model, codes)
+
+
+def _plane(model: jaxae.Model, codes: np.ndarray) -> Picture:
+    caption = (
+        "The same plane from the other side: the image that every code stands for, "
+        "over the range of 98 % of the test images along each axis."
+    )
+    low, high = np.quantile(codes, (0.01, 0.99), axis=0)
+    limits = ((low[0], high[0]), (low[1], high[1]))
+    figure = plotting.latent_plane(lambda z: jaxae.decode(model, z), limits)
+    return Picture("latent_plane", "Decoded latent plane", caption, figure)

@@ -1,0 +1,145 @@
+"""What a run was, and what came of it, in words."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+import jaxae
+from jaxae.corruptions import identity
+from train.data.types import Split
+from train.report.pictures import SIDE
+
+# Of every known number: its name, its unit, how to read it.
+_KNOWN = {
+    "elbo_nats": ("evidence lower bound (ELBO)", "nats per image", "higher is better"),
+    "rate_nats": (
+        "rate, KL(q(z | x) || p(z))",
+        "nats per image",
+        "what the code costs",
+    ),
+    "distortion_nats": (
+        "distortion, −log p(x | z)",
+        "nats per image",
+        "what the code leaves unsaid",
+    ),
+    "nll_nats": ("negative log-likelihood", "nats per image", "lower is better"),
+    "nll_samples": ("importance samples for it", "per image", ""),
+    "bits_per_dim": ("negative log-likelihood", "bits per value", "lower is better"),
+    "active_units": ("active latent dimensions", "", "whose mean varies by over 0.01"),
+    "mse": ("squared error", "per value, of [0, 1]", "lower is better"),
+    "psnr_db": ("peak signal-to-noise ratio", "dB", "higher is better"),
+    "ssim": ("structural similarity", "at most 1", "higher is better"),
+    "psnr_damaged_db": ("PSNR of the damaged images", "dB", "before restoration"),
+    "psnr_gain_db": ("PSNR gained", "dB", "higher is better"),
+    "hole_mse": ("squared error in the holes", "per value", "lower is better"),
+    "hole_mse_mean_fill": (
+        "the same, filled with the mean image",
+        "per value",
+        "the score to beat",
+    ),
+    "validation_loss": ("validation loss", "nats per image", "of the best epoch"),
+    "best_epoch": ("best epoch", "", "counted from 1"),
+    "train_seconds": ("training time", "seconds", "without validation"),
+    "images_per_second": ("training speed", "images per second", ""),
+}
+_UNITS = {"nats": "nats per image", "db": "dB", "seconds": "seconds"}
+
+
+def title(model: jaxae.Model, config: Mapping[str, Any]) -> str:
+    """The family, and the data if the configuration names them."""
+    family = _family(model)
+    family = family[0].upper() + family[1:]
+    return f"{family} on {config['data']}" if "data" in config else family
+
+
+def summary(
+    model: jaxae.Model,
+    test: Split,
+    config: Mapping[str, Any],
+    history: Sequence[Mapping[str, Any]],
+) -> str:
+    """One paragraph: the model, its data, its training and what was measured on."""
+    parameters = sum(p.size for p in jax.tree.leaves(model.variables["params"]))
+    family = _family(model)
+    article = "An" if family[0] in "aeiou" else "A"
+    source = f" on {config['data']} ({_shape(model)})" if "data" in config else ""
+    seconds = sum(row.get("seconds") or 0.0 for row in history)
+    epochs = f"{len(history)} epoch" + "s" * (len(history) != 1)
+    return (
+        f"{article} {family} with {parameters:,} parameters, trained{source} for "
+        f"{epochs}" + f", in {seconds:,.3g} seconds" * (seconds > 0) + ". "
+        f"{_code_in_words(model, test)} {_progress(history)} The numbers and pictures "
+        f"below are of the test set: {len(test.images):,} examples that had no part in "
+        "training."
+    )
+
+
+def _family(model: jaxae.Model) -> str:
+    recipe = model.recipe
+    damaged = recipe.corruption is not identity
+    kind = "inpainting" if recipe.model.mask_channel else "denoising"
+    words = [kind] * damaged
+    words += ["variational"] * hasattr(recipe.model.bottleneck, "prior")
+    return " ".join([*words, "auto-encoder"])
+
+
+def _shape(model: jaxae.Model) -> str:
+    shape = model.recipe.model.shape
+    if len(shape) != 3:
+        return f"vectors of {shape[0]:,} values"
+    channels = {1: "grey", 3: "RGB"}.get(shape[2], f"{shape[2]}-channel")
+    return f"{channels} images of {shape[0]}×{shape[1]} pixels"
+
+
+def _code_in_words(model: jaxae.Model, test: Split) -> str:
+    module = model.recipe.model
+    size = jaxae.encode(model, test.images[:SIDE])[0].size
+    likelihood = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(module.likelihood).__name__)
+    return (
+        f"Its code of {size:,} number{'s' * (size != 1)} stands for the "
+        f"{int(np.prod(module.shape)):,} values of an example; what the decoder says "
+        f"of them, p(x | z), is {likelihood}."
+    )
+
+
+def _progress(history: Sequence[Mapping[str, Any]]) -> str:
+    first, last = history[0]["loss"], history[-1]["loss"]
+    text = f"The training loss went from {number(first)} to {number(last)} nats"
+    known = [row for row in history if row.get("validation_loss") is not None]
+    if not known:
+        return f"{text}."
+    best = min(known, key=lambda row: row["validation_loss"])
+    lowest, epoch = number(best["validation_loss"]), best["epoch"]
+    return (
+        f"{text}; the validation loss was lowest, {lowest} nats, after epoch {epoch}."
+    )
+
+
+def explain(name: str) -> tuple[str, str]:
+    """The name of a result in words, and how to read it: its unit, what is better."""
+    unit = _UNITS.get(name.rsplit("_", 1)[-1], "")
+    label, unit, note = _KNOWN.get(name, (name.replace("_", " "), unit, ""))
+    return label, "; ".join(filter(None, (unit, note)))
+
+
+def number(value: Any) -> str:
+    """Five digits, or all before the decimal point; no exponent unless tiny."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return setting(value)
+    if isinstance(value, int) or 1e4 <= abs(value) < float("inf"):
+        return f"{value:,.0f}"
+    return f"{value:.5g}"
+
+
+def setting(value: Any) -> str:
+    """Anything that a configuration or a result may hold."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(setting, value)) or "–"
+    return str(value)

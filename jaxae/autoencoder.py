@@ -1,5 +1,7 @@
 """The composition: encoder, bottleneck, decoder, likelihood."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -8,7 +10,7 @@ from numpyro.distributions import Distribution
 
 from jaxae.errors import require
 from jaxae.likelihoods import Likelihood
-from jaxae.types import Batch, Latent, Trace
+from jaxae.types import Batch, Latent, Trace, Variables
 
 
 class AutoEncoder(nn.Module):
@@ -74,14 +76,18 @@ class AutoEncoder(nn.Module):
         Raises:
             ValueError: The bottleneck has no prior.
         """
-        prior = getattr(self.bottleneck, "prior", None)
         require(
-            prior is not None,
+            hasattr(self.bottleneck, "prior"),
             "model",
             type(self.bottleneck).__name__,
             "a family with a prior p(z) to sample from",
         )
-        return (prior(count).sample(key)[None],)
+        return (self.bottleneck.prior(count).sample(key)[None],)
+
+
+def call(module: nn.Module, variables: Variables, *args: Any, **kwargs: Any) -> Any:
+    """`module.apply` where no collection changes, so that it returns a value alone."""
+    return module.apply(variables, *args, **kwargs)
 
 
 def _mask_channel(batch: Batch) -> Array:

@@ -1,7 +1,6 @@
 """What users hand in is checked once, early, on the host."""
 
 from collections.abc import Mapping
-from numbers import Integral
 from typing import Any
 
 import jax
@@ -17,7 +16,7 @@ _SIDE_FIELDS = ("label", "weight")
 
 def check_count(name: str, value: Any, least: int = 1) -> None:
     """Raises ValueError unless `value` is a whole number of at least `least`."""
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     require(
         whole and value >= least, name, value, f"a whole number of at least {least}"
     )

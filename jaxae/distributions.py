@@ -1,3 +1,9 @@
+# numpyro declares its parameters as lazy properties of any array-like, NumPy's too.
+# pyright: reportOperatorIssue=false, reportIndexIssue=false
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+# pyright: reportAssignmentType=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportMissingParameterType=false
+# pyright: reportMissingTypeArgument=false, reportReturnType=false
 """Distributions of single values, for what numpyro lacks or does more slowly.
 
 Parameters have the shape [k, b, ...]; `log_prob` takes values [b, ...] or [k, b, ...]

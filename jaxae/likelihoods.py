@@ -10,14 +10,13 @@ import functools
 import math
 import numbers
 from collections.abc import Callable, Mapping
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 from numpyro.distributions import Distribution, constraints
-from numpyro.distributions.util import promote_shapes
 
 from jaxae import distributions
 from jaxae.errors import choose, require
@@ -40,7 +39,7 @@ _LOG_SCALE_LIMIT = (
 class Support(NamedTuple):
     """What a value of x may be: as a constraint, and as the end of "values must be"."""
 
-    constraint: constraints.Constraint
+    constraint: Any  # a numpyro constraint
     words: str
 
 
@@ -65,7 +64,7 @@ class Likelihood(nn.Module):
     normalized: ClassVar[bool] = True
 
     @property
-    def support(self) -> constraints.Constraint:
+    def support(self) -> Any:
         """The constraint that every value of x has to satisfy."""
         return self.values.constraint
 
@@ -204,8 +203,8 @@ class Gaussian(Likelihood):
         average = self.variable("statistics", "variance", jnp.ones, (), mean.dtype)
         variance = average.value
         if target is not None:
-            target, mean = promote_shapes(target, mean)
-            variance = jax.lax.stop_gradient(jnp.mean(jnp.square(target - mean)))
+            error = mean - target[None]
+            variance = jax.lax.stop_gradient(jnp.mean(jnp.square(error)))
             if not self.is_initializing():
                 change = (1.0 - VARIANCE_MOMENTUM) * (variance - average.value)
                 average.value = average.value + change

@@ -37,7 +37,7 @@ class Latent(NamedTuple):
     Attributes:
         z: `K` samples of the code; `K` = 1 for deterministic codes.
         posterior: q(z | x), batch shape [b]; None for deterministic codes.
-        prior: p(z), batch shape [] or [b]; None where the family has none.
+        prior: p(z), batch shape [b]; None where the family has none.
         penalty: What the code costs beside the objective, per example, in the unit that
             the bottleneck documents.
         info: For reading only, such as code indices.

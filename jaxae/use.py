@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxae.autoencoder import AutoEncoder
+from jaxae.autoencoder import AutoEncoder, call
 from jaxae.checks import check_count, check_images, check_key
 from jaxae.corruptions import fill_in
 from jaxae.errors import require
@@ -109,10 +109,10 @@ def sample(
     check_count("count", count)
     key_code, key_image = jax.random.split(key)
     module, variables = model.recipe.model, model.variables
-    (codes,) = module.apply(variables, key_code, count, method="sample_codes")
+    (codes,) = call(module, variables, key_code, count, method="sample_codes")
     if not draw:
         return _decode(module, variables, codes[0])
-    likelihood = module.apply(variables, (codes,), method="decode")
+    likelihood = call(module, variables, (codes,), method="decode")
     return likelihood.sample(key_image)[0]
 
 
@@ -153,7 +153,7 @@ def _encode(
     def one(example: tuple[Batch, Array]) -> Array:
         batch, key = example
         batch = {name: value[None] for name, value in batch.items()}
-        (latent,) = module.apply(variables, batch, key, method="encode")
+        (latent,) = call(module, variables, batch, key, method="encode")
         random = latent.posterior is not None
         require(random or not draw, "key", "a key", "None: the code is deterministic")
         return latent.z[0, 0] if draw else latent_mean(latent)[0]
@@ -165,7 +165,7 @@ def _encode(
 def _decode(module: AutoEncoder, variables: Variables, codes: Array) -> Array:
     def one(code: Array) -> Array:
         codes = (code[None, None],)
-        return module.apply(variables, codes, method="decode").mean[0, 0]
+        return call(module, variables, codes, method="decode").mean[0, 0]
 
     return jax.lax.map(one, codes, batch_size=CHUNK)
 

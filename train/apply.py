@@ -59,18 +59,19 @@ def apply(arguments: Arguments) -> None:
     from train.run import open_run, restore_model
 
     task, out = arguments.task, arguments.out
-    require(task == "sample" or arguments.input, "INPUT", None, f"given to {task}")
+    source = arguments.input
+    require(task == "sample" or source, "INPUT", None, f"given to {task}")
     require(task == "restore" or not arguments.mask, "--mask", task, "for restore only")
     require(not out.exists(), "--out", str(out), "a path that does not exist yet")
     is_array = out.suffix == ".npy"
     require(is_array or task != "encode", "--out", str(out), "a .npy file for codes")
 
     model = restore_model(open_run(arguments.run))
-    if task == "sample":
+    if source is None:
         key = jax.random.key(arguments.seed)
         result = jaxae.sample(model, key, arguments.count)
     else:
-        images = read_images(arguments.input, arguments.image_size)
+        images = read_images(source, arguments.image_size)
         if arguments.mask:
             masks = read_images(arguments.mask, arguments.image_size)
             missing = (masks != 0).any(axis=-1, keepdims=True)

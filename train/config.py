@@ -5,7 +5,7 @@ The text under every field is its help on the command line.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import jax
 import optax
@@ -16,7 +16,10 @@ from jaxae.objectives import Region
 from jaxae.objectives.base import Weight
 
 Activation = Literal["relu", "gelu", "silu", "tanh", "sigmoid", "leaky_relu"]
-Likelihood = Literal[likelihoods.NAMES]  # pyright: ignore[reportInvalidTypeForm]
+if TYPE_CHECKING:
+    Likelihood = str
+else:
+    Likelihood = Literal[likelihoods.NAMES]
 Shape = tuple[int, ...]
 
 

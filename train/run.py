@@ -6,7 +6,7 @@ import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import optax
 
@@ -16,7 +16,6 @@ from jaxae.training.checkpoint import restore_state
 from train.config import Config
 from train.presets import PRESETS
 
-T = TypeVar("T")
 CONFIG = "config.json"
 
 
@@ -145,7 +144,7 @@ def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
     return {k: None if k in bad else v for k, v in row.items()}
 
 
-def _updated(default: T, saved: Mapping[str, Any]) -> T:
+def _updated(default: Any, saved: Mapping[str, Any]) -> Any:
     """The dataclass `default` with the values of a JSON object, nested ones too."""
     changes = {}
     for name, value in saved.items():

@@ -8,9 +8,12 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpyro.distributions import kl_divergence
 
+from jaxae.autoencoder import call
 from jaxae.checks import check_data
 from jaxae.errors import require
 from jaxae.evaluation.examples import map_examples
+from jaxae.objectives.base import log_density
+from jaxae.objectives.reconstruction import log_likelihood
 from jaxae.types import Batch, Model, Recipe, Trace, Variables
 
 
@@ -78,11 +81,11 @@ def elbo_terms(
 
 def log_weights(trace: Trace) -> Float[Array, "k b"]:
     """log p(x | z) + log p(z) - log q(z | x) of every sample, in nats."""
-    total = trace.likelihood.log_prob(trace.target)
+    total = log_likelihood(trace)
     for latent in trace.latents:
         p, q = latent.prior, latent.posterior
         assert p is not None and q is not None
-        total += jax.vmap(p.log_prob)(latent.z) - jax.vmap(q.log_prob)(latent.z)
+        total += log_density(p, latent.z) - log_density(q, latent.z)
     return total
 
 
@@ -108,7 +111,7 @@ def _nll(
     sample_chunk: int,
 ) -> Float[Array, ""]:
     def log_weight(key: jax.Array) -> Array:
-        return log_weights(recipe.model.apply(variables, batch, key))[0, 0]
+        return log_weights(call(recipe.model, variables, batch, key))[0, 0]
 
     keys = jax.random.split(key, num_samples)
     weights = jax.lax.map(log_weight, keys, batch_size=sample_chunk)
@@ -118,9 +121,10 @@ def _nll(
 def _elbo_terms(
     recipe: Recipe, variables: Variables, batch: Batch, key: jax.Array, num_samples: int
 ) -> dict[str, Array]:
-    trace = recipe.model.apply(variables, batch, key, num_samples=num_samples)
-    distortion = -trace.likelihood.log_prob(trace.target).mean()
-    rate = sum(kl_divergence(u.posterior, u.prior)[0] for u in trace.latents)
+    trace: Trace = call(recipe.model, variables, batch, key, num_samples=num_samples)
+    distortion = -log_likelihood(trace).mean()
+    rates = [kl_divergence(u.posterior, u.prior)[0] for u in trace.latents]
+    rate = sum(rates, jnp.zeros(()))
     return {
         "elbo_nats": -distortion - rate,
         "distortion_nats": distortion,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxae.autoencoder import call
 from jaxae.checks import check_data
 from jaxae.evaluation.examples import map_examples
 from jaxae.types import Batch, Model, Recipe, Variables
@@ -42,9 +43,12 @@ def ssim(a: Images, b: Images) -> Scores:
     rows, columns = _gaussian_windows(height, size), _gaussian_windows(width, size)
 
     def blur(images: Array) -> Array:
-        return jnp.einsum("ih,bhwc,jw->bijc", rows, images, columns)
+        # The variances are differences of blurred squares: they need all digits.
+        return jnp.einsum(
+            "ih,bhwc,jw->bijc", rows, images, columns, precision="highest"
+        )
 
-    return dm_pix.ssim(a, b, filter_fn=blur)
+    return jnp.asarray(dm_pix.ssim(a, b, filter_fn=blur))  # pyright: ignore
 
 
 def _gaussian_windows(length: int, size: int) -> Array:
@@ -78,7 +82,8 @@ def reconstruction_quality(
     Returns:
         `mse` and `psnr_db`, each [n], and `ssim` of images; `psnr_damaged_db` and
         `psnr_gain_db` where there is damage; `hole_mse`, and `hole_mse_mean_fill` if
-        given the means, where pixels are removed: the mean over the removed values.
+        given the means, where pixels are removed: the mean over the removed values,
+        NaN for an example that by chance lost none.
     """
     data = check_data(model.recipe, images, "images")
     shared = () if pixel_means is None else (jnp.asarray(pixel_means, jnp.float32),)
@@ -118,9 +123,9 @@ def mean_reconstruction(
 ) -> Float[Array, "b ..."]:
     """The mean of p(x | z) at the code without its noise."""
     module = recipe.model
-    latents = module.apply(variables, batch, key, method="encode")
+    latents = call(module, variables, batch, key, method="encode")
     codes = tuple(latent_mean(latent)[None] for latent in latents)
-    return module.apply(variables, codes, method="decode").mean[0]
+    return call(module, variables, codes, method="decode").mean[0]
 
 
 def _hole_mse(output: Array, target: Array, mask: Array) -> Scores:

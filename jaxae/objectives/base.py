@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+import optax
+from jaxtyping import Array, Float
+from numpyro.distributions import Distribution
 
 from jaxae.errors import require
 from jaxae.types import Context, Objective, Params, Trace
 
-Weight = float | Callable[[Array], Array]
+Weight = float | optax.Schedule
 """A number, or an optax schedule: step -> number."""
 
 
@@ -20,6 +22,13 @@ def weight_at(weight: Weight, step: Array) -> Array:
     # Some of optax's schedules mix dtypes, which strict promotion forbids.
     with jax.numpy_dtype_promotion("standard"):
         return jnp.asarray(weight(step))
+
+
+def log_density(
+    distribution: Distribution, samples: Float[Array, "k b ..."]
+) -> Float[Array, "k b"]:
+    """The log-probability of every sample, in nats, for a batch shape [b]."""
+    return jnp.asarray(jax.vmap(distribution.log_prob)(samples))
 
 
 def stateless(

@@ -2,13 +2,12 @@
 
 from typing import Literal, get_args
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 from numpyro.distributions import Distribution, Independent, kl_divergence
 
 from jaxae.errors import require
-from jaxae.objectives.base import Weight, stateless, weight_at
+from jaxae.objectives.base import Weight, log_density, stateless, weight_at
 from jaxae.objectives.reconstruction import Region, log_likelihood, penalty
 from jaxae.types import Context, Latent, Objective, Trace
 
@@ -74,7 +73,7 @@ def _rate(latent: Latent, kl: Divergence) -> Float[Array, " b"]:
     q, p = _distributions(latent)
     if kl == "analytic":
         return kl_divergence(q, p)
-    return (jax.vmap(q.log_prob)(latent.z) - jax.vmap(p.log_prob)(latent.z)).mean(0)
+    return (log_density(q, latent.z) - log_density(p, latent.z)).mean(axis=0)
 
 
 def _charged(latent: Latent, rate: Array, free_bits: float) -> Float[Array, " b"]:

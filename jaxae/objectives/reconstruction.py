@@ -21,12 +21,12 @@ def log_likelihood(trace: Trace, region: Region = "all") -> Float[Array, "k b"]:
     """
     require(region in get_args(Region), "region", region, f"one of {get_args(Region)}")
     if region == "all":
-        return trace.likelihood.log_prob(trace.target)
+        return jnp.asarray(trace.likelihood.log_prob(trace.target))
     mask = trace.mask
     require(mask is not None, "region", region, "'all' if the corruption has no mask")
     assert mask is not None and isinstance(trace.likelihood, Independent)
     counts = mask if region == "hole" else ~mask
-    per_value = trace.likelihood.base_dist.log_prob(trace.target)
+    per_value = jnp.asarray(trace.likelihood.base_dist.log_prob(trace.target))
     inside = jnp.broadcast_to(counts[None], per_value.shape)
     # where, not a product: a value outside the region may be infinite.
     values = jnp.where(inside, per_value, 0.0)

@@ -1,6 +1,7 @@
 """One pass over data that stay on the device, as one compiled function."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,8 @@ from jaxae.training.batch import SHUFFLE, total_weight
 from jaxae.training.state import TrainState
 from jaxae.training.step import Metrics, Step, batch_loss
 from jaxae.types import Batch, Params, Recipe, Variables
+
+Carry = TypeVar("Carry")
 
 
 def make_epoch(
@@ -75,8 +78,12 @@ def make_validation(
 
 
 def over_batches(
-    body: Callable, carry: object, data: Batch, order: Int[Array, " n"], batch_size: int
-) -> tuple:
+    body: Callable[[Carry, Batch], tuple[Carry, Metrics]],
+    carry: Carry,
+    data: Batch,
+    order: Int[Array, " n"],
+    batch_size: int,
+) -> tuple[Carry, Metrics]:
     """Scans `body` over full batches, then calls it on the remainder if there is one.
 
     Returns:
@@ -87,17 +94,17 @@ def over_batches(
     def take(indices: Array) -> Batch:
         return {name: values[indices] for name, values in data.items()}
 
-    def scanned(carry: object, indices: Array) -> tuple:
+    def scanned(carry: Carry, indices: Array) -> tuple[Carry, Metrics]:
         return body(carry, take(indices))
 
-    totals = None
+    totals = {}
     if count:
         full = order[: count * batch_size].reshape(count, batch_size)
         carry, each = jax.lax.scan(scanned, carry, full)
         totals = jax.tree.map(lambda values: values.sum(axis=0), each)
     if rest:
         carry, last = body(carry, take(order[count * batch_size :]))
-        totals = last if totals is None else jax.tree.map(jnp.add, totals, last)
+        totals = jax.tree.map(jnp.add, totals, last) if count else last
     return carry, totals
 
 

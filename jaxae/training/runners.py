@@ -64,12 +64,12 @@ def stream_runner(
     add = jax.jit(partial(jax.tree.map, operator.add), donate_argnums=0)
 
     def run(state: TrainState) -> tuple[TrainState, Row]:
-        start, count, totals = time.perf_counter(), 0, None
+        start, count, totals = time.perf_counter(), 0, {}
         for batch in next(epochs, ()):
             count += batch["x"].shape[0]
             state, new = counted(state, batch)
-            totals = new if totals is None else add(totals, new)
-        require(totals is not None, "images", "an iterable with no batch left", _AGAIN)
+            totals = add(totals, new) if totals else new
+        require(totals, "images", "an iterable with no batch left", _AGAIN)
         return state, _fetch(means(totals)) | _speed(count, start)
 
     return first, run

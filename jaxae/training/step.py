@@ -53,7 +53,11 @@ def make_train_step(
         kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
         skipped = jnp.where(finite, 0, state.skipped_in_row + 1)
         metrics = {"loss": loss, **metrics, "grad_norm": grad_norm}
-        return TrainState(state.step + 1, state.key, *kept, skipped), metrics
+        params, collections, opt_state = kept
+        state = TrainState(
+            state.step + 1, state.key, params, collections, opt_state, skipped
+        )
+        return state, metrics
 
     return step
 

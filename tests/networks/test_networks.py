@@ -155,7 +155,8 @@ def test_a_spatial_auto_encoder():
 def test_the_keras_denoiser_has_its_size():
     model = recipes.keras_denoiser().model
     batch = {
-        name: jax.ShapeDtypeStruct((2, 28, 28, 1), float) for name in "x inputs".split()
+        name: jax.ShapeDtypeStruct((2, 28, 28, 1), jnp.float32)
+        for name in "x inputs".split()
     }
     trace, variables = jax.eval_shape(model.init_with_output, KEY, batch, KEY)
     sizes = [leaf.size for leaf in jax.tree.leaves(variables["params"])]

@@ -87,7 +87,7 @@ def test_the_result_depends_on_the_key_alone(by_floats):
 UNUSUAL = {
     "few": (3, (2, 2, 1), recipes.mlp((3,))),
     "single": (1, (2, 2, 1), recipes.mlp((3,), batch_norm=True)),
-    "1x1": (5, (1, 1, 1), recipes.conv((2, 3))),
+    "1x1": (5, (1, 1, 1), recipes.conv((2,))),
     "7x5 RGB": (5, (7, 5, 3), recipes.conv((2,))),
     "vectors": (5, (6,), recipes.mlp((3,), gated=True)),
 }

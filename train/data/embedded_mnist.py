@@ -29,11 +29,13 @@ class EmbeddedMnist(tfds.core.GeneratorBasedBuilder):
             license="CC BY-SA 3.0",
         )
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[Any]]:
         del dl_manager  # nothing to download
         parts = read_files()
         return {name: self._generate_examples(*part) for name, part in parts.items()}
 
-    def _generate_examples(self, images: np.ndarray, labels: np.ndarray) -> Iterator:
+    def _generate_examples(
+        self, images: np.ndarray, labels: np.ndarray
+    ) -> Iterator[Any]:
         for key, (image, label) in enumerate(zip(images, labels, strict=True)):
             yield key, {"image": image, "label": label}

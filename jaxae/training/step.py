@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from jaxae.training.batch import MODEL, OBJECTIVE, model_batch, weighted_mean
 from jaxae.training.state import TrainState
@@ -44,16 +44,21 @@ def make_train_step(
             )
         grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-        # optax raises floats to integer powers, which strict promotion forbids.
-        with jax.numpy_dtype_promotion("standard"):
-            updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        new = (params, collections, opt_state)
-        old = (state.params, state.collections, state.opt_state)
-        kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
+
+        def update() -> tuple[Params, Variables, PyTree]:
+            # optax raises floats to integer powers, which strict promotion forbids.
+            with jax.numpy_dtype_promotion("standard"):
+                updates, opt_state = tx.update(grads, state.opt_state, state.params)
+            return optax.apply_updates(state.params, updates), collections, opt_state
+
+        def keep() -> tuple[Params, Variables, PyTree]:
+            return state.params, state.collections, state.opt_state
+
+        # A branch, as choosing between the old and the new arrays would cost a tenth
+        # of a small model's step.
+        params, collections, opt_state = jax.lax.cond(finite, update, keep)
         skipped = jnp.where(finite, 0, state.skipped_in_row + 1)
         metrics = {"loss": loss, **metrics, "grad_norm": grad_norm}
-        params, collections, opt_state = kept
         state = TrainState(
             state.step + 1, state.key, params, collections, opt_state, skipped
         )

@@ -6,14 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from numpyro.distributions import kl_divergence
+from numpyro.distributions import Independent, kl_divergence
 
 from jaxae.autoencoder import call
 from jaxae.checks import check_data
 from jaxae.errors import require
 from jaxae.evaluation.examples import map_examples
 from jaxae.objectives.base import log_density
-from jaxae.objectives.reconstruction import log_likelihood
 from jaxae.types import Batch, Model, Recipe, Trace, Variables
 
 
@@ -81,12 +80,25 @@ def elbo_terms(
 
 def log_weights(trace: Trace) -> Float[Array, "k b"]:
     """log p(x | z) + log p(z) - log q(z | x) of every sample, in nats."""
-    total = log_likelihood(trace)
+    total = _log_likelihood(trace)
     for latent in trace.latents:
         p, q = latent.prior, latent.posterior
         assert p is not None and q is not None
         total += log_density(p, latent.z) - log_density(q, latent.z)
     return total
+
+
+def _log_likelihood(trace: Trace) -> Float[Array, "k b"]:
+    """log p(x | z), with the sum over the values of x written as a product.
+
+    XLA's CPU backend neither vectorises nor spreads a sum that is fused with the
+    logarithms that it adds up, and takes 25 times as long for it.
+    """
+    assert isinstance(trace.likelihood, Independent)
+    each = trace.likelihood.base_dist.log_prob(trace.target)
+    rows = jnp.asarray(each).reshape(*each.shape[:2], -1)
+    ones = jnp.ones(rows.shape[-1:], rows.dtype)
+    return jnp.einsum("kbv,v->kb", rows, ones, precision="highest")
 
 
 def is_generative(recipe: Recipe) -> bool:
@@ -122,7 +134,7 @@ def _elbo_terms(
     recipe: Recipe, variables: Variables, batch: Batch, key: jax.Array, num_samples: int
 ) -> dict[str, Array]:
     trace: Trace = call(recipe.model, variables, batch, key, num_samples=num_samples)
-    distortion = -log_likelihood(trace).mean()
+    distortion = -_log_likelihood(trace).mean()
     rates = [kl_divergence(u.posterior, u.prior)[0] for u in trace.latents]
     rate = sum(rates, jnp.zeros(()))
     return {

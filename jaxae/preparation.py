@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float, Int, Shaped
 
 
 def unit_interval(key: jax.Array, values: Shaped[Array, "..."]) -> Float[Array, "..."]:
@@ -13,11 +13,25 @@ def unit_interval(key: jax.Array, values: Shaped[Array, "..."]) -> Float[Array, 
     return values
 
 
-def binarize(key: jax.Array, values: Shaped[Array, "..."]) -> Float[Array, "..."]:
+def binarize(key: jax.Array, values: Shaped[Array, "b _ ..."]) -> Float[Array, "b ..."]:
     """Draws every pixel as 0 or 1 with its intensity as the probability of 1.
 
     With a fresh key at every step this is the dynamic binarisation of Salakhutdinov &
-    Murray (2008); with a fixed key it is a static one.
+    Murray (2008); with a fixed key it is a static one. Probabilities are rounded to
+    1/65,536; 0 and 1 are exact.
     """
     x = unit_interval(key, values)
-    return jax.random.bernoulli(key, x).astype(x.dtype)
+    threshold = jnp.round(x * 65536.0).astype(jnp.int32)
+    return (_uniform_16_bit(key, x.shape) < threshold).astype(x.dtype)
+
+
+def _uniform_16_bit(key: jax.Array, shape: tuple[int, ...]) -> Int[Array, "b ..."]:
+    """Whole numbers below 65,536, two from each random word.
+
+    jax.random.bernoulli hashes a word for every pixel, which takes an eighth of a small
+    model's step. The halves lie along the second axis: a sharded batch stays sharded.
+    """
+    rows = shape[1]
+    words = jax.random.bits(key, (shape[0], -(-rows // 2), *shape[2:]), jnp.uint32)
+    halves = jnp.concatenate([words & 0xFFFF, words >> 16], axis=1)
+    return halves[:, :rows].astype(jnp.int32)

@@ -13,14 +13,16 @@ from jaxae import (
 )
 from jaxae._version import __version__
 from jaxae.autoencoder import AutoEncoder
-from jaxae.errors import TrainingDiverged
+from jaxae.errors import ArgumentError, CheckpointError, TrainingDiverged
 from jaxae.training import Epoch, Fit, TrainState, fit, make_train_step
 from jaxae.types import Batch, Context, Latent, Model, Objective, Recipe, Trace
 from jaxae.use import decode, encode, interpolate, reconstruct, restore, sample
 
 __all__ = [
+    "ArgumentError",
     "AutoEncoder",
     "Batch",
+    "CheckpointError",
     "Context",
     "Epoch",
     "Fit",

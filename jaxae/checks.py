@@ -64,7 +64,12 @@ def check_data(recipe: Recipe, data: Any, name: str) -> dict[str, np.ndarray]:
     fields = dict(data) if isinstance(data, Mapping) else {"x": data}
     known = ("x", *_SIDE_FIELDS)
     wrong = sorted(set(fields) - set(known))
-    require("x" in fields and not wrong, name, sorted(fields), f"x, and of {known}")
+    require(
+        "x" in fields and not wrong,
+        name,
+        sorted(fields),
+        f"an array, or a mapping with 'x' and nothing beside {known}",
+    )
     checked = {"x": check_images(recipe, fields.pop("x"), name)}
     for field, values in fields.items():
         values, count = np.asarray(values), checked["x"].shape[0]
@@ -72,17 +77,19 @@ def check_data(recipe: Recipe, data: Any, name: str) -> dict[str, np.ndarray]:
         real = values.dtype.kind in "biuf" and np.isfinite(values).all()
         right = real and values.shape == (count,)
         require(right, f"{name}[{field!r}]", came, f"[{count}], finite numbers")
-        floats = field == "weight"
-        require(
-            not floats or values.min() >= 0,
-            f"{name}['weight']",
-            values.min(),
-            "at least 0",
-        )
-        checked[field] = values.astype(np.float32 if floats else np.int32)
+        checked[field] = _check_side_field(values, field, f"{name}[{field!r}]")
     support_problem = _outside(recipe, checked["x"])
     require(support_problem is None, name, *(support_problem or ("", "")))
     return checked
+
+
+def _check_side_field(values: np.ndarray, field: str, name: str) -> np.ndarray:
+    if field == "weight":
+        require(values.min() >= 0, name, values.min(), "at least 0")
+        return values.astype(np.float32)
+    labels = values.astype(np.int32)
+    require((labels == values).all(), name, values, "whole numbers of 32 bits")
+    return labels
 
 
 def check_images(recipe: Recipe, images: Any, name: str = "images") -> np.ndarray:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from jaxae.checks import check_count
 from jaxae.errors import require
 from jaxae.types import Corruption
 
@@ -87,8 +88,8 @@ def holes(
             images (said when the corruption is first applied).
     """
     width = height if width is None else width
-    require(min(height, width) >= 1, "height, width", (height, width), "at least 1")
-    require(count >= 1, "count", count, "at least 1")
+    for name, value in {"height": height, "width": width, "count": count}.items():
+        check_count(name, value)
     require(at is None or min(at) >= 0, "at", at, "a row and a column of at least 0")
 
     def corrupt(key: jax.Array, x: Array) -> tuple[Array, Array]:

@@ -112,8 +112,7 @@ def sample(
     (codes,) = call(module, variables, key_code, count, method="sample_codes")
     if not draw:
         return _decode(module, variables, codes[0])
-    likelihood = call(module, variables, (codes,), method="decode")
-    return likelihood.sample(key_image)[0]
+    return _draw(module, variables, (codes[0], jax.random.split(key_image, count)))
 
 
 def interpolate(
@@ -168,6 +167,18 @@ def _decode(module: AutoEncoder, variables: Variables, codes: Array) -> Array:
         return call(module, variables, codes, method="decode").mean[0, 0]
 
     return jax.lax.map(one, codes, batch_size=CHUNK)
+
+
+@partial(jax.jit, static_argnums=0)
+def _draw(
+    module: AutoEncoder, variables: Variables, inputs: tuple[Array, Array]
+) -> Array:
+    def one(example: tuple[Array, Array]) -> Array:
+        code, key = example
+        likelihood = call(module, variables, (code[None, None],), method="decode")
+        return likelihood.sample(key)[0, 0]
+
+    return jax.lax.map(one, inputs, batch_size=CHUNK)
 
 
 def _code_shape(model: Model) -> tuple[int, ...]:

@@ -8,11 +8,36 @@ os.environ["XLA_FLAGS"] = (
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
+import pytest
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_legacy_prng_key", "error")
+# Most tests compile much and compute little: without most optimisations, and once
+# where tests share a program.
+jax.config.update("jax_disable_most_optimizations", True)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 with install_import_hook("jaxae", "beartype.beartype"):
     import jaxae  # noqa: F401
+
+
+@pytest.fixture(autouse=True, scope="session")
+def compiled_programs(tmp_path_factory, worker_id):
+    """A compilation cache for this run, which its workers share."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder if worker_id == "master" else folder.parent
+    jax.config.update("jax_compilation_cache_dir", str(folder / "programs"))
+    # Whether there is a cache is decided at the first compilation of the process.
+    reset_cache()
+
+
+@pytest.fixture
+def optimized():
+    """For tests of the compiled program itself."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)

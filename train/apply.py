@@ -66,7 +66,7 @@ def apply(arguments: Arguments) -> None:
     is_array = out.suffix == ".npy"
     require(is_array or task != "encode", "--out", str(out), "a .npy file for codes")
 
-    model = restore_model(open_run(arguments.run))
+    model, _ = restore_model(open_run(arguments.run))
     if source is None:
         key = jax.random.key(arguments.seed)
         result = jaxae.sample(model, key, arguments.count)

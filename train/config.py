@@ -176,6 +176,8 @@ class VAE:
     """Nats per latent dimension that the rate charges at least."""
     num_samples: int = 1
     """Samples of the code per image and step."""
+    log_std_range: tuple[float, float] | None = None
+    """Lowest and highest logarithm of the posterior's standard deviations."""
     network: Network = field(default_factory=MLP)
     """The networks."""
 
@@ -193,6 +195,7 @@ class VAE:
             beta=beta,
             free_bits=self.free_bits,
             num_samples=self.num_samples,
+            log_std_range=self.log_std_range,
         )
 
 

@@ -46,9 +46,9 @@ def evaluate(arguments: Arguments) -> None:
     if arguments.nll_samples is not None:
         config = dataclasses.replace(run.config, nll_samples=arguments.nll_samples)
         run = run._replace(config=config)
-    model = restore_model(run)
+    model, epoch = restore_model(run)
     data = load(run.config.data, image_size=run.config.image_size)
-    write_results(run, model, data)
+    write_results(run, model, epoch, data)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,17 @@ from train.run import Run, write_json
 EVALUATION_KEY = 1_000_003
 
 
-def write_results(run: Run, model: jaxae.Model, data: Dataset) -> dict[str, Any]:
-    """Evaluates on the test set and writes result.json, the report and its pictures."""
+def write_results(
+    run: Run, model: jaxae.Model, epoch: int, data: Dataset
+) -> dict[str, Any]:
+    """Evaluates on the test set and writes result.json, the report and its pictures.
+
+    Args:
+        run: The finished or interrupted run.
+        model: Its best model.
+        epoch: The epoch which that is of.
+        data: What it was trained on.
+    """
     key = jax.random.key(EVALUATION_KEY)
     history = run.history()
     numbers = evaluate(
@@ -27,8 +36,8 @@ def write_results(run: Run, model: jaxae.Model, data: Dataset) -> dict[str, Any]
         nll_samples=run.config.nll_samples,
         pixel_means=_pixel_means(data.train.images),
     )
-    result = {**_about(run, model, history), **numbers}
-    write_json(run.path / "result.json", result)
+    result = {**_about(run, model, epoch, history), **numbers}
+    write_json(run.result, result)
     config = {"preset": run.preset, **dataclasses.asdict(run.config)}
     write_report(
         run.path,
@@ -49,28 +58,24 @@ def write_results(run: Run, model: jaxae.Model, data: Dataset) -> dict[str, Any]
 
 
 def _about(
-    run: Run, model: jaxae.Model, history: list[dict[str, Any]]
+    run: Run, model: jaxae.Model, epoch: int, history: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """What was trained, and how fast the epochs went."""
     seconds = sum(row["seconds"] for row in history)
-    best = min(history, key=lambda row: _order(row["validation_loss"]))
+    best = next(row for row in history if row["epoch"] == epoch)
     return {
         "preset": run.preset,
         "data": run.config.data,
         "seed": run.config.seed,
         "parameters": sum(p.size for p in jax.tree.leaves(model.variables["params"])),
         "epochs": len(history),
-        "best_epoch": best["epoch"],
+        "best_epoch": epoch,
         "validation_loss": best["validation_loss"],
         "train_seconds": seconds,
         "images_per_second": len(history) * run.train_size / seconds,
         "device": jax.devices()[0].device_kind,
         "jax_version": jax.__version__,
     }
-
-
-def _order(loss: float | None) -> float:
-    return float("inf") if loss is None else loss
 
 
 def _pixel_means(images: np.ndarray) -> np.ndarray:

@@ -114,18 +114,18 @@ def open_run(path: Path) -> Run:
         raise RunError(f"{file}: damaged, or of another version: {error!r}") from error
 
 
-def restore_model(run: Run) -> jaxae.Model:
-    """The model of the best epoch.
+def restore_model(run: Run) -> tuple[jaxae.Model, int]:
+    """The model of the best epoch, and its number.
 
     Raises:
         CheckpointError: There is none, or it does not fit the configuration.
     """
     recipe = run.recipe()
-    state, _ = restore_state(run.checkpoints, recipe, run.optimizer())
-    return trained_model(recipe, state)
+    state, epoch = restore_state(run.checkpoints, recipe, run.optimizer())
+    return trained_model(recipe, state), epoch
 
 
-def append_metrics(run: Run, row: Mapping[str, float]) -> None:
+def append_metrics(run: Run, row: Mapping[str, int | float]) -> None:
     """Adds an epoch's line."""
     with run.metrics.open("a") as file:
         file.write(json.dumps(_finite(row)) + "\n")

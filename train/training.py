@@ -40,7 +40,7 @@ def train(path: Path, preset: str, config: Config) -> Run:
         print(f"\nthe finished epochs are kept: python -m train.evaluate {path}")
         raise
     print(f"best epoch {fitted.best_epoch}; evaluating", flush=True)
-    write_results(run, fitted.model, data)
+    write_results(run, fitted.model, fitted.best_epoch, data)
     return run
 
 
@@ -48,7 +48,8 @@ def _fit(run: Run, recipe: jaxae.Recipe, data: Dataset) -> jaxae.Fit:
     config = run.config
     with ExitStack() as stack:
         save = stack.enter_context(save_epochs(run.checkpoints, MONITOR))
-        callbacks = [save, lambda epoch: append_metrics(run, epoch.metrics)]
+        # A row without a checkpoint does no harm, but not the other way round.
+        callbacks = [lambda epoch: append_metrics(run, epoch.metrics), save]
         if config.tensorboard:
             from train.tensorboard import scalars
 

@@ -1,6 +1,6 @@
 """How good a trained model is; every name says its unit."""
 
-from jaxae.evaluation.latents import active_units
+from jaxae.evaluation.latents import active_units, posterior_means
 from jaxae.evaluation.likelihood import (
     elbo_terms,
     is_generative,
@@ -24,6 +24,7 @@ __all__ = [
     "log_weights",
     "mean_squared_error",
     "nll_nats",
+    "posterior_means",
     "psnr_db",
     "reconstruction_quality",
     "ssim",

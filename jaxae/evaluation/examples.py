@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from jaxae.checks import check_count, check_key
 from jaxae.training.batch import model_batch
 from jaxae.types import Batch, Model, Recipe, Variables
 
@@ -40,6 +41,8 @@ def map_examples(
     Returns:
         What the function returns, with a leading axis [n], on the host.
     """
+    check_key(key)
+    check_count("chunk", chunk)
     keys = jax.random.split(key, data["x"].shape[0])
     recipe, variables = model
     mapped = _mapped(function, recipe, chunk, static, variables, data, keys, shared)

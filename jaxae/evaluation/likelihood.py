@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from numpyro.distributions import Independent, kl_divergence
 
 from jaxae.autoencoder import call
-from jaxae.checks import check_data
+from jaxae.checks import check_count, check_data
 from jaxae.errors import require
 from jaxae.evaluation.examples import map_examples
 from jaxae.objectives.base import log_density
@@ -44,12 +44,9 @@ def nll_nats(
             a number is below 1.
     """
     _check_generative(model.recipe)
-    for name, value in {
-        "num_samples": num_samples,
-        "image_chunk": image_chunk,
-        "sample_chunk": sample_chunk,
-    }.items():
-        require(value >= 1, name, value, "at least 1")
+    check_count("num_samples", num_samples)
+    check_count("image_chunk", image_chunk)
+    check_count("sample_chunk", sample_chunk)
     data = check_data(model.recipe, images, "images")
     static = (num_samples, min(sample_chunk, num_samples))
     return map_examples(_nll, model, data, key, image_chunk, static)
@@ -74,6 +71,7 @@ def elbo_terms(
         ValueError: The family has no posterior, or its likelihood is not normalised.
     """
     _check_generative(model.recipe)
+    check_count("num_samples", num_samples)
     data = check_data(model.recipe, images, "images")
     return map_examples(_elbo_terms, model, data, key, chunk, (num_samples,))
 

@@ -6,12 +6,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxae.checks import check_data
-from jaxae.evaluation.latents import active_units
+from jaxae.checks import check_count
+from jaxae.evaluation.latents import active_units, posterior_means
 from jaxae.evaluation.likelihood import elbo_terms, is_generative, nll_nats
 from jaxae.evaluation.quality import reconstruction_quality
 from jaxae.types import Model
-from jaxae.use import encode
 
 NAMES = (
     "elbo_nats",
@@ -51,13 +50,13 @@ def evaluate(
     Returns:
         A value for each of `NAMES`, None where the family has no such thing.
     """
+    check_count("nll_samples", nll_samples, least=0)
     numbers = dict.fromkeys(NAMES)
     quality = reconstruction_quality(model, images, key, pixel_means=pixel_means)
     numbers |= _means(quality)
     if is_generative(model.recipe):
         numbers |= _means(elbo_terms(model, images, key))
-        data = check_data(model.recipe, images, "images")
-        numbers["active_units"] = active_units(np.asarray(encode(model, data["x"])))
+        numbers["active_units"] = active_units(posterior_means(model, images, key))
     if is_generative(model.recipe) and nll_samples:
         nll = float(np.mean(nll_nats(model, images, key, num_samples=nll_samples)))
         numbers |= {"nll_nats": nll, "nll_samples": nll_samples}

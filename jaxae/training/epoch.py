@@ -53,7 +53,8 @@ def make_validation(
 ) -> Callable[[dict[str, Params], Variables, Array, Batch, jax.Array], Metrics]:
     """The mean loss and metrics over data, with noise that is fixed by a key.
 
-    Returns the pure function (params, collections, step, data, key) -> means.
+    Returns the pure function (params, collections, step, data, key) -> means; scheduled
+    weights have their values at `step`.
     """
 
     def validate(

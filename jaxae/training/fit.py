@@ -11,8 +11,14 @@ import optax
 from jaxae.checks import check_count, check_data, check_key, check_recipe
 from jaxae.errors import TrainingDiverged, require
 from jaxae.training.epoch import make_validation
-from jaxae.training.progress import progress_log
-from jaxae.training.runners import Row, array_runner, is_array_data, stream_runner
+from jaxae.training.progress import Report, progress_log
+from jaxae.training.runners import (
+    Row,
+    RunEpoch,
+    array_runner,
+    is_array_data,
+    stream_runner,
+)
 from jaxae.training.state import TrainState, init_state, trained_model
 from jaxae.training.step import make_train_step
 from jaxae.types import Model, Recipe
@@ -101,31 +107,48 @@ def fit(
     tx = optax.adam(1e-3) if tx is None else tx
     step = make_train_step(recipe, tx)
     if is_array_data(images):
-        require(
-            steps_per_epoch is None,
-            "steps_per_epoch",
-            steps_per_epoch,
-            "None for an array, whose epoch is one pass",
+        whole = "None for an array, whose epoch is one pass"
+        require(steps_per_epoch is None, "steps_per_epoch", steps_per_epoch, whole)
+        example, run_epoch, steps_per_epoch = array_runner(
+            recipe, step, images, batch_size
         )
-        example, run_epoch = array_runner(recipe, step, images, batch_size)
     else:
         example, run_epoch = stream_runner(recipe, step, images, steps_per_epoch)
     key_init, key_validation = jax.random.split(key)
-    validate = _validator(recipe, validation, key_validation, batch_size)
+    last_step = None if steps_per_epoch is None else epochs * steps_per_epoch
+    validate = _validator(recipe, validation, key_validation, batch_size, last_step)
     state = jax.jit(partial(init_state, recipe, tx))(example, key_init)
+
+    def epoch(state: TrainState) -> tuple[TrainState, Row]:
+        state, row = run_epoch(state)
+        _check_updates(state, max_skipped)
+        return state, {**row, **validate(state)}
+
     monitor = monitor or ("loss" if validation is None else "validation_loss")
+    with progress_log(epochs, enabled=progress) as report:
+        return _loop(recipe, state, epoch, epochs, monitor, callbacks, report)
+
+
+def _loop(
+    recipe: Recipe,
+    state: TrainState,
+    epoch: RunEpoch,
+    epochs: int,
+    monitor: str,
+    callbacks: Sequence[Callable[[Epoch], None]],
+    report: Report,
+) -> Fit:
+    """Epoch after epoch; keeps the best model."""
     best = _Best(trained_model(recipe, state), 0, float("inf"))
     history: list[Row] = []
-    with progress_log(epochs, enabled=progress) as report:
-        for number in range(1, epochs + 1):
-            state, row = run_epoch(state)
-            _check_updates(state, max_skipped)
-            row = {"epoch": number, **row, **validate(state)}
-            best = _better(best, recipe, state, row, monitor)
-            history.append(row)
-            for callback in callbacks:
-                callback(Epoch(number, state, row, best.epoch == number))
-            report(number, row)
+    for number in range(1, epochs + 1):
+        state, row = epoch(state)
+        row = {"epoch": number, **row}
+        best = _better(best, recipe, state, row, monitor)
+        history.append(row)
+        for callback in callbacks:
+            callback(Epoch(number, state, row, best.epoch == number))
+        report(number, row)
     if best.epoch == 0:
         raise TrainingDiverged(f"no epoch had a finite {monitor}: {history[-1]}")
     return Fit(best.model, state, history, best.epoch)
@@ -149,16 +172,26 @@ def _better(
 
 
 def _validator(
-    recipe: Recipe, validation: Any, key: jax.Array, batch_size: int
+    recipe: Recipe,
+    validation: Any,
+    key: jax.Array,
+    batch_size: int,
+    last_step: int | None,
 ) -> Callable[[TrainState], Row]:
-    """The function state -> {"validation_...": mean}; of nothing without data."""
+    """The function state -> {"validation_...": mean}; of nothing without data.
+
+    Scheduled weights have their values at the last step, where it is known, so that
+    epochs can be compared: early in a warm-up of beta a loss is low only because the
+    rate costs nothing yet.
+    """
     if validation is None:
         return lambda state: {}
     data = jax.device_put(check_data(recipe, validation, "validation"))
     compiled = jax.jit(make_validation(recipe, batch_size))
 
     def validate(state: TrainState) -> Row:
-        means = compiled(state.params, state.collections, state.step, data, key)
+        at = state.step if last_step is None else jnp.asarray(last_step)
+        means = compiled(state.params, state.collections, at, data, key)
         return {f"validation_{k}": float(v) for k, v in jax.device_get(means).items()}
 
     return validate

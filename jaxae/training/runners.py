@@ -27,11 +27,12 @@ def is_array_data(images: Any) -> bool:
 
 def array_runner(
     recipe: Recipe, step: Step, images: Any, batch_size: int
-) -> tuple[Batch, RunEpoch]:
+) -> tuple[Batch, RunEpoch, int]:
     """Puts the data on the device and compiles the epoch at its first call.
 
     Returns:
-        A few examples for the initialisation, and state -> (state, row).
+        A few examples for the initialisation, state -> (state, row), and the number of
+        steps in an epoch.
     """
     data = jax.device_put(check_data(recipe, images, "images"))
     count = data["x"].shape[0]
@@ -46,7 +47,8 @@ def array_runner(
         row = _fetch(metrics)
         return state, row | _speed(count, start)
 
-    return {name: values[:2] for name, values in data.items()}, run
+    example = {name: values[:2] for name, values in data.items()}
+    return example, run, -(-count // batch_size)
 
 
 def stream_runner(

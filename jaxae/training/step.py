@@ -26,8 +26,9 @@ def make_train_step(
         recipe: The family.
         tx: The optimizer that the state was made with.
         axis_name: The mapped axis under pmap, over which gradients, metrics and
-            collections are averaged and the noise differs. Under jit leave it out: the
-            batch is then the global one on any number of devices.
+            collections are averaged and the noise differs; devices count alike,
+            whatever their examples weigh. Under jit leave it out: the batch is then the
+            global one on any number of devices.
     """
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:

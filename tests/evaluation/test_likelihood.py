@@ -189,6 +189,7 @@ def _temporary_bytes(num_samples, image_chunk=5, sample_chunk=20):
     return lowered.compile().memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.usefixtures("optimized")
 def test_memory_does_not_grow_with_the_samples_codes():
     few, many = _temporary_bytes(200), _temporary_bytes(2000)
     # What is kept of a sample of an example is its key (8 bytes, perhaps twice while

@@ -170,6 +170,7 @@ def scanned_gradient(layer, x, kernel):
     return jax.jit(lambda k, xs: lax.scan(step, k, xs)).lower(kernel, x).compile()
 
 
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize("o", [1, 8])
 def test_no_convolution_in_a_scanned_step_on_the_cpu(o):
     x, kernel = normal(0, (3, 8, 6, 6, 8)), normal(1, (3, 2, 8, o))
@@ -181,6 +182,7 @@ def test_no_convolution_in_a_scanned_step_on_the_cpu(o):
     assert " convolution(" in scanned_gradient(native_conv, x, kernel).as_text()
 
 
+@pytest.mark.usefixtures("optimized")
 def test_no_select_and_scatter_in_scanned_pooling():
     x, scale = normal(0, (3, 2, 7, 7, 4)), jnp.ones((1, 1, 1, 4))
     text = scanned_gradient(lambda x, k: pool(x * k), x, scale).as_text()

@@ -297,3 +297,13 @@ def test_progress_on_a_terminal_is_a_bar(capsys, monkeypatch):
 def test_no_progress_is_silent(capsys):
     train(floats(), progress=False)
     assert capsys.readouterr() == ("", "")
+
+
+def test_validation_has_the_schedules_of_the_last_step():
+    """Else the best epoch of a warm-up would be the first, where the rate is free."""
+    beta = optax.linear_schedule(0.0, 1.0, 10)
+    recipe = recipes.vae((2, 2, 1), 2, network=recipes.mlp((3,)), beta=beta)
+    x = floats()
+    for row in train(x, recipe, epochs=2, batch_size=8, validation=x).history:
+        expected = row["validation_distortion_nats"] + 0.2 * row["validation_rate_nats"]
+        assert row["validation_loss"] == pytest.approx(expected, rel=1e-5)

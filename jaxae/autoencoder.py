@@ -91,9 +91,14 @@ def call(module: nn.Module, variables: Variables, *args: Any, **kwargs: Any) -> 
 
 
 def _mask_channel(batch: Batch) -> Array:
-    """The mask as a channel of zeros and ones; zeros where there is no mask."""
+    """The mask as zeros and ones; zeros where there is no mask.
+
+    One more channel for images, one more entry per entry for vectors.
+    """
     x, mask = batch["inputs"], batch.get("mask")
-    shape = (*x.shape[:-1], 1)
+    shape = (*x.shape[:-1], 1) if x.ndim == 4 else x.shape
     if mask is None:
         return jnp.zeros(shape, x.dtype)
-    return jnp.broadcast_to(mask.any(axis=-1, keepdims=True), shape).astype(x.dtype)
+    if x.ndim == 4:
+        mask = mask.any(axis=-1, keepdims=True)
+    return jnp.broadcast_to(mask, shape).astype(x.dtype)

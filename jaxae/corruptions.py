@@ -91,6 +91,7 @@ def holes(
     for name, value in {"height": height, "width": width, "count": count}.items():
         check_count(name, value)
     require(at is None or min(at) >= 0, "at", at, "a row and a column of at least 0")
+    require(at is None or count == 1, "count", count, "1 for a box at a fixed place")
 
     def corrupt(key: jax.Array, x: Array) -> tuple[Array, Array]:
         _check_fit(x, height, width, at)

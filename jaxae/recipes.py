@@ -49,12 +49,16 @@ def autoencoder(
     *,
     network: str | Networks = "mlp",
     likelihood: str | Likelihood = "gaussian",
-    l1: float = 0.0,
+    l1: Weight = 0.0,
 ) -> Recipe:
-    """The classic auto-encoder (Hinton & Salakhutdinov 2006)."""
-    bottleneck = bottlenecks.Deterministic(latent_dim, l1)
+    """The classic auto-encoder (Hinton & Salakhutdinov 2006).
+
+    `l1` is the weight of Σ_j |z_j|, a number or an optax schedule.
+    """
+    require(callable(l1) or l1 >= 0, "l1", l1, "a schedule or at least 0")
+    bottleneck = bottlenecks.Deterministic(latent_dim, l1=1.0 if l1 else 0.0)
     model = compose_model(shape, network, bottleneck, likelihood)
-    return _recipe(model, objectives.reconstruction())
+    return _recipe(model, objectives.reconstruction(penalty_weight=l1))
 
 
 def denoising_autoencoder(
@@ -104,7 +108,7 @@ def vae(
     network: str | Networks = "mlp",
     likelihood: str | Likelihood = "bernoulli",
     beta: Weight = 1.0,
-    free_bits: float = 0.0,
+    free_bits: Weight = 0.0,
     num_samples: int = 1,
     log_std_range: tuple[float, float] | None = None,
 ) -> Recipe:

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from jaxae.autoencoder import AutoEncoder, call
 from jaxae.checks import check_count, check_images, check_key
-from jaxae.corruptions import fill_in
+from jaxae.corruptions import fill_in, identity
 from jaxae.errors import require
 from jaxae.preparation import unit_interval
 from jaxae.types import Batch, Latent, Model, Variables
@@ -80,8 +80,13 @@ def restore(
             pixels are the model's.
         fill: What the missing pixels are set to before the model sees them; what the
             corruption filled in while training.
+
+    Raises:
+        ValueError: The images or the mask are not as the model needs them.
     """
     if mask is None:
+        shown = model.recipe.model.mask_channel
+        require(not shown, "mask", None, "given to a model that fills holes")
         return reconstruct(model, images)
     images = np.asarray(images)
     hole = _check_mask(images.shape, mask)
@@ -191,6 +196,7 @@ def _code_shape(model: Model) -> tuple[int, ...]:
 
 def _inputs(model: Model, images: Any, mask: Any) -> Batch:
     x = _as_floats(model, images)
+    _check_range(model, x)
     if mask is None:
         return {"inputs": x}
     return {"inputs": x, "mask": jnp.asarray(_check_mask(x.shape, mask))}
@@ -199,6 +205,15 @@ def _inputs(model: Model, images: Any, mask: Any) -> Batch:
 def _as_floats(model: Model, images: Any) -> Array:
     checked = check_images(model.recipe, images)
     return unit_interval(jax.random.key(0), jnp.asarray(checked))
+
+
+def _check_range(model: Model, x: Array) -> None:
+    """Not after damage, which may leave [0, 1], nor where every number is possible."""
+    bounded = not bool(model.recipe.model.likelihood.support(jnp.asarray(-1e6)))
+    if bounded and model.recipe.corruption is identity:
+        low, high = float(x.min()), float(x.max())
+        came = f"values from {low:g} to {high:g}"
+        require(low >= 0 and high <= 1, "images", came, "bytes, or floats in [0, 1]")
 
 
 def _check_mask(shape: tuple[int, ...], mask: Any) -> np.ndarray:

@@ -120,7 +120,10 @@ def test_grey_images_under_bernoulli_without_binarisation(images):
 
 
 WRONG_FIELDS = {
-    "no x": ({"label": np.arange(5)}, r"images must be x, and of .*got \['label'\]"),
+    "no x": (
+        {"label": np.arange(5)},
+        r"images must be .* a mapping with 'x' .*got \['label'\]",
+    ),
     "unknown": ({"x": floats(), "y": np.arange(5)}, r"images must be .*\['x', 'y'\]"),
     "short": (
         {"x": floats(), "label": np.arange(4)},

@@ -369,7 +369,7 @@ def test_chain_gives_every_part_its_own_params():
     [
         (lambda: elbo(-1.0), "beta must be a schedule or at least 0, got -1.0"),
         (lambda: elbo(float("nan")), "beta must be .* got nan"),
-        (lambda: elbo(free_bits=-0.5), "free_bits must be at least 0, got -0.5"),
+        (lambda: elbo(free_bits=-0.5), "free_bits must be a schedule or at least 0, got -0.5"),
         (
             lambda: elbo(kl="monte_carlo", free_bits=0.5),
             "free_bits must be 0 unless kl is 'analytic', got 0.5",

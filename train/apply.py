@@ -15,7 +15,7 @@ class Arguments:
     run: tyro.conf.Positional[Path]
     """Directory of the run."""
     input: tyro.conf.Positional[Path | None] = None
-    """FILE.npy, FILE.npz or a FOLDER of PNG and JPEG; not for sampling."""
+    """FILE.npy, FILE.npz or a FOLDER of PNG and JPEG; sampling does not look at it."""
     task: Literal["encode", "reconstruct", "restore", "sample"] = "reconstruct"
     """encode: to codes. reconstruct: through the code and back. restore: remove noise,
     or fill the holes of --mask. sample: new images."""
@@ -59,7 +59,7 @@ def apply(arguments: Arguments) -> None:
     from train.run import open_run, restore_model
 
     task, out = arguments.task, arguments.out
-    source = arguments.input
+    source = None if task == "sample" else arguments.input
     require(task == "sample" or source, "INPUT", None, f"given to {task}")
     require(task == "restore" or not arguments.mask, "--mask", task, "for restore only")
     require(not out.exists(), "--out", str(out), "a path that does not exist yet")

@@ -12,6 +12,7 @@ import optax
 
 import jaxae
 from jaxae import corruptions, likelihoods, recipes
+from jaxae.errors import require
 from jaxae.objectives import Region
 from jaxae.objectives.base import Weight
 
@@ -184,8 +185,11 @@ class VAE:
     def recipe(self, shape: Shape, steps_per_epoch: int) -> jaxae.Recipe:
         """For examples of this shape."""
         beta: Weight = self.beta
+        for name in ("beta", "warmup_epochs"):
+            value = getattr(self, name)
+            require(value >= 0, f"--model.{name}", value, "at least 0")
         if self.warmup_epochs:
-            steps = round(self.warmup_epochs * steps_per_epoch)
+            steps = max(1, round(self.warmup_epochs * steps_per_epoch))
             beta = optax.linear_schedule(0.0, self.beta, steps)
         return recipes.vae(
             shape,

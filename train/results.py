@@ -10,7 +10,7 @@ import jaxae
 from jaxae.evaluation import evaluate
 from train.data import Dataset
 from train.report import write_report
-from train.run import Run, write_json
+from train.run import Run, RunError, write_json
 
 # Beside what the seed of the training makes: the test set does not vary with it.
 EVALUATION_KEY = 1_000_003
@@ -62,7 +62,9 @@ def _about(
 ) -> dict[str, Any]:
     """What was trained, and how fast the epochs went."""
     seconds = sum(row["seconds"] for row in history)
-    best = next(row for row in history if row["epoch"] == epoch)
+    best = next((row for row in history if row["epoch"] == epoch), None)
+    if best is None:
+        raise RunError(f"{run.metrics}: has no line of epoch {epoch}, the best one")
     return {
         "preset": run.preset,
         "data": run.config.data,

@@ -69,10 +69,20 @@ class Run(NamedTuple):
         return self.path / "result.json"
 
     def history(self) -> list[dict[str, Any]]:
-        """The rows of `metrics`; empty before the first epoch is done."""
+        """The rows of `metrics`; empty before the first epoch is done.
+
+        Raises:
+            RunError: A line is damaged.
+        """
         if not self.metrics.exists():
             return []
-        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+        rows = []
+        for number, line in enumerate(self.metrics.read_text().splitlines(), start=1):
+            try:
+                rows.append(json.loads(line))
+            except ValueError as error:
+                raise RunError(f"{self.metrics}: line {number} is damaged") from error
+        return rows
 
 
 def create_run(run: Run) -> None:

@@ -4,10 +4,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import jax
+import numpy as np
 
 import jaxae
-from jaxae.checks import check_data
-from jaxae.training.checkpoint import save_epochs
+from jaxae.checks import check_count, check_data
+from jaxae.errors import require
+from jaxae.training.checkpoint import abstract_state, save_epochs
 from train.config import Config
 from train.data import Dataset, load
 from train.results import write_results
@@ -25,13 +27,17 @@ def train(path: Path, preset: str, config: Config) -> Run:
         ArgumentError: An option, or an option and the data, do not go together.
         OSError: The directory cannot be written to.
     """
+    check_count("--epochs", config.epochs)
+    check_count("--batch-size", config.batch_size)
+    check_count("--nll-samples", config.nll_samples, least=0)
     data = load(config.data, image_size=config.image_size)
     images = data.train.images
     run = Run(path, preset, config, images.shape[1:], len(images))
     recipe = run.recipe()
-    # All that can be wrong with the data is said before the directory is made.
+    # All that can be wrong is said before the directory is made.
     for name, split in data.splits().items():
-        check_data(recipe, split.images, f"the {name} images of {data.name}")
+        _check_split(recipe, split.images, f"the {name} images of {data.name}")
+    abstract_state(recipe, run.optimizer())
     create_run(run)
     print(f"{preset} on {data.name}: {len(images):,} images, run {path}", flush=True)
     try:
@@ -42,6 +48,15 @@ def train(path: Path, preset: str, config: Config) -> Run:
     print(f"best epoch {fitted.best_epoch}; evaluating", flush=True)
     write_results(run, fitted.model, fitted.best_epoch, data)
     return run
+
+
+def _check_split(recipe: jaxae.Recipe, images: np.ndarray, name: str) -> None:
+    """As `fit` does; and images, which damage and reports take so, lie in [0, 1]."""
+    check_data(recipe, images, name)
+    if images.ndim == 4 and images.dtype != np.uint8:
+        low, high = images.min(), images.max()
+        came = f"floats from {low:g} to {high:g}"
+        require(low >= 0 and high <= 1, name, came, "bytes, or floats in [0, 1]")
 
 
 def _fit(run: Run, recipe: jaxae.Recipe, data: Dataset) -> jaxae.Fit:

@@ -93,8 +93,8 @@ def _log_likelihood(trace: Trace) -> Float[Array, "k b"]:
     logarithms that it adds up, and takes 25 times as long for it.
     """
     assert isinstance(trace.likelihood, Independent)
-    each = trace.likelihood.base_dist.log_prob(trace.target)
-    rows = jnp.asarray(each).reshape(*each.shape[:2], -1)
+    each = jnp.asarray(trace.likelihood.base_dist.log_prob(trace.target))
+    rows = each.reshape(*each.shape[:2], -1)
     ones = jnp.ones(rows.shape[-1:], rows.dtype)
     return jnp.einsum("kbv,v->kb", rows, ones, precision="highest")
 

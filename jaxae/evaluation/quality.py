@@ -69,8 +69,8 @@ def reconstruction_quality(
     """How well every example comes back through the bottleneck.
 
     The target is what the model has to explain: binarised, by the key, if the recipe
-    does so. The code is the posterior's mean. Where the corruption removes pixels, only
-    those are taken from the model, as in `jaxae.restore`.
+    does so. The code is the posterior's mean. Where the corruption removes pixels and
+    damages no other, only those are taken from the model, as in `jaxae.restore`.
 
     Args:
         model: A trained model.
@@ -100,7 +100,9 @@ def _quality(
     target, inputs, mask = batch["x"], batch["inputs"], batch.get("mask")
     output = mean_reconstruction(recipe, variables, batch, key)
     if mask is not None:
-        output = jnp.where(mask, output, inputs)
+        # Noise beside the holes is the model's to remove as well.
+        intact = jnp.where(mask, target, inputs) == target
+        output = jnp.where(intact.all(), jnp.where(mask, output, inputs), output)
     scores = {
         "mse": mean_squared_error(output, target),
         "psnr_db": psnr_db(output, target),

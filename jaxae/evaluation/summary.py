@@ -60,14 +60,22 @@ def evaluate(
     if is_generative(model.recipe) and nll_samples:
         nll = float(np.mean(nll_nats(model, images, key, num_samples=nll_samples)))
         numbers |= {"nll_nats": nll, "nll_samples": nll_samples}
-        bits = nll / math.log(2)
-        numbers["bits_per_dim"] = bits / math.prod(model.recipe.model.shape)
+        numbers["bits_per_dim"] = _bits_per_dim(model, nll)
     return numbers
 
 
-def _means(scores: dict[str, np.ndarray]) -> dict[str, float]:
+def _bits_per_dim(model: Model, nll: float) -> float | None:
+    """A code length, which a density is not."""
+    module = model.recipe.model
+    if not module.likelihood.support.is_discrete:
+        return None
+    return nll / math.log(2) / math.prod(module.shape)
+
+
+def _means(scores: dict[str, np.ndarray]) -> dict[str, float | None]:
     """Over the examples; those from which nothing was removed have no hole to judge."""
-    return {
-        name: float(np.mean(values[~np.isnan(values)] if "hole" in name else values))
+    judged = {
+        name: values[~np.isnan(values)] if "hole" in name else values
         for name, values in scores.items()
     }
+    return {k: float(np.mean(v)) if v.size else None for k, v in judged.items()}

@@ -18,7 +18,7 @@ def elbo(
     beta: Weight = 1.0,
     *,
     kl: Divergence = "analytic",
-    free_bits: float = 0.0,
+    free_bits: Weight = 0.0,
     region: Region = "all",
 ) -> Objective:
     """distortion + beta · rate, the negative ELBO at beta = 1 (Higgins et al. 2017).
@@ -33,7 +33,8 @@ def elbo(
             samples drawn.
         free_bits: λ in nats per latent dimension: a dimension whose KL, averaged over
             the batch, is below λ is charged λ and gets no gradient from the rate
-            (Kingma et al. 2016, section 4 and appendix C.8). Needs the analytic KL.
+            (Kingma et al. 2016, section 4 and appendix C.8). A number or an optax
+            schedule; needs the analytic KL.
         region: Which values count when the corruption removed some.
 
     Raises:
@@ -42,7 +43,8 @@ def elbo(
     choices = get_args(Divergence)
     require(kl in choices, "kl", kl, f"one of {choices}")
     require(callable(beta) or beta >= 0, "beta", beta, "a schedule or at least 0")
-    require(free_bits >= 0, "free_bits", free_bits, "at least 0")
+    fixed = callable(free_bits) or free_bits >= 0
+    require(fixed, "free_bits", free_bits, "a schedule or at least 0")
     require(
         not free_bits or kl == "analytic",
         "free_bits",
@@ -54,7 +56,7 @@ def elbo(
         distortion = -log_likelihood(trace, region).mean(axis=0)
         rates = [_rate(latent, kl) for latent in trace.latents]
         charged = [
-            _charged(latent, rate, free_bits)
+            _charged(latent, weight_at(free_bits, context.step)) if free_bits else rate
             for latent, rate in zip(trace.latents, rates, strict=True)
         ]
         rate = sum(rates, jnp.zeros(()))
@@ -76,10 +78,8 @@ def _rate(latent: Latent, kl: Divergence) -> Float[Array, " b"]:
     return (log_density(q, latent.z) - log_density(p, latent.z)).mean(axis=0)
 
 
-def _charged(latent: Latent, rate: Array, free_bits: float) -> Float[Array, " b"]:
+def _charged(latent: Latent, free_bits: Array) -> Float[Array, " b"]:
     """Σ_j max(λ, mean over the batch of KL_j), spread over the examples."""
-    if not free_bits:
-        return rate
     q, p = _distributions(latent)
     assert isinstance(q, Independent) and isinstance(p, Independent)
     each = kl_divergence(q.base_dist, p.base_dist)

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 from numpyro.distributions import Independent
 
 from jaxae.errors import require
-from jaxae.objectives.base import stateless
+from jaxae.objectives.base import Weight, stateless, weight_at
 from jaxae.types import Context, Objective, Trace
 
 Region = Literal["all", "hole", "outside"]
@@ -38,22 +38,24 @@ def penalty(trace: Trace) -> Float[Array, " b"]:
     return sum((latent.penalty for latent in trace.latents), jnp.zeros(()))
 
 
-def reconstruction(region: Region = "all") -> Objective:
+def reconstruction(
+    region: Region = "all", *, penalty_weight: Weight = 1.0
+) -> Objective:
     """-log p(x | z), averaged over the samples, plus the bottleneck's penalty.
 
     Under a Gaussian of std 1 this is half the squared error plus a constant.
 
     Args:
         region: Which values count when the corruption removed some.
+        penalty_weight: Of the bottleneck's penalty: a number or an optax schedule.
 
     Raises:
         ValueError: See `log_likelihood`; said when the objective first sees a trace.
     """
 
     def loss(trace: Trace, context: Context) -> tuple[Array, dict[str, Array]]:
-        del context
         distortion = -log_likelihood(trace, region).mean(axis=0)
-        charge = penalty(trace)
+        charge = weight_at(penalty_weight, context.step) * penalty(trace)
         return distortion + charge, {
             "distortion_nats": distortion,
             "penalty_nats": charge,

@@ -112,7 +112,7 @@ def restore_state(
     """
     if not directory.is_dir():
         raise CheckpointError(f"{directory}: no such directory of checkpoints")
-    target = jax.tree.map(_on_this_device, _abstract_state(recipe, tx))
+    target = jax.tree.map(_on_this_device, abstract_state(recipe, tx))
     with _manager(directory, read_only=True) as manager:
         epoch = manager.best_step() if which == "best" else manager.latest_step()
         if epoch is None:
@@ -139,7 +139,8 @@ def _manager(directory: Path, **options: Any) -> ocp.CheckpointManager:
     )
 
 
-def _abstract_state(recipe: Recipe, tx: optax.GradientTransformation) -> TrainState:
+def abstract_state(recipe: Recipe, tx: optax.GradientTransformation) -> TrainState:
+    """Shapes and dtypes of a state; parts that do not fit together show here."""
     shape = recipe.model.shape  # pyright: ignore[reportAttributeAccessIssue]
     batch = {"x": jax.ShapeDtypeStruct((2, *shape), jnp.float32)}
     return jax.eval_shape(partial(init_state, recipe, tx), batch, jax.random.key(0))

@@ -89,7 +89,8 @@ def fit(
         tx: An optimizer over {"model": ..., "objective": ...}; Adam at 1e-3 if None.
         validation: An array or a mapping, to judge every epoch by.
         monitor: The metric that the best epoch has least of; "validation_loss" where
-            there are validation data and otherwise "loss", unless given.
+            there are validation data and otherwise "loss", unless given. With a weight
+            that is scheduled to grow, "loss" is least early: give validation data.
         callbacks: Called after every epoch, before the next one starts.
         max_skipped: Updates in a row that are not finite before training gives up.
         progress: Report every epoch.

@@ -226,7 +226,9 @@ def test_a_model_without_p_of_x_is_refused(function, recipe, message):
 
 @pytest.mark.parametrize("name", ["num_samples", "image_chunk", "sample_chunk"])
 def test_a_number_below_one_is_named(name):
-    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+    with pytest.raises(
+        ValueError, match=f"{name} must be a whole number of at least 1, got 0"
+    ):
         nll_nats(EXACT, _x(2), KEY, **{name: 0})
 
 

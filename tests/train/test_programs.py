@@ -200,6 +200,11 @@ def test_apply_encodes_reconstructs_and_samples(vae, images, tmp_path):
     pixels = np.asarray(Image.open(pictures[3]))
     np.testing.assert_array_equal(pixels, np.round(again[3, ..., 0] * 255))
     assert np.load(use("sample", "samples.npy", count=5)).shape == (5, 8, 8, 1)
+    with_input = apply.Arguments(
+        vae.path, images, task="sample", out=tmp_path / "more.npy", count=5
+    )
+    apply.apply(with_input)
+    assert np.load(tmp_path / "more.npy").shape == (5, 8, 8, 1)
 
 
 def test_apply_restores_only_what_the_mask_names(tmp_path, images):
@@ -290,6 +295,7 @@ def command(*arguments: str, **options) -> subprocess.CompletedProcess:
         (["train", "vae", "--model.likelihood", "binomial"], "binomial"),
         (["train", "vae", "--model.latent-dim", "0"], "latent_dim must be"),
         (["train", "vae", "--data", "nowhere.npy"], "nowhere.npy"),
+        (["train", "vae", "--epochs", "0"], "--epochs must be"),
         (["train", "vae", "--data", "tfds:cifar10"], "cifar10"),
         (["train.evaluate", "nowhere"], "no run there"),
         (["train", "vae", "--out", "/proc/run"], "/proc/run"),

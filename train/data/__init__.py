@@ -9,7 +9,7 @@ import numpy as np
 
 from train.data.cache import cached, default_folder
 from train.data.images import Size
-from train.data.split import divide
+from train.data.split import check_forms, divide
 from train.data.types import PARTS, DataError, Dataset, Source, Split
 
 __all__ = ["DataError", "Dataset", "Source", "Split", "load", "read_images"]
@@ -71,6 +71,7 @@ def read_images(source: str | Path, image_size: int | Size | None = None) -> np.
         DataError: The data or an argument cannot be used.
     """
     parts = _find(str(source), _size(image_size)).read()
+    check_forms(parts, str(source))
     return np.concatenate([split.images for split in parts.values()])
 
 

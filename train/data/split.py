@@ -18,9 +18,7 @@ def divide(
     Raises:
         DataError: Too few images, or the parts differ in shape or type.
     """
-    forms = {(*x.shape[1:], str(x.dtype)) for x, _ in parts.values()}
-    if len(forms) > 1:
-        raise DataError(f"{name}: the parts differ in image shape or type: {forms}")
+    check_forms(parts, name)
     train = parts["train"]
     count = len(train.images)
     fractions = {"validation": validation, "test": test}
@@ -43,6 +41,13 @@ def divide(
         divided[part] = _take(train, order[start : start + size])
         start += size
     return divided | {"train": _take(train, order[start:])}
+
+
+def check_forms(parts: Mapping[str, Split], name: str) -> None:
+    """Raises DataError if the parts differ in image shape or type."""
+    forms = {(*x.shape[1:], str(x.dtype)) for x, _ in parts.values()}
+    if len(forms) > 1:
+        raise DataError(f"{name}: the parts differ in image shape or type: {forms}")
 
 
 def _take(split: Split, indices: np.ndarray) -> Split:

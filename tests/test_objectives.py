@@ -10,7 +10,7 @@ import scipy.stats
 from flax import linen as nn
 from numpyro.distributions import Normal
 
-from jaxae import bottlenecks, distributions
+from jaxae import bottlenecks, distributions, recipes
 from jaxae.autoencoder import AutoEncoder
 from jaxae.likelihoods import Gaussian
 from jaxae.objectives import chain, elbo, log_likelihood, reconstruction, stateless
@@ -369,7 +369,10 @@ def test_chain_gives_every_part_its_own_params():
     [
         (lambda: elbo(-1.0), "beta must be a schedule or at least 0, got -1.0"),
         (lambda: elbo(float("nan")), "beta must be .* got nan"),
-        (lambda: elbo(free_bits=-0.5), "free_bits must be a schedule or at least 0, got -0.5"),
+        (
+            lambda: elbo(free_bits=-0.5),
+            "free_bits must be a schedule or at least 0, got -0.5",
+        ),
         (
             lambda: elbo(kl="monte_carlo", free_bits=0.5),
             "free_bits must be 0 unless kl is 'analytic', got 0.5",
@@ -407,3 +410,27 @@ def test_an_unknown_choice_is_named(monkeypatch):
         log_likelihood(_trace(), "inside")
     with pytest.raises(ValueError, match=r"kl must be one of .* got 'exact'"):
         elbo(kl="exact")
+
+
+def test_the_penalty_and_free_bits_take_schedules():
+    def weight(step):
+        return 3.0 * step
+
+    recipe = recipes.autoencoder((3,), 2, network=recipes.mlp(()), l1=weight)
+    model, x = recipe.model, jnp.ones((4, 3))
+    key = jax.random.key(0)
+    trace, _ = model.init_with_output(key, {"x": x, "inputs": x}, key)
+    absolute = jnp.abs(trace.latents[0].z[0]).sum(axis=-1)
+    for step in (0, 2):
+        context = Context(key, jnp.asarray(step))
+        _, metrics = recipe.objective.loss({}, trace, context)
+        np.testing.assert_allclose(metrics["penalty_nats"], 3 * step * absolute)
+
+    recipe = recipes.vae((3,), 2, network=recipes.mlp(()), free_bits=weight)
+    trace, _ = recipe.model.init_with_output(key, {"x": x, "inputs": x}, key)
+    for step in (0, 1000):
+        context = Context(key, jnp.asarray(step))
+        loss, metrics = recipe.objective.loss({}, trace, context)
+        charged = loss - metrics["distortion_nats"]
+        rate = metrics["rate_nats"] if step == 0 else 2 * 3.0 * step
+        np.testing.assert_allclose(charged, rate, rtol=1e-4)

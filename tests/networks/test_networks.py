@@ -8,20 +8,13 @@ import numpy as np
 import optax
 import pytest
 
-from jaxae import bottlenecks, networks, recipes
+from jaxae import bottlenecks, corruptions, networks, recipes
 from jaxae.autoencoder import AutoEncoder
 from jaxae.errors import ArgumentError
 from jaxae.likelihoods import Gaussian
 from jaxae.training import init_state
 
 KEY = jax.random.key(0)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compile_quickly():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def normal(*shape):
@@ -182,3 +175,17 @@ def test_every_family_initialises_with_every_network(family, network, likelihood
     init = partial(init_state, recipe, optax.adam(1e-3))
     state = jax.eval_shape(init, batch, KEY)
     assert jax.tree.leaves(state.params["model"])
+
+
+def test_the_mask_channel_of_a_vector_has_an_entry_for_every_entry():
+    """One number for the whole vector would hide which entries are missing."""
+    recipe = recipes.inpainting_autoencoder(
+        (3,), 3, network=recipes.mlp(()), corruption=corruptions.masking(0.5)
+    )
+    x = jnp.zeros((3, 3))
+    batch = {"x": x, "inputs": x, "mask": jnp.eye(3, dtype=bool)}
+    key = jax.random.key(0)
+    trace, _ = recipe.model.init_with_output(key, batch, key)
+    codes = np.asarray(trace.latents[0].z[0])
+    assert np.abs(codes[0] - codes[1]).max() > 1e-3
+    assert np.abs(codes[1] - codes[2]).max() > 1e-3

@@ -98,11 +98,7 @@ def _quality(
     pixel_means: Array | None = None,
 ) -> dict[str, Array]:
     target, inputs, mask = batch["x"], batch["inputs"], batch.get("mask")
-    output = mean_reconstruction(recipe, variables, batch, key)
-    if mask is not None:
-        # Noise beside the holes is the model's to remove as well.
-        intact = jnp.where(mask, target, inputs) == target
-        output = jnp.where(intact.all(), jnp.where(mask, output, inputs), output)
+    output = restored(recipe, variables, batch, key)
     scores = {
         "mse": mean_squared_error(output, target),
         "psnr_db": psnr_db(output, target),
@@ -113,16 +109,32 @@ def _quality(
         scores["psnr_damaged_db"] = psnr_db(inputs, target)
         scores["psnr_gain_db"] = scores["psnr_db"] - scores["psnr_damaged_db"]
     if mask is not None:
-        scores["hole_mse"] = _hole_mse(output, target, mask)
+        scores["hole_mse"] = hole_mse(output, target, mask)
         if pixel_means is not None:
             fill = jnp.broadcast_to(pixel_means[None], target.shape)
-            scores["hole_mse_mean_fill"] = _hole_mse(fill, target, mask)
+            scores["hole_mse_mean_fill"] = hole_mse(fill, target, mask)
     return {name: value[0] for name, value in scores.items()}
 
 
-def mean_reconstruction(
+def restored(
     recipe: Recipe, variables: Variables, batch: Batch, key: jax.Array
-) -> Float[Array, "b ..."]:
+) -> Images:
+    """What the model makes of `batch["inputs"]`, only in the holes if there are any.
+
+    Where the corruption does more than to cut holes, all pixels are the model's.
+    """
+    output = _mean_reconstruction(recipe, variables, batch, key)
+    mask = batch.get("mask")
+    if mask is None:
+        return output
+    inputs, target = batch["inputs"], batch["x"]
+    only_holes = (jnp.where(mask, target, inputs) == target).all()
+    return jnp.where(only_holes, jnp.where(mask, output, inputs), output)
+
+
+def _mean_reconstruction(
+    recipe: Recipe, variables: Variables, batch: Batch, key: jax.Array
+) -> Images:
     """The mean of p(x | z) at the code without its noise."""
     module = recipe.model
     latents = call(module, variables, batch, key, method="encode")
@@ -130,7 +142,8 @@ def mean_reconstruction(
     return call(module, variables, codes, method="decode").mean[0]
 
 
-def _hole_mse(output: Array, target: Array, mask: Array) -> Scores:
+def hole_mse(output: Images, target: Images, mask: Array) -> Scores:
+    """The mean squared error over what the mask removed; NaN where that is nothing."""
     error = jnp.square(output - target)
     axes = tuple(range(1, error.ndim))
     return error.mean(axis=axes, where=jnp.broadcast_to(mask, error.shape))

@@ -110,9 +110,8 @@ def fit(
     if is_array_data(images):
         whole = "None for an array, whose epoch is one pass"
         require(steps_per_epoch is None, "steps_per_epoch", steps_per_epoch, whole)
-        example, run_epoch, steps_per_epoch = array_runner(
-            recipe, step, images, batch_size
-        )
+        runner = array_runner(recipe, step, images, batch_size)
+        example, run_epoch, steps_per_epoch = runner
     else:
         example, run_epoch = stream_runner(recipe, step, images, steps_per_epoch)
     key_init, key_validation = jax.random.split(key)

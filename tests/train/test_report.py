@@ -16,13 +16,13 @@ from PIL import Image
 
 import jaxae
 from jaxae import recipes
+from jaxae.evaluation.quality import hole_mse
 from jaxae.training import init_state, trained_model
 from train.__main__ import parse
 from train.data.types import Split
 from train.presets import PRESETS
 from train.report import write_report
 from train.report.page import rerun_command
-from train.report.pictures import hole_error
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
@@ -242,7 +242,7 @@ def test_the_error_in_a_hole_counts_the_hole_alone():
     mask = np.zeros((4, 12, 12, 1), bool)
     for n in range(4):
         mask[n, n : n + 5, 2 * n : 2 * n + 4] = True
-    error = jax.jit(hole_error)
+    error = jax.jit(hole_mse)
     damaged, where = np.where(mask, np.float32(0), x), np.broadcast_to(mask, x.shape)
     expected = [(x[i][where[i]] ** 2).mean() for i in range(4)]
     np.testing.assert_allclose(error(damaged, x, mask), expected, rtol=1e-5)

@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 from matplotlib.figure import Figure
 
 import jaxae
 from jaxae import plotting
 from jaxae.corruptions import identity
-from jaxae.evaluation import mean_squared_error, psnr_db
-from jaxae.evaluation.quality import mean_reconstruction
+from jaxae.evaluation import psnr_db
+from jaxae.evaluation.quality import hole_mse, restored
 from jaxae.training.batch import model_batch
 from train.data.types import Split
 
@@ -34,7 +34,7 @@ class Picture(NamedTuple):
 
 
 _model_batch = jax.jit(model_batch, static_argnums=0)
-_mean_reconstruction = jax.jit(mean_reconstruction, static_argnums=0)
+_restored = jax.jit(restored, static_argnums=0)
 
 
 def make_pictures(
@@ -115,7 +115,7 @@ def _restorations(
 ) -> Picture:
     recipe, variables = model
     target, damaged, mask = batch["x"], batch["inputs"], batch.get("mask")
-    restored = _mean_reconstruction(recipe, variables, batch, key)
+    clean = _restored(recipe, variables, batch, key)
     caption = (
         "Test images, damaged as in training (upper row), what the model makes of them "
         "(middle row), and the undamaged images, which it did not see (lower row). "
@@ -124,28 +124,19 @@ def _restorations(
         caption += "PSNR is the peak signal-to-noise ratio; higher is better."
         scores = {
             "PSNR damaged, dB": psnr_db(damaged, target),
-            "PSNR restored, dB": psnr_db(restored, target),
+            "PSNR restored, dB": psnr_db(clean, target),
         }
     else:
-        restored = jnp.where(mask, restored, damaged)
         caption += (
             "The removed pixels are orange; only they are the model's. The squared "
             "error is the mean over them; lower is better."
         )
         scores = {
-            "squared error, damaged": hole_error(damaged, target, mask),
-            "squared error, restored": hole_error(restored, target, mask),
+            "squared error, damaged": hole_mse(damaged, target, mask),
+            "squared error, restored": hole_mse(clean, target, mask),
         }
-    figure = plotting.restoration_grid(damaged, restored, target, scores, mask=mask)
+    figure = plotting.restoration_grid(damaged, clean, target, scores, mask=mask)
     return Picture("restorations", "Restorations", caption, figure)
-
-
-def hole_error(
-    x: Float[Array, "b ..."], target: Float[Array, "b ..."], mask: Array
-) -> Float[Array, " b"]:
-    """The mean squared error over the values that the mask removes."""
-    removed = jnp.broadcast_to(mask, x.shape).reshape(len(x), -1).mean(axis=-1)
-    return mean_squared_error(jnp.where(mask, x, target), target) / removed
 
 
 def _codes(model: jaxae.Model, test: Split) -> Iterator[Picture]:

@@ -7,7 +7,7 @@ import pytest
 from train.__main__ import parse
 from train.training import train
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("optimized")]
 
 
 def result_of(preset, tmp_path):

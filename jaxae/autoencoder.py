@@ -1,40 +1,54 @@
-"""The composition: encoder, bottleneck, decoder, likelihood."""
+"""The composition: encoder, bottleneck, prior, decoder, likelihood."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from numpyro.distributions import Distribution
 
+from jaxae import views
+from jaxae.bottlenecks.base import Bottleneck
 from jaxae.errors import require
 from jaxae.likelihoods import Likelihood
 from jaxae.types import Batch, Latent, Trace, Variables
+from jaxae.views import View
+
+Codes = tuple[Float[Array, "k b ..."], ...]
 
 
-class AutoEncoder(nn.Module):
-    """x -> encoder -> bottleneck -> decoder -> p(x | z).
+class Family(nn.Module):
+    """Base of the models: the protocol by which everything else sees one.
 
-    The methods are the protocol of a model. They take the latents and codes as tuples,
-    top first, since hierarchical models have several; here there is one.
+    The methods take the latents and codes as tuples, top first, since hierarchical
+    models have several; flat ones have one.
 
     Attributes:
         shape: The shape of one example, such as (28, 28, 1).
-        encoder: [b, *shape] -> features [b, ...].
-        bottleneck: (features, key) -> `Latent`.
-        decoder: A code [b, ...] -> the likelihood's parameters, `shape` with
-            `likelihood.params_per_value` times the channels.
-        likelihood: Those parameters -> p(x | z).
-        mask_channel: Show the corruption's mask to the encoder as one more channel.
+        likelihood: The decoder's outputs -> p(x | z).
+        view: What the networks are shown of a batch beside x and z.
     """
 
-    shape: tuple[int, ...]
-    encoder: nn.Module
-    bottleneck: nn.Module
-    decoder: nn.Module
-    likelihood: Likelihood
-    mask_channel: bool = False
+    if TYPE_CHECKING:  # every model declares these, in its own order
+        shape: tuple[int, ...]
+        likelihood: Likelihood
+        view: View
+
+    @property
+    def generative(self) -> bool:
+        """Whether there is a posterior and a prior, so that p(x) has a bound."""
+        raise NotImplementedError
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether there is a p(z) to draw codes from."""
+        return self.generative
+
+    @property
+    def num_codes(self) -> int:
+        """The codes that users see are whole numbers below this; 0 if real numbers."""
+        return 0
 
     def __call__(
         self, batch: Batch, key: jax.Array, *, num_samples: int = 1, train: bool = False
@@ -42,63 +56,135 @@ class AutoEncoder(nn.Module):
         """Encodes `batch["inputs"]` and explains `batch["x"]`."""
         latents = self.encode(batch, key, num_samples=num_samples, train=train)
         codes = tuple(latent.z for latent in latents)
-        target = batch["x"]
-        likelihood = self.decode(codes, target=target if train else None, train=train)
-        return Trace(batch["inputs"], target, batch.get("mask"), likelihood, latents)
+        likelihood = self.decode(codes, batch, train=train)
+        return Trace(
+            batch["inputs"], batch["x"], batch.get("mask"), likelihood, latents
+        )
 
     def encode(
         self, batch: Batch, key: jax.Array, *, num_samples: int = 1, train: bool = False
     ) -> tuple[Latent, ...]:
-        """The codes of `batch["inputs"]` (and `batch["mask"]`), `num_samples` each."""
-        x = batch["inputs"]
-        require(x.shape[1:] == self.shape, "x", x.shape, f"[b, {self.shape}]")
-        if self.mask_channel:
-            x = jnp.concatenate([x, _mask_channel(batch)], axis=-1)
-        h = self.encoder(x, train=train)
-        return (self.bottleneck(h, key, num_samples=num_samples),)
+        """The codes of `batch["inputs"]`, `num_samples` each."""
+        raise NotImplementedError
 
     def decode(
-        self,
-        codes: tuple[Float[Array, "k b ..."], ...],
-        *,
-        target: Float[Array, "b ..."] | None = None,
-        train: bool = False,
+        self, codes: Codes, batch: Batch, *, train: bool = False
     ) -> Distribution:
-        """p(x | z) with batch shape [k, b]; the target is the likelihood's business."""
+        """p(x | z) with batch shape [k, b].
+
+        Of the batch the fields in `view.needs` are used, and "x" while training by
+        likelihoods that estimate a parameter from it.
+        """
+        raise NotImplementedError
+
+    def sample_codes(self, key: jax.Array, count: int) -> Codes:
+        """`count` codes from the prior, [1, count, ...] each.
+
+        Raises:
+            ValueError: The family has no prior.
+        """
+        raise NotImplementedError
+
+    def embed(self, indices: Any) -> Codes:
+        """The codes [1, b, ...] of whole numbers, of a discrete family."""
+        raise NotImplementedError
+
+
+class AutoEncoder(Family):
+    """x -> encoder -> bottleneck -> decoder -> p(x | z).
+
+    Attributes:
+        shape: The shape of one example, such as (28, 28, 1).
+        encoder: What the view shows of a batch -> features [b, ...].
+        bottleneck: (features, key) -> `Latent`.
+        decoder: What the view shows of a code [n, ...] -> the likelihood's parameters,
+            `shape` with `likelihood.params_per_value` times the channels.
+        likelihood: Those parameters -> p(x | z).
+        prior: In place of the bottleneck's own: (x -> q(z | x)) -> p(z).
+        view: What the networks are shown of a batch beside x and z.
+    """
+
+    shape: tuple[int, ...]
+    encoder: nn.Module
+    bottleneck: Bottleneck
+    decoder: nn.Module
+    likelihood: Likelihood
+    prior: nn.Module | None = None
+    view: View = views.PLAIN
+
+    @property
+    def generative(self) -> bool:
+        """Whether there is a posterior and a prior, so that p(x) has a bound."""
+        return self.bottleneck.stochastic
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether there is a p(z) to draw codes from."""
+        return self.bottleneck.has_prior or self.prior is not None
+
+    @property
+    def num_codes(self) -> int:
+        """The codes that users see are whole numbers below this; 0 if real numbers."""
+        return self.bottleneck.num_codes
+
+    def encode(
+        self, batch: Batch, key: jax.Array, *, num_samples: int = 1, train: bool = False
+    ) -> tuple[Latent, ...]:
+        """The codes of `batch["inputs"]`, `num_samples` each."""
+        x = batch["inputs"]
+        require(x.shape[1:] == self.shape, "x", x.shape, f"[b, {self.shape}]")
+        h = self.encoder(self.view.encoder(batch), train=train)
+        latent = self.bottleneck(h, key, num_samples=num_samples, train=train)
+        if self.prior is not None:
+            latent = latent._replace(prior=self._prior())
+        return (latent,)
+
+    def decode(
+        self, codes: Codes, batch: Batch, *, train: bool = False
+    ) -> Distribution:
+        """p(x | z) with batch shape [k, b]; see `Family`."""
         (z,) = codes
         k, b = z.shape[:2]
-        outputs = self.decoder(z.reshape(k * b, *z.shape[2:]), train=train)
+        flat = z.reshape(k * b, *z.shape[2:])
+        shown = {name: _tile(batch[name], k) for name in self.view.needs & batch.keys()}
+        outputs = self.decoder(self.view.decoder(flat, shown), train=train)
+        target = batch["x"] if train else None
         return self.likelihood(outputs.reshape(k, b, *outputs.shape[1:]), target)
 
-    def sample_codes(self, key: jax.Array, count: int) -> tuple[Array, ...]:
+    def sample_codes(self, key: jax.Array, count: int) -> Codes:
         """`count` codes from the prior: ([1, count, d],).
 
         Raises:
-            ValueError: The bottleneck has no prior.
+            ValueError: The family has no prior.
         """
-        require(
-            hasattr(self.bottleneck, "prior"),
-            "model",
-            type(self.bottleneck).__name__,
-            "a family with a prior p(z) to sample from",
-        )
-        return (self.bottleneck.prior(count).sample(key)[None],)
+        name = type(self.bottleneck).__name__
+        expected = "a family with a prior p(z) to sample from"
+        require(self.has_prior, "model", name, expected)
+        codes = jnp.asarray(self._prior().sample(key, (count,)))
+        return (codes[:, 0, 0][None],)
+
+    def embed(self, indices: Int[Array, "b ..."]) -> Codes:
+        """The code [1, b, ...] of whole numbers, of a discrete bottleneck."""
+        return (self.bottleneck.embed(indices)[None],)
+
+    def _prior(self) -> Distribution:
+        if self.prior is None:
+            return self.bottleneck.prior()
+        return self.prior(self._posterior)
+
+    def _posterior(self, x: Float[Array, "m ..."]) -> Distribution:
+        """q(z | x) with batch shape [1, m], whatever the noise."""
+        h = self.encoder(self.view.encoder({"inputs": x}))
+        posterior = self.bottleneck(h, jax.random.key(0)).posterior
+        assert posterior is not None
+        return posterior
+
+
+def _tile(values: Array, k: int) -> Array:
+    """[b, ...] -> [k · b, ...], as codes [k, b, ...] are flattened."""
+    return jnp.tile(values, (k, *[1] * (values.ndim - 1)))
 
 
 def call(module: nn.Module, variables: Variables, *args: Any, **kwargs: Any) -> Any:
     """`module.apply` where no collection changes, so that it returns a value alone."""
     return module.apply(variables, *args, **kwargs)
-
-
-def _mask_channel(batch: Batch) -> Array:
-    """The mask as zeros and ones; zeros where there is no mask.
-
-    One more channel for images, one more entry per entry for vectors.
-    """
-    x, mask = batch["inputs"], batch.get("mask")
-    shape = (*x.shape[:-1], 1) if x.ndim == 4 else x.shape
-    if mask is None:
-        return jnp.zeros(shape, x.dtype)
-    if x.ndim == 4:
-        mask = mask.any(axis=-1, keepdims=True)
-    return jnp.broadcast_to(mask, shape).astype(x.dtype)

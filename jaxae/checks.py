@@ -77,19 +77,32 @@ def check_data(recipe: Recipe, data: Any, name: str) -> dict[str, np.ndarray]:
         real = values.dtype.kind in "biuf" and np.isfinite(values).all()
         right = real and values.shape == (count,)
         require(right, f"{name}[{field!r}]", came, f"[{count}], finite numbers")
-        checked[field] = _check_side_field(values, field, f"{name}[{field!r}]")
+        checked[field] = _check_side_field(recipe, values, field, f"{name}[{field!r}]")
+    needed = "label" in recipe.model.view.needs
+    require("label" in checked or not needed, name, sorted(checked), "with a 'label'")
     support_problem = _outside(recipe, checked["x"])
     require(support_problem is None, name, *(support_problem or ("", "")))
     return checked
 
 
-def _check_side_field(values: np.ndarray, field: str, name: str) -> np.ndarray:
+def _check_side_field(
+    recipe: Recipe, values: np.ndarray, field: str, name: str
+) -> np.ndarray:
     if field == "weight":
         require(values.min() >= 0, name, values.min(), "at least 0")
         return values.astype(np.float32)
     labels = values.astype(np.int32)
     require((labels == values).all(), name, values, "whole numbers of 32 bits")
+    check_labels(recipe, labels, name)
     return labels
+
+
+def check_labels(recipe: Recipe, labels: np.ndarray, name: str) -> None:
+    """Raises ValueError if the model is shown a label that it does not know."""
+    count = recipe.model.view.num_labels
+    came = f"from {labels.min()} to {labels.max()}"
+    known = not count or (labels.min() >= 0 and labels.max() < count)
+    require(known, name, came, f"from 0 to {count - 1}")
 
 
 def check_images(recipe: Recipe, images: Any, name: str = "images") -> np.ndarray:
@@ -100,7 +113,7 @@ def check_images(recipe: Recipe, images: Any, name: str = "images") -> np.ndarra
             there is no example.
     """
     images = np.asarray(images)
-    shape = recipe.model.shape  # pyright: ignore[reportAttributeAccessIssue]
+    shape = recipe.model.shape
     sizes = ", ".join(map(str, shape))
     grey = shape[-1:] == (1,) and images.shape[1:] == shape[:-1]
     hint = f": add the channel axis, {name}[..., None]" if grey else ""
@@ -134,7 +147,7 @@ def _outside(recipe: Recipe, x: np.ndarray) -> tuple[str, str] | None:
         if recipe.prepare is not unit_interval:
             key = jax.random.key(0)
             values = np.asarray(recipe.prepare(key, jnp.asarray(x)))
-        likelihood = recipe.model.likelihood  # pyright: ignore
+        likelihood = recipe.model.likelihood
         expected = likelihood.values.words
         right = bool(np.all(likelihood.support(values)))
     if right:

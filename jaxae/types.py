@@ -6,12 +6,15 @@ the networks; a recipe names the parts. Shape letters: `k` samples of the latent
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-from flax import linen as nn
-from jaxtyping import Array, Bool, Float, PyTree, Shaped
+import optax
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 from numpyro.distributions import Distribution
+
+if TYPE_CHECKING:
+    from jaxae.autoencoder import Family
 
 Params = PyTree[Array]
 Variables = Mapping[str, Any]
@@ -36,18 +39,28 @@ class Latent(NamedTuple):
 
     Attributes:
         z: `K` samples of the code; `K` = 1 for deterministic codes.
-        posterior: q(z | x), batch shape [b]; None for deterministic codes.
-        prior: p(z), batch shape [b]; None where the family has none.
-        penalty: What the code costs beside the objective, per example, in the unit that
-            the bottleneck documents.
-        info: For reading only, such as code indices.
+        mean: The code without noise, what reconstructions are made from.
+        posterior: q(z | x), batch shape [1 or k, b]; None for deterministic codes.
+        prior: p(z), or p(z | z above), batch shape [1 or k, 1 or b]; None where the
+            family has none.
+        log_posterior: log q(z | x) of `z` in nats, [k, b], from a posterior whose
+            density is known at its own samples alone, as a flow's; otherwise None.
+        penalty: What the code costs beside the objective, [b], in the unit that the
+            bottleneck documents; None for nothing.
+        indices: The discrete code as whole numbers, [b, ...], or None.
+        metrics: Logged with every step: {name: [b]}.
+        info: For objectives and hooks that know the bottleneck.
     """
 
     z: Shaped[Array, "k b ..."]
-    posterior: Distribution | None
-    prior: Distribution | None
-    penalty: Float[Array, " b"]
-    info: Mapping[str, Array]
+    mean: Shaped[Array, "b ..."]
+    posterior: Distribution | None = None
+    prior: Distribution | None = None
+    log_posterior: Float[Array, "k b"] | None = None
+    penalty: Float[Array, " b"] | None = None
+    indices: Int[Array, "b ..."] | None = None
+    metrics: Mapping[str, Float[Array, " b"]] = {}
+    info: Mapping[str, Array] = {}
 
 
 class Trace(NamedTuple):
@@ -70,41 +83,102 @@ class Trace(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What an objective may use beside the trace: its own key and the step's number."""
+    """What an objective may use beside the trace.
+
+    Attributes:
+        key: The objective's own.
+        step: Steps done.
+        batch: As the model saw it.
+        params: The model's parameters.
+        encode: (params, inputs) -> latents; the other fields of the batch stay.
+        decode: (params, codes) -> p(x | z). Both as outside training: batch
+            normalisation takes its running averages.
+    """
 
     key: jax.Array
     step: Array
+    batch: Batch
+    params: Params
+    encode: Callable[[Params, Array], tuple[Latent, ...]]
+    decode: Callable[[Params, tuple[Array, ...]], Distribution]
 
 
 class Objective(NamedTuple):
-    """A pair of pure functions, as in optax. Stateless objectives have empty params.
+    """Pure functions, as in optax. Stateless objectives have empty params.
 
     Attributes:
         init: (key, trace) -> params, such as a critic's.
         loss: (params, trace, context) -> (loss [b], {metric: [b]}). Both in nats per
             example unless the objective says otherwise; the mean is the train step's.
+        tx: From the model's optimizer to that of these params; None for the same.
     """
 
     init: Callable[[jax.Array, Trace], Params]
     loss: Callable[[Params, Trace, Context], tuple[Array, Mapping[str, Array]]]
+    tx: (
+        Callable[[optax.GradientTransformation], optax.GradientTransformation] | None
+    ) = None
+
+
+class TrainState(NamedTuple):
+    """What training carries from step to step: arrays alone.
+
+    It goes through jit, vmap and a checkpoint as it is.
+
+    Attributes:
+        step: Steps done, the skipped ones too.
+        key: The base of all randomness in training; never changes.
+        params: {"model": ..., "objective": ...}.
+        collections: What else the model keeps, such as batch statistics.
+        opt_state: Of the optimizer over `params`.
+        skipped_in_row: Latest updates in a row that were not finite, so not applied.
+    """
+
+    step: Int[Array, ""]
+    key: jax.Array
+    params: dict[str, Params]
+    collections: Variables
+    opt_state: PyTree
+    skipped_in_row: Int[Array, ""]
+
+
+class Observed(NamedTuple):
+    """What a hook sees of a step, as it was before the update.
+
+    Attributes:
+        batch: As the model saw it.
+        loss: [b].
+        info: That of all latents.
+    """
+
+    batch: Batch
+    loss: Float[Array, " b"]
+    info: Mapping[str, Array]
+
+
+Hook = Callable[[TrainState, Observed, jax.Array], TrainState]
+"""(state after the update, what was seen, key) -> state. `state.step` counts the steps
+before this one."""
 
 
 class Recipe(NamedTuple):
     """A family of auto-encoders as a choice of parts.
 
     Attributes:
-        model: A linen module with the methods of `jaxae.AutoEncoder`.
+        model: A linen module, see `jaxae.autoencoder.Family`.
         objective: What is minimised.
         prepare: From stored values to the target: `unit_interval` or `binarize`.
         corruption: What damages the target before the encoder sees it.
         num_samples: `K`, the samples of the code per example and step.
+        hooks: What happens after an update beside it, as the revival of dead codes.
     """
 
-    model: nn.Module
+    model: "Family"
     objective: Objective
     prepare: Prepare
     corruption: Corruption
     num_samples: int = 1
+    hooks: tuple[Hook, ...] = ()
 
 
 class Model(NamedTuple):

@@ -77,7 +77,7 @@ def _projection(rows):
 def _scale(model):
     """The standard deviation of a Gaussian likelihood."""
     code = jnp.zeros((1, 1, K))
-    p = model.recipe.model.apply(model.variables, (code,), method="decode")
+    p = model.recipe.model.apply(model.variables, (code,), {}, method="decode")
     return float(jnp.mean(p.base_dist.scale))
 
 

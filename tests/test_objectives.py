@@ -31,16 +31,23 @@ def _trace(mean=MEAN, log_std=LOG_STD, *, z=Z, output=OUTPUT, target=TARGET, mas
     """A trace without a model; posterior and prior are left out if `mean` is None."""
     posterior = prior = None
     if mean is not None:
-        posterior = Normal(jnp.asarray(mean), jnp.exp(log_std)).to_event(1)
-        prior = Normal(jnp.zeros(mean.shape), jnp.ones(mean.shape)).to_event(1)
-    latent = Latent(jnp.asarray(z), posterior, prior, jnp.asarray(PENALTY), {})
+        posterior = Normal(jnp.asarray(mean)[None], jnp.exp(log_std)[None]).to_event(1)
+        shape = (1, *mean.shape)
+        prior = Normal(jnp.zeros(shape), jnp.ones(shape)).to_event(1)
+    z = jnp.asarray(z)
+    latent = Latent(z, z[0], posterior, prior, penalty=jnp.asarray(PENALTY))
     likelihood = distributions.Normal(jnp.asarray(output), jnp.asarray(STD))
     target, mask = jnp.asarray(target), None if mask is None else jnp.asarray(mask)
     return Trace(target, target, mask, likelihood.to_event(len(EVENT)), (latent,))
 
 
+def _context(key, step):
+    """Of objectives that do not call the model."""
+    return Context(key, jnp.asarray(step), {}, {}, None, None)
+
+
 def _loss(objective, trace, step=0):
-    context = Context(jax.random.key(0), jnp.asarray(step))
+    context = _context(jax.random.key(0), step)
     params = objective.init(jax.random.key(1), trace)
     return objective.loss(params, trace, context)
 
@@ -375,7 +382,7 @@ def test_chain_gives_every_part_its_own_params():
         ),
         (
             lambda: elbo(kl="monte_carlo", free_bits=0.5),
-            "free_bits must be 0 unless kl is 'analytic', got 0.5",
+            "free_bits must be 0 unless kl is 'auto', got 0.5",
         ),
         (lambda: chain(), "objectives must be at least one"),
     ],
@@ -388,7 +395,7 @@ def test_a_bad_argument_is_named(make, message):
 @pytest.mark.parametrize(
     ("objective", "trace", "message"),
     [
-        (elbo(), _trace(None), "bottleneck must be stochastic for the ELBO"),
+        (elbo(), _trace(None), "bottleneck must be stochastic for this objective"),
         (reconstruction("hole"), _trace(mask=None), "region must be 'all' if"),
         (elbo(region="outside"), _trace(mask=None), "region must be 'all' if"),
         (
@@ -422,14 +429,14 @@ def test_the_penalty_and_free_bits_take_schedules():
     trace, _ = model.init_with_output(key, {"x": x, "inputs": x}, key)
     absolute = jnp.abs(trace.latents[0].z[0]).sum(axis=-1)
     for step in (0, 2):
-        context = Context(key, jnp.asarray(step))
+        context = _context(key, step)
         _, metrics = recipe.objective.loss({}, trace, context)
         np.testing.assert_allclose(metrics["penalty_nats"], 3 * step * absolute)
 
     recipe = recipes.vae((3,), 2, network=recipes.mlp(()), free_bits=weight)
     trace, _ = recipe.model.init_with_output(key, {"x": x, "inputs": x}, key)
     for step in (0, 1000):
-        context = Context(key, jnp.asarray(step))
+        context = _context(key, step)
         loss, metrics = recipe.objective.loss({}, trace, context)
         charged = loss - metrics["distortion_nats"]
         rate = metrics["rate_nats"] if step == 0 else 2 * 3.0 * step

@@ -64,10 +64,12 @@ def test_any_number_of_images_goes_through(vae, count):
     x = levels(count) / np.float32(255)
     codes = encode(vae, x)
     assert codes.shape == (count, 2)
-    np.testing.assert_allclose(codes, posterior(vae, x).mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(codes, posterior(vae, x).mean[0], rtol=1e-5, atol=1e-6)
     images = decode(vae, codes)
     assert images.shape == x.shape and images.dtype == jnp.float32
-    likelihood = vae.recipe.model.apply(vae.variables, (codes[None],), method="decode")
+    likelihood = vae.recipe.model.apply(
+        vae.variables, (codes[None],), {}, method="decode"
+    )
     np.testing.assert_allclose(images, likelihood.mean[0], rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(reconstruct(vae, x), images)
 

@@ -5,12 +5,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from jaxae.bottlenecks.base import Bottleneck
 from jaxae.checks import check_count
 from jaxae.errors import require
 from jaxae.types import Latent
 
 
-class Deterministic(nn.Module):
+class Deterministic(Bottleneck):
     """A code without noise: linear in the features, or the features themselves.
 
     Attributes:
@@ -33,12 +34,19 @@ class Deterministic(nn.Module):
 
     @nn.compact
     def __call__(
-        self, h: Float[Array, "b ..."], key: jax.Array, *, num_samples: int = 1
+        self,
+        h: Float[Array, "b ..."],
+        key: jax.Array,
+        *,
+        num_samples: int = 1,
+        train: bool = False,
     ) -> Latent:
         """One code per example: z [1, b, latent_dim], whatever `num_samples` is."""
-        del key, num_samples
+        del key, num_samples, train
         z = h
         if self.latent_dim is not None:
             z = nn.Dense(self.latent_dim)(h.reshape(h.shape[0], -1))
+        if not self.l1:
+            return Latent(z[None], z)
         penalty = self.l1 * jnp.abs(z).reshape(z.shape[0], -1).sum(axis=-1)
-        return Latent(z[None], None, None, penalty, {})
+        return Latent(z[None], z, penalty=penalty)

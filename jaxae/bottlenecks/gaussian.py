@@ -4,14 +4,16 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
-from numpyro.distributions import Distribution, Normal
+from numpyro.distributions import Distribution
 
+from jaxae.bottlenecks.base import Bottleneck
 from jaxae.checks import check_count
+from jaxae.distributions import Normal
 from jaxae.errors import require
 from jaxae.types import Latent
 
 
-class Gaussian(nn.Module):
+class Gaussian(Bottleneck):
     """q(z | x) = N(mean, diag(std²)) with the prior N(0, I) (Kingma & Welling 2014).
 
     A sample is z = mean + std · ε with ε ~ N(0, I): gradients reach the mean and the
@@ -24,6 +26,8 @@ class Gaussian(nn.Module):
     Raises:
         ValueError: `latent_dim` is below 1, or the range is not an increasing pair.
     """
+
+    stochastic = True
 
     latent_dim: int
     log_std_range: tuple[float, float] | None = None
@@ -41,22 +45,34 @@ class Gaussian(nn.Module):
 
     @nn.compact
     def __call__(
-        self, h: Float[Array, "b ..."], key: jax.Array, *, num_samples: int = 1
+        self,
+        h: Float[Array, "b ..."],
+        key: jax.Array,
+        *,
+        num_samples: int = 1,
+        train: bool = False,
     ) -> Latent:
         """Draws `num_samples` codes per example: z [num_samples, b, latent_dim]."""
+        del train
         h = h.reshape(h.shape[0], -1)
         mean, log_std = jnp.split(nn.Dense(2 * self.latent_dim)(h), 2, axis=-1)
         if self.log_std_range is not None:
             log_std = jnp.clip(log_std, *self.log_std_range)
-        std = jnp.exp(log_std)
-        epsilon = jax.random.normal(key, (num_samples, *mean.shape), mean.dtype)
-        z = mean[None] + std[None] * epsilon
-        posterior = Normal(mean, std, validate_args=False).to_event(1)
-        nothing = jnp.zeros(mean.shape[0], mean.dtype)
-        return Latent(z, posterior, self.prior(mean.shape[0]), nothing, {})
+        posterior = diagonal_normal(mean[None], jnp.exp(log_std)[None])
+        z = jnp.asarray(posterior.sample(key, (num_samples,)))[:, 0]
+        return Latent(z, mean, posterior, self.prior())
 
-    def prior(self, count: int) -> Distribution:
-        """p(z) = N(0, I) with batch shape [count]."""
-        shape = (count, self.latent_dim)
-        standard = Normal(jnp.zeros(shape), jnp.ones(shape), validate_args=False)
-        return standard.to_event(1)
+    def prior(self) -> Distribution:
+        """p(z) = N(0, I)."""
+        return standard_normal(self.latent_dim)
+
+
+def diagonal_normal(mean: Float[Array, "... d"], std: Array) -> Distribution:
+    """N(mean, diag(std²)) with one event axis."""
+    return Normal(mean, std).to_event(1)
+
+
+def standard_normal(latent_dim: int) -> Distribution:
+    """N(0, I) with batch shape [1, 1]."""
+    shape = (1, 1, latent_dim)
+    return diagonal_normal(jnp.zeros(shape), jnp.ones(shape))

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -10,13 +11,12 @@ from jaxae.autoencoder import call
 from jaxae.checks import check_data
 from jaxae.evaluation.examples import map_examples
 from jaxae.types import Batch, Model, Recipe, Variables
-from jaxae.use import latent_mean
 
 
 def posterior_means(
     model: Model, images: Any, key: jax.Array, *, chunk: int = 250
-) -> Float[np.ndarray, "n ..."]:
-    """The codes, without their noise, of images as the model sees them in training.
+) -> Float[np.ndarray, "n d"]:
+    """The flat codes, without noise, of images as the model sees them in training.
 
     That is prepared (binarised) and damaged, by the key; `jaxae.encode` takes images as
     they are.
@@ -28,8 +28,8 @@ def posterior_means(
 def _posterior_mean(
     recipe: Recipe, variables: Variables, batch: Batch, key: jax.Array
 ) -> Array:
-    (latent,) = call(recipe.model, variables, batch, key, method="encode")
-    return latent_mean(latent)[0]
+    latents = call(recipe.model, variables, batch, key, method="encode")
+    return jnp.concatenate([latent.mean[0].reshape(-1) for latent in latents])
 
 
 def active_units(codes: Float[np.ndarray, "n d"], *, threshold: float = 0.01) -> int:

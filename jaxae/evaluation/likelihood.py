@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from numpyro.distributions import Independent, kl_divergence
+from numpyro.distributions import Independent
 
 from jaxae.autoencoder import call
 from jaxae.checks import check_count, check_data
 from jaxae.errors import require
 from jaxae.evaluation.examples import map_examples
-from jaxae.objectives.base import log_density
+from jaxae.objectives.base import log_posterior, log_prior
+from jaxae.objectives.elbo import name_rates, rate
 from jaxae.types import Batch, Model, Recipe, Trace, Variables
 
 
@@ -55,17 +56,18 @@ def nll_nats(
 def elbo_terms(
     model: Model, images: Any, key: jax.Array, *, num_samples: int = 1, chunk: int = 250
 ) -> dict[str, Float[np.ndarray, " n"]]:
-    """The ELBO of every example with its two terms, in nats, the KL in closed form.
+    """The ELBO of every example with its terms, in nats, as in `objectives.elbo`.
 
     Args:
         model: A model with a posterior and a prior.
         images: As for `fit`.
         key: A typed key.
-        num_samples: Of the code, for the distortion.
+        num_samples: Of the code, for what has no closed form.
         chunk: Examples at a time.
 
     Returns:
-        `elbo_nats` = -(`distortion_nats` + `rate_nats`), each [n].
+        `elbo_nats` = -(`distortion_nats` + `rate_nats`), each [n]; with several
+        latents the rate of each.
 
     Raises:
         ValueError: The family has no posterior, or its likelihood is not normalised.
@@ -80,9 +82,7 @@ def log_weights(trace: Trace) -> Float[Array, "k b"]:
     """log p(x | z) + log p(z) - log q(z | x) of every sample, in nats."""
     total = _log_likelihood(trace)
     for latent in trace.latents:
-        p, q = latent.prior, latent.posterior
-        assert p is not None and q is not None
-        total += log_density(p, latent.z) - log_density(q, latent.z)
+        total += log_prior(latent) - log_posterior(latent)
     return total
 
 
@@ -101,15 +101,17 @@ def _log_likelihood(trace: Trace) -> Float[Array, "k b"]:
 
 def is_generative(recipe: Recipe) -> bool:
     """Whether p(x) is defined: a prior, a posterior and a normalised likelihood."""
-    module = recipe.model
-    return module.likelihood.normalized and hasattr(module.bottleneck, "prior")
+    return recipe.model.likelihood.normalized and recipe.model.generative
 
 
 def _check_generative(recipe: Recipe) -> None:
     module = recipe.model
-    names = f"{type(module.bottleneck).__name__}, {type(module.likelihood).__name__}"
-    expected = "a bottleneck with a prior and a likelihood normalised over x"
-    require(is_generative(recipe), "model", names, expected)
+    prior = "a prior" if module.generative else "no prior"
+    came = (
+        f"{type(module).__name__} with {prior} and {type(module.likelihood).__name__}"
+    )
+    expected = "a family with a prior and a likelihood normalised over x"
+    require(is_generative(recipe), "model", came, expected)
 
 
 def _nll(
@@ -133,10 +135,9 @@ def _elbo_terms(
 ) -> dict[str, Array]:
     trace: Trace = call(recipe.model, variables, batch, key, num_samples=num_samples)
     distortion = -_log_likelihood(trace).mean()
-    rates = [kl_divergence(u.posterior, u.prior)[0] for u in trace.latents]
-    rate = sum(rates, jnp.zeros(()))
+    rates = name_rates([rate(latent)[0] for latent in trace.latents])
     return {
-        "elbo_nats": -distortion - rate,
+        "elbo_nats": -distortion - rates["rate_nats"],
         "distortion_nats": distortion,
-        "rate_nats": rate,
+        **rates,
     }

@@ -12,7 +12,6 @@ from jaxae.autoencoder import call
 from jaxae.checks import check_data
 from jaxae.evaluation.examples import map_examples
 from jaxae.types import Batch, Model, Recipe, Variables
-from jaxae.use import latent_mean
 
 Images = Float[Array, "b ..."]
 Scores = Float[Array, " b"]
@@ -138,8 +137,8 @@ def _mean_reconstruction(
     """The mean of p(x | z) at the code without its noise."""
     module = recipe.model
     latents = call(module, variables, batch, key, method="encode")
-    codes = tuple(latent_mean(latent)[None] for latent in latents)
-    return call(module, variables, codes, method="decode").mean[0]
+    codes = tuple(latent.mean[None] for latent in latents)
+    return call(module, variables, codes, batch, method="decode").mean[0]
 
 
 def hole_mse(output: Images, target: Images, mask: Array) -> Scores:

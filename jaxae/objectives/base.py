@@ -1,6 +1,7 @@
 """How objectives are made and added up."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ from jaxtyping import Array, Float
 from numpyro.distributions import Distribution
 
 from jaxae.errors import require
-from jaxae.types import Context, Objective, Params, Trace
+from jaxae.types import Context, Latent, Objective, Params, Trace
 
 Weight = float | optax.Schedule
 """A number, or an optax schedule: step -> number."""
@@ -24,11 +25,34 @@ def weight_at(weight: Weight, step: Array) -> Array:
         return jnp.asarray(weight(step))
 
 
-def log_density(
-    distribution: Distribution, samples: Float[Array, "k b ..."]
-) -> Float[Array, "k b"]:
-    """The log-probability of every sample, in nats, for a batch shape [b]."""
-    return jnp.asarray(jax.vmap(distribution.log_prob)(samples))
+def log_posterior(latent: Latent) -> Float[Array, "k b"]:
+    """log q(z | x) of the samples, in nats.
+
+    Raises:
+        ValueError: The code is deterministic.
+    """
+    if latent.log_posterior is not None:
+        return latent.log_posterior
+    _require_stochastic(latent.posterior)
+    assert latent.posterior is not None
+    return jnp.asarray(latent.posterior.log_prob(latent.z))
+
+
+def log_prior(latent: Latent) -> Float[Array, "k b"]:
+    """log p(z) of the samples, in nats.
+
+    Raises:
+        ValueError: There is no prior.
+    """
+    _require_stochastic(latent.prior)
+    assert latent.prior is not None
+    return jnp.asarray(latent.prior.log_prob(latent.z))
+
+
+def _require_stochastic(distribution: Distribution | None) -> None:
+    came = "one without a posterior or a prior"
+    found = distribution is not None
+    require(found, "bottleneck", came, "stochastic for this objective")
 
 
 def stateless(
@@ -67,4 +91,15 @@ def chain(*objectives: Objective) -> Objective:
             total, metrics = total + value, {**metrics, **new}
         return total, metrics
 
-    return Objective(init, loss)
+    own = any(objective.tx for objective in objectives)
+    return Objective(init, loss, partial(_partition, objectives) if own else None)
+
+
+def _partition(
+    objectives: Sequence[Objective], tx: optax.GradientTransformation
+) -> optax.GradientTransformation:
+    """Each part's own optimizer, or `tx`."""
+    each: dict[Hashable, optax.GradientTransformation] = {
+        i: o.tx(tx) if o.tx else tx for i, o in enumerate(objectives)
+    }
+    return optax.partition(each, tuple(range(len(objectives))))

@@ -4,37 +4,47 @@ from typing import Literal, get_args
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-from numpyro.distributions import Distribution, Independent, kl_divergence
+from numpyro.distributions import Independent, kl_divergence
 
 from jaxae.errors import require
-from jaxae.objectives.base import Weight, log_density, stateless, weight_at
+from jaxae.objectives.base import (
+    Weight,
+    log_posterior,
+    log_prior,
+    stateless,
+    weight_at,
+)
 from jaxae.objectives.reconstruction import Region, log_likelihood, penalty
 from jaxae.types import Context, Latent, Objective, Trace
 
-Divergence = Literal["analytic", "monte_carlo"]
+Divergence = Literal["auto", "monte_carlo"]
 
 
 def elbo(
     beta: Weight = 1.0,
     *,
-    kl: Divergence = "analytic",
+    kl: Divergence = "auto",
     free_bits: Weight = 0.0,
+    capacity: Weight | None = None,
     region: Region = "all",
 ) -> Objective:
     """distortion + beta · rate, the negative ELBO at beta = 1 (Higgins et al. 2017).
 
     The distortion is -log p(x | z) averaged over the samples, the rate is
     KL(q(z | x) || p(z)), both in nats per example. The metric `elbo_nats` is the bound
-    itself, with beta = 1 and without free bits.
+    itself, with beta = 1 and without free bits. Hierarchical models log the rate of
+    every latent, `rate_1_nats` for the top one.
 
     Args:
         beta: Weight of the rate: a number, or an optax schedule for a warm-up.
-        kl: The KL in closed form, or as the mean of log q(z | x) - log p(z) over the
-            samples drawn.
+        kl: The KL in closed form where there is one, or always as the mean of
+            log q(z | x) - log p(z) over the samples drawn.
         free_bits: λ in nats per latent dimension: a dimension whose KL, averaged over
             the batch, is below λ is charged λ and gets no gradient from the rate
             (Kingma et al. 2016, section 4 and appendix C.8). A number or an optax
-            schedule; needs the analytic KL.
+            schedule; needs a KL in closed form.
+        capacity: C in nats: |rate - C| is charged instead of the rate (Burgess et al.
+            2018, equation 8); a number, or an optax schedule that lets it grow.
         region: Which values count when the corruption removed some.
 
     Raises:
@@ -42,56 +52,89 @@ def elbo(
     """
     choices = get_args(Divergence)
     require(kl in choices, "kl", kl, f"one of {choices}")
-    require(callable(beta) or beta >= 0, "beta", beta, "a schedule or at least 0")
-    fixed = callable(free_bits) or free_bits >= 0
-    require(fixed, "free_bits", free_bits, "a schedule or at least 0")
-    require(
-        not free_bits or kl == "analytic",
-        "free_bits",
-        free_bits,
-        "0 unless kl is 'analytic'",
-    )
+    for name, weight in {
+        "beta": beta,
+        "free_bits": free_bits,
+        "capacity": capacity,
+    }.items():
+        right = weight is None or callable(weight) or weight >= 0
+        require(right, name, weight, "a schedule or at least 0")
+    exact = not free_bits or kl == "auto"
+    require(exact, "free_bits", free_bits, "0 unless kl is 'auto'")
 
     def loss(trace: Trace, context: Context) -> tuple[Array, dict[str, Array]]:
         distortion = -log_likelihood(trace, region).mean(axis=0)
-        rates = [_rate(latent, kl) for latent in trace.latents]
-        charged = [
-            _charged(latent, weight_at(free_bits, context.step)) if free_bits else rate
-            for latent, rate in zip(trace.latents, rates, strict=True)
-        ]
-        rate = sum(rates, jnp.zeros(()))
-        total = distortion + weight_at(beta, context.step) * sum(charged)
+        rates = [rate(latent, kl) for latent in trace.latents]
+        total_rate = sum(rates, jnp.zeros(()))
+        charged = total_rate
+        if free_bits:
+            least = weight_at(free_bits, context.step)
+            charged = sum((_charged(u, least) for u in trace.latents), jnp.zeros(()))
+        if capacity is not None:
+            charged = jnp.abs(charged - weight_at(capacity, context.step))
+        total = distortion + weight_at(beta, context.step) * charged
         return total + penalty(trace), {
-            "elbo_nats": -distortion - rate,
+            "elbo_nats": -distortion - total_rate,
             "distortion_nats": distortion,
-            "rate_nats": rate,
+            **name_rates(rates),
         }
 
     return stateless(loss)
 
 
-def _rate(latent: Latent, kl: Divergence) -> Float[Array, " b"]:
-    """KL(q(z | x) || p(z)), exactly or by the samples at hand."""
-    q, p = _distributions(latent)
-    if kl == "analytic":
-        return kl_divergence(q, p)
-    return (log_density(q, latent.z) - log_density(p, latent.z)).mean(axis=0)
+def rate(latent: Latent, kl: Divergence = "auto") -> Float[Array, " b"]:
+    """KL(q(z | x) || p(z)) in nats, averaged over the samples.
+
+    In closed form where there is one and `kl` is "auto"; otherwise
+    log q(z | x) - log p(z), which needs samples drawn from q.
+
+    Raises:
+        ValueError: The code has no posterior or no prior.
+    """
+    q, p = latent.posterior, latent.prior
+    if kl == "auto" and q is not None and p is not None:
+        try:
+            divergence = kl_divergence(q, p)
+        except NotImplementedError:
+            pass
+        else:
+            return jnp.broadcast_to(divergence, _batch_shape(latent)).mean(axis=0)
+    return (log_posterior(latent) - log_prior(latent)).mean(axis=0)
+
+
+def name_rates(rates: list[Array]) -> dict[str, Array]:
+    """The metrics `rate_nats` and, if there are several, `rate_1_nats`, ..."""
+    named = {"rate_nats": sum(rates, jnp.zeros(()))}
+    if len(rates) > 1:
+        named |= {f"rate_{i}_nats": each for i, each in enumerate(rates, start=1)}
+    return named
 
 
 def _charged(latent: Latent, free_bits: Array) -> Float[Array, " b"]:
-    """Σ_j max(λ, mean over the batch of KL_j), spread over the examples."""
-    q, p = _distributions(latent)
+    """Σ_j max(λ, mean over samples and batch of KL_j), spread over the examples."""
+    each = kl_per_dimension(latent)
+    above = each.mean(axis=(0, 1), keepdims=True) > free_bits
+    charged = jnp.where(above, each, free_bits)
+    return charged.sum(axis=range(2, each.ndim)).mean(axis=0)
+
+
+def kl_per_dimension(latent: Latent) -> Float[Array, "k b ..."]:
+    """The KL of every latent dimension, for factorised distributions.
+
+    Raises:
+        ValueError: The posterior or the prior is not factorised.
+    """
+    q, p = latent.posterior, latent.prior
+    factorised = isinstance(q, Independent) and isinstance(p, Independent)
+    came = f"{type(q).__name__} and {type(p).__name__}"
+    require(factorised, "posterior and prior", came, "factorised over the dimensions")
     assert isinstance(q, Independent) and isinstance(p, Independent)
     each = kl_divergence(q.base_dist, p.base_dist)
-    above = each.mean(axis=0, keepdims=True) > free_bits
-    return jnp.where(above, each, free_bits).sum(axis=-1)
-
-
-def _distributions(latent: Latent) -> tuple[Distribution, Distribution]:
-    require(
-        latent.posterior is not None and latent.prior is not None,
-        "bottleneck",
-        "one without a posterior or a prior",
-        "stochastic for the ELBO",
+    shape = jnp.broadcast_shapes(
+        (1, latent.z.shape[1], *[1] * (each.ndim - 2)), each.shape
     )
-    return latent.posterior, latent.prior  # pyright: ignore[reportReturnType]
+    return jnp.broadcast_to(each, shape)
+
+
+def _batch_shape(latent: Latent) -> tuple[int, int]:
+    return latent.z.shape[0], latent.z.shape[1]

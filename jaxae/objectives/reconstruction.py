@@ -35,7 +35,8 @@ def log_likelihood(trace: Trace, region: Region = "all") -> Float[Array, "k b"]:
 
 def penalty(trace: Trace) -> Float[Array, " b"]:
     """The sum of what the bottlenecks charge."""
-    return sum((latent.penalty for latent in trace.latents), jnp.zeros(()))
+    charged = [u.penalty for u in trace.latents if u.penalty is not None]
+    return sum(charged, jnp.zeros(trace.target.shape[0]))
 
 
 def reconstruction(

@@ -2,8 +2,9 @@
 
 from jaxae.training.epoch import make_epoch, make_validation
 from jaxae.training.fit import Epoch, Fit, fit
-from jaxae.training.state import TrainState, init_state, trained_model
+from jaxae.training.state import init_state, trained_model
 from jaxae.training.step import make_train_step
+from jaxae.types import TrainState
 
 __all__ = [
     "Epoch",

@@ -18,8 +18,8 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from jaxae.errors import CheckpointError
 from jaxae.training.fit import Epoch
-from jaxae.training.state import TrainState, init_state
-from jaxae.types import Recipe
+from jaxae.training.state import init_state
+from jaxae.types import Recipe, TrainState
 
 Which = Literal["best", "last"]
 _VALUE = "monitored"
@@ -166,8 +166,9 @@ def _manager(directory: Path, **options: Any) -> ocp.CheckpointManager:
 
 def abstract_state(recipe: Recipe, tx: optax.GradientTransformation) -> TrainState:
     """Shapes and dtypes of a state; parts that do not fit together show here."""
-    shape = recipe.model.shape  # pyright: ignore[reportAttributeAccessIssue]
-    batch = {"x": jax.ShapeDtypeStruct((2, *shape), jnp.float32)}
+    batch = {"x": jax.ShapeDtypeStruct((2, *recipe.model.shape), jnp.float32)}
+    if "label" in recipe.model.view.needs:
+        batch["label"] = jax.ShapeDtypeStruct((2,), jnp.int32)
     return jax.eval_shape(partial(init_state, recipe, tx), batch, jax.random.key(0))
 
 

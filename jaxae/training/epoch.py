@@ -8,9 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxae.training.batch import SHUFFLE, total_weight
-from jaxae.training.state import TrainState
 from jaxae.training.step import Metrics, Step, batch_loss
-from jaxae.types import Batch, Params, Recipe, Variables
+from jaxae.types import Batch, Params, Recipe, TrainState, Variables
 
 Carry = TypeVar("Carry")
 
@@ -66,7 +65,7 @@ def make_validation(
     ) -> Metrics:
         def body(i: Array, batch: Batch) -> tuple[Array, Metrics]:
             own = jax.random.fold_in(key, i)
-            loss, (metrics, _) = batch_loss(
+            loss, (metrics, *_) = batch_loss(
                 recipe, params, collections, batch, own, step, train=False
             )
             return i + 1, weigh({"loss": loss, **metrics}, total_weight(batch))

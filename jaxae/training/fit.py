@@ -19,9 +19,9 @@ from jaxae.training.runners import (
     is_array_data,
     stream_runner,
 )
-from jaxae.training.state import TrainState, init_state, trained_model
+from jaxae.training.state import init_state, trained_model
 from jaxae.training.step import make_train_step
-from jaxae.types import Model, Recipe
+from jaxae.types import Model, Recipe, TrainState
 
 
 class Epoch(NamedTuple):

@@ -12,9 +12,8 @@ import jax
 from jaxae.checks import check_count, check_data
 from jaxae.errors import require
 from jaxae.training.epoch import count_examples, make_epoch, means
-from jaxae.training.state import TrainState
 from jaxae.training.step import Step
-from jaxae.types import Batch, Recipe
+from jaxae.types import Batch, Recipe, TrainState
 
 Row = dict[str, int | float]
 RunEpoch = Callable[[TrainState], tuple[TrainState, Row]]

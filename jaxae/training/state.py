@@ -1,34 +1,13 @@
-"""What training carries from step to step."""
+"""A fresh train state, and the model in a state."""
 
-from typing import NamedTuple
+from collections.abc import Hashable
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int, PyTree
 
-from jaxae.training.batch import MODEL, OBJECTIVE, model_batch
-from jaxae.types import Batch, Model, Params, Recipe, Variables
-
-
-class TrainState(NamedTuple):
-    """All of it is arrays: it goes through jit, vmap and a checkpoint as it is.
-
-    Attributes:
-        step: Steps done, the skipped ones too.
-        key: The base of all randomness in training; never changes.
-        params: {"model": ..., "objective": ...}.
-        collections: What else the model keeps, such as batch statistics.
-        opt_state: Of the optimizer over `params`.
-        skipped_in_row: Latest updates in a row that were not finite, so not applied.
-    """
-
-    step: Int[Array, ""]
-    key: jax.Array
-    params: dict[str, Params]
-    collections: Variables
-    opt_state: PyTree
-    skipped_in_row: Int[Array, ""]
+from jaxae.training.batch import DROPOUT, MODEL, OBJECTIVE, model_batch
+from jaxae.types import Batch, Model, Recipe, TrainState, Variables
 
 
 def init_state(
@@ -45,7 +24,10 @@ def init_state(
     key_init, key_train = jax.random.split(key)
     inputs = model_batch(recipe, batch, key_init)
     trace, variables = recipe.model.init_with_output(
-        {"params": jax.random.fold_in(key_init, MODEL)},
+        {
+            "params": jax.random.fold_in(key_init, MODEL),
+            "dropout": jax.random.fold_in(key_init, DROPOUT),
+        },
         inputs,
         key_init,
         num_samples=recipe.num_samples,
@@ -58,7 +40,22 @@ def init_state(
         "objective": recipe.objective.init(key_objective, trace),
     }
     zero = jnp.zeros((), jnp.int32)
-    return TrainState(zero, key_train, params, collections, tx.init(params), zero)
+    opt_state = optimizer(recipe, tx).init(params)
+    return TrainState(zero, key_train, params, collections, opt_state, zero)
+
+
+def optimizer(
+    recipe: Recipe, tx: optax.GradientTransformation
+) -> optax.GradientTransformation:
+    """`tx`, beside which the objective may have an optimizer for its own parameters."""
+    own = recipe.objective.tx
+    if own is None:
+        return tx
+    players: dict[Hashable, optax.GradientTransformation] = {
+        "model": tx,
+        "objective": own(tx),
+    }
+    return optax.partition(players, {name: name for name in players})
 
 
 def variables(state: TrainState) -> Variables:

@@ -211,11 +211,11 @@ def _untrained(recipe):
     [
         (
             recipes.autoencoder((D,), 2),
-            "model must be .* got 'Deterministic, Gaussian'",
+            "model must be .* got 'AutoEncoder with no prior and Gaussian'",
         ),
         (
             recipes.vae((D,), 2, likelihood="binary_cross_entropy"),
-            "model must be .* normalised over x, got 'Gaussian, BinaryCrossEntropy'",
+            "model must be .* normalised over x, got 'AutoEncoder with a prior and BinaryCrossEntropy'",
         ),
     ],
 )

@@ -56,11 +56,11 @@ def make_pictures(
         if recipe.corruption is not identity:
             yield _restorations(model, batch, key_damage)
         yield _reconstructions(model, batch["x"])
-        if hasattr(recipe.model.bottleneck, "prior"):
+        if recipe.model.has_prior:
             yield _samples(model, key_sample)
         # An encoder that fills holes was never shown an image without one: what lies
         # between two such codes says nothing of the model.
-        if len(test.images) > 1 and not recipe.model.mask_channel:
+        if len(test.images) > 1 and "mask" not in recipe.model.view.needs:
             yield _interpolations(model, test.images)
     yield from _codes(model, test)
 
@@ -82,7 +82,7 @@ def _reconstructions(model: jaxae.Model, x: Array) -> Picture:
         "explain them (upper row), and what is left of them after the code (lower "
         "row): the mean of p(x | z)."
     )
-    if model.recipe.model.mask_channel:
+    if "mask" in model.recipe.model.view.needs:
         caption += " The model was trained to fill holes; here it is shown none."
     figure = plotting.image_pairs(x, jaxae.reconstruct(model, x))
     return Picture("reconstructions", "Reconstructions", caption, figure)

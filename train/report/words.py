@@ -80,9 +80,9 @@ def summary(
 def _family(model: jaxae.Model) -> str:
     recipe = model.recipe
     damaged = recipe.corruption is not identity
-    kind = "inpainting" if recipe.model.mask_channel else "denoising"
+    kind = "inpainting" if "mask" in recipe.model.view.needs else "denoising"
     words = [kind] * damaged
-    words += ["variational"] * hasattr(recipe.model.bottleneck, "prior")
+    words += ["variational"] * recipe.model.generative
     return " ".join([*words, "auto-encoder"])
 
 

@@ -1,0 +1,49 @@
+"""What all bottlenecks say of themselves."""
+
+from typing import ClassVar
+
+import jax
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+from numpyro.distributions import Distribution
+
+from jaxae.types import Latent
+
+
+class Bottleneck(nn.Module):
+    """Base of the bottlenecks: features h -> `Latent`.
+
+    Attributes:
+        stochastic: Whether there is a posterior, and a prior unless the model has one.
+    """
+
+    stochastic: ClassVar[bool] = False
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether there is a p(z) to draw codes from."""
+        return self.stochastic
+
+    @property
+    def num_codes(self) -> int:
+        """How many values an entry of `Latent.indices` may have; 0 without indices."""
+        return 0
+
+    def __call__(
+        self,
+        h: Float[Array, "b ..."],
+        key: jax.Array,
+        *,
+        num_samples: int = 1,
+        train: bool = False,
+    ) -> Latent:
+        """The code of every example, `num_samples` of it if it is random."""
+        raise NotImplementedError
+
+    def prior(self) -> Distribution:
+        """p(z) with batch shape [1, 1], of a bottleneck that has one."""
+        raise NotImplementedError
+
+    def embed(self, indices: Int[Array, "b ..."]) -> Float[Array, "b ..."]:
+        """The z of whole numbers, of a discrete bottleneck."""
+        raise NotImplementedError

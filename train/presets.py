@@ -1,23 +1,35 @@
 """The presets of `python -m train`: a name, what it is, and its configuration."""
 
-from train.config import (
-    MLP,
+from train.config import Config, Optimizer
+from train.families import (
+    IWAE,
     VAE,
+    WAE,
+    AdversarialAutoEncoder,
     AutoEncoder,
-    Config,
-    Conv,
+    BetaTCVAE,
+    ConditionalVAE,
+    ContractiveAutoEncoder,
     Denoiser,
+    FactorVAE,
+    FlowVAE,
+    HypersphericalVAE,
+    InfoVAE,
     Inpainter,
     KerasDenoiser,
-    Optimizer,
+    MixtureVAE,
+    RegularizedAutoEncoder,
+    VampVAE,
 )
+from train.networks import MLP, Conv
 
 DEFAULT = "vae"
+GATED = MLP((300, 300), gated=True)
 
 PRESETS: dict[str, tuple[str, Config]] = {
     "vae": (
         "Variational auto-encoder, two gated layers, 40 latent dimensions.",
-        Config(VAE(latent_dim=40, network=MLP((300, 300), gated=True))),
+        Config(VAE(latent_dim=40, network=GATED)),
     ),
     "conv-vae": (
         "Variational auto-encoder with convolutional networks.",
@@ -48,5 +60,57 @@ PRESETS: dict[str, tuple[str, Config]] = {
             epochs=5,
             batch_size=128,
         ),
+    ),
+    "iwae": (
+        "Importance-weighted auto-encoder: the vae with 5 samples.",
+        Config(IWAE(latent_dim=40, network=GATED)),
+    ),
+    "beta-tc-vae": (
+        "A weight of 6 on the total correlation of 10 latent dimensions.",
+        Config(BetaTCVAE()),
+    ),
+    "factor-vae": (
+        "Total correlation estimated by a critic, which has its own optimizer.",
+        Config(FactorVAE()),
+    ),
+    "vamp-vae": (
+        "The vae with 500 learned inputs, whose posteriors are the prior.",
+        Config(VampVAE(network=GATED)),
+    ),
+    "mixture-vae": (
+        "The vae with a learned mixture of 10 Gaussians as prior.",
+        Config(MixtureVAE(latent_dim=40, network=GATED)),
+    ),
+    "iaf-vae": (
+        "The vae with 4 inverse autoregressive layers after the posterior.",
+        Config(FlowVAE(latent_dim=40, network=GATED)),
+    ),
+    "conditional-vae": (
+        "The vae with 16 latent dimensions, shown the labels.",
+        Config(ConditionalVAE(network=GATED)),
+    ),
+    "hyperspherical-vae": (
+        "Codes on the sphere in 10 dimensions.",
+        Config(HypersphericalVAE()),
+    ),
+    "aae": (
+        "Adversarial auto-encoder: a critic matches codes to the prior.",
+        Config(AdversarialAutoEncoder()),
+    ),
+    "wae": (
+        "Wasserstein auto-encoder with maximum mean discrepancy.",
+        Config(WAE()),
+    ),
+    "info-vae": (
+        "InfoVAE: half the rate and a maximum mean discrepancy.",
+        Config(InfoVAE()),
+    ),
+    "contractive": (
+        "Contractive auto-encoder with one sigmoid layer.",
+        Config(ContractiveAutoEncoder()),
+    ),
+    "rae": (
+        "Regularised auto-encoder: weight decay instead of noise.",
+        Config(RegularizedAutoEncoder()),
     ),
 }

@@ -9,6 +9,7 @@ import numpy as np
 import jaxae
 from jaxae.evaluation import evaluate
 from train.data import Dataset
+from train.data.types import examples
 from train.report import write_report
 from train.run import Run, RunError, write_json
 
@@ -31,7 +32,7 @@ def write_results(
     history = run.history()
     numbers = evaluate(
         model,
-        data.test.images,
+        examples(model.recipe, data.test),
         key,
         nll_samples=run.config.nll_samples,
         pixel_means=_pixel_means(data.train.images),

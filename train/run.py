@@ -14,6 +14,7 @@ import jaxae
 from jaxae.training import trained_model
 from jaxae.training.checkpoint import restore_state
 from train.config import Config
+from train.families import Plan
 from train.presets import PRESETS
 
 CONFIG = "config.json"
@@ -42,7 +43,8 @@ class Run(NamedTuple):
 
     def recipe(self) -> jaxae.Recipe:
         """The family, for this data set."""
-        return self.config.model.recipe(self.shape, self._steps_per_epoch)
+        plan = Plan(self.train_size, self._steps_per_epoch)
+        return self.config.model.recipe(self.shape, plan)
 
     def optimizer(self) -> optax.GradientTransformation:
         """The optimizer, for the whole training."""

@@ -11,7 +11,8 @@ from jaxae.checks import check_count, check_data
 from jaxae.errors import require
 from jaxae.training.checkpoint import abstract_state, save_epochs
 from train.config import Config
-from train.data import Dataset, load
+from train.data import Dataset, Split, load
+from train.data.types import examples
 from train.results import write_results
 from train.run import Run, append_metrics, create_run
 
@@ -36,7 +37,7 @@ def train(path: Path, preset: str, config: Config) -> Run:
     recipe = run.recipe()
     # All that can be wrong is said before the directory is made.
     for name, split in data.splits().items():
-        _check_split(recipe, split.images, f"the {name} images of {data.name}")
+        _check_split(recipe, split, f"the {name} images of {data.name}")
     abstract_state(recipe, run.optimizer())
     create_run(run)
     print(f"{preset} on {data.name}: {len(images):,} images, run {path}", flush=True)
@@ -50,9 +51,10 @@ def train(path: Path, preset: str, config: Config) -> Run:
     return run
 
 
-def _check_split(recipe: jaxae.Recipe, images: np.ndarray, name: str) -> None:
+def _check_split(recipe: jaxae.Recipe, split: Split, name: str) -> None:
     """As `fit` does; and images, which damage and reports take so, lie in [0, 1]."""
-    check_data(recipe, images, name)
+    images = split.images
+    check_data(recipe, examples(recipe, split), name)
     if images.ndim == 4 and images.dtype != np.uint8:
         low, high = images.min(), images.max()
         came = f"floats from {low:g} to {high:g}"
@@ -71,12 +73,12 @@ def _fit(run: Run, recipe: jaxae.Recipe, data: Dataset) -> jaxae.Fit:
             callbacks.append(stack.enter_context(scalars(run.path)))
         return jaxae.fit(
             recipe,
-            data.train.images,
+            examples(recipe, data.train),
             key=jax.random.key(config.seed),
             epochs=config.epochs,
             batch_size=config.batch_size,
             tx=run.optimizer(),
-            validation=data.validation.images,
+            validation=examples(recipe, data.validation),
             monitor=MONITOR,
             callbacks=callbacks,
         )

@@ -2,6 +2,18 @@
 
 from jaxae.bottlenecks.base import Bottleneck
 from jaxae.bottlenecks.deterministic import Deterministic
+from jaxae.bottlenecks.flow import FlowPosterior
 from jaxae.bottlenecks.gaussian import Gaussian
+from jaxae.bottlenecks.matched import Matched
+from jaxae.bottlenecks.sigmoid import ContractiveSigmoid
+from jaxae.bottlenecks.spherical import VonMisesFisher
 
-__all__ = ["Bottleneck", "Deterministic", "Gaussian"]
+__all__ = [
+    "Bottleneck",
+    "ContractiveSigmoid",
+    "Deterministic",
+    "FlowPosterior",
+    "Gaussian",
+    "Matched",
+    "VonMisesFisher",
+]

@@ -1,12 +1,13 @@
 """How objectives are made and added up."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 from numpyro.distributions import Distribution
 
 from jaxae.errors import require
@@ -99,7 +100,34 @@ def _partition(
     objectives: Sequence[Objective], tx: optax.GradientTransformation
 ) -> optax.GradientTransformation:
     """Each part's own optimizer, or `tx`."""
-    each: dict[Hashable, optax.GradientTransformation] = {
-        i: o.tx(tx) if o.tx else tx for i, o in enumerate(objectives)
-    }
-    return optax.partition(each, tuple(range(len(objectives))))
+    return each_its_own(tuple(o.tx(tx) if o.tx else tx for o in objectives))
+
+
+def each_its_own(optimizers: PyTree) -> optax.GradientTransformation:
+    """Optimizers in a tuple or a dictionary, each over the entry at its place.
+
+    Not optax.partition: a transformation there sees the other players' entries, masked,
+    so that one partition does not fit inside another.
+    """
+
+    def init(params: Params) -> PyTree:
+        return _map(lambda tx, own: tx.init(own), optimizers, params)
+
+    def update(updates: Params, state: PyTree, params: Params) -> tuple[Params, PyTree]:
+        pairs = _map(
+            lambda tx, *own: tx.update(*own), optimizers, updates, state, params
+        )
+        return (
+            _map(lambda _, pair: pair[0], optimizers, pairs),
+            _map(lambda _, pair: pair[1], optimizers, pairs),
+        )
+
+    return optax.GradientTransformation(init, update)
+
+
+def _is_optimizer(value: Any) -> bool:
+    return isinstance(value, optax.GradientTransformation)
+
+
+def _map(function: Callable[..., Any], optimizers: PyTree, *trees: PyTree) -> PyTree:
+    return jax.tree.map(function, optimizers, *trees, is_leaf=_is_optimizer)

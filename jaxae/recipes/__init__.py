@@ -1,5 +1,6 @@
 """The families by name: each is a choice of parts."""
 
+from jaxae.recipes.adversarial import adversarial_autoencoder, factor_vae
 from jaxae.recipes.base import (
     Networks,
     Shape,
@@ -14,6 +15,13 @@ from jaxae.recipes.classic import (
     inpainting_autoencoder,
     keras_denoiser,
 )
+from jaxae.recipes.conditional import conditional_vae
+from jaxae.recipes.divergence import info_vae_mmd, wae_mmd
+from jaxae.recipes.flows import flow_vae
+from jaxae.recipes.importance import beta_tc_vae, iwae
+from jaxae.recipes.priors import mixture_vae, vamp_vae
+from jaxae.recipes.regularized import contractive_autoencoder, regularized_autoencoder
+from jaxae.recipes.spherical import hyperspherical_vae
 from jaxae.recipes.variational import vae
 
 FAMILIES = (
@@ -22,6 +30,19 @@ FAMILIES = (
     inpainting_autoencoder,
     keras_denoiser,
     vae,
+    iwae,
+    beta_tc_vae,
+    factor_vae,
+    vamp_vae,
+    mixture_vae,
+    flow_vae,
+    conditional_vae,
+    hyperspherical_vae,
+    adversarial_autoencoder,
+    wae_mmd,
+    info_vae_mmd,
+    contractive_autoencoder,
+    regularized_autoencoder,
 )
 """Every recipe."""
 
@@ -29,13 +50,26 @@ __all__ = [
     "FAMILIES",
     "Networks",
     "Shape",
+    "adversarial_autoencoder",
     "autoencoder",
+    "beta_tc_vae",
     "compose_model",
     "compose_recipe",
+    "conditional_vae",
+    "contractive_autoencoder",
     "conv",
     "denoising_autoencoder",
+    "factor_vae",
+    "flow_vae",
+    "hyperspherical_vae",
+    "info_vae_mmd",
     "inpainting_autoencoder",
+    "iwae",
     "keras_denoiser",
+    "mixture_vae",
     "mlp",
+    "regularized_autoencoder",
     "vae",
+    "vamp_vae",
+    "wae_mmd",
 ]

@@ -1,11 +1,10 @@
 """A fresh train state, and the model in a state."""
 
-from collections.abc import Hashable
-
 import jax
 import jax.numpy as jnp
 import optax
 
+from jaxae.objectives.base import each_its_own
 from jaxae.training.batch import DROPOUT, MODEL, OBJECTIVE, model_batch
 from jaxae.types import Batch, Model, Recipe, TrainState, Variables
 
@@ -51,11 +50,7 @@ def optimizer(
     own = recipe.objective.tx
     if own is None:
         return tx
-    players: dict[Hashable, optax.GradientTransformation] = {
-        "model": tx,
-        "objective": own(tx),
-    }
-    return optax.partition(players, {name: name for name in players})
+    return each_its_own({"model": tx, "objective": own(tx)})
 
 
 def variables(state: TrainState) -> Variables:

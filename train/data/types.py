@@ -1,9 +1,12 @@
 """What a data set is, and the one exception for everything that is wrong with one."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:  # data are read without JAX
+    import jaxae
 
 PARTS = ("train", "validation", "test")
 
@@ -35,6 +38,12 @@ class Dataset(NamedTuple):
     def splits(self) -> dict[str, Split]:
         """The three parts by name."""
         return {part: getattr(self, part) for part in PARTS}
+
+
+def examples(recipe: "jaxae.Recipe", split: Split) -> dict[str, np.ndarray]:
+    """What a recipe is trained and judged on: the labels only if it is shown them."""
+    shown = "label" in recipe.model.view.needs and split.labels is not None
+    return {"x": split.images} | ({"label": split.labels} if shown else {})
 
 
 class Source(NamedTuple):

@@ -52,15 +52,18 @@ def make_pictures(
     yield _curves(history)
     if len(recipe.model.shape) == 3:
         images = jnp.asarray(test.images[:SIDE])
-        batch = _model_batch(recipe, {"x": images}, key_damage)
+        labels = _labels(model, test, SIDE)
+        batch = _model_batch(recipe, {"x": images, **labels}, key_damage)
         if recipe.corruption is not identity:
             yield _restorations(model, batch, key_damage)
-        yield _reconstructions(model, batch["x"])
+        yield _reconstructions(model, batch["x"], labels)
         if recipe.model.has_prior:
             yield _samples(model, key_sample)
+        blind = not recipe.model.view.needs and not recipe.model.num_codes
         # An encoder that fills holes was never shown an image without one: what lies
-        # between two such codes says nothing of the model.
-        if len(test.images) > 1 and "mask" not in recipe.model.view.needs:
+        # between two such codes says nothing of the model. Nor is there anything
+        # between whole numbers, or between two labels.
+        if len(test.images) > 1 and blind:
             yield _interpolations(model, test.images)
     yield from _codes(model, test)
 
@@ -76,7 +79,16 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> Picture:
     )
 
 
-def _reconstructions(model: jaxae.Model, x: Array) -> Picture:
+def _labels(model: jaxae.Model, test: Split, count: int) -> dict[str, np.ndarray]:
+    """As keyword arguments, for models that are shown them."""
+    if "label" not in model.recipe.model.view.needs or test.labels is None:
+        return {}
+    return {"label": test.labels[:count]}
+
+
+def _reconstructions(
+    model: jaxae.Model, x: Array, labels: Mapping[str, np.ndarray]
+) -> Picture:
     caption = (
         f"The first {len(x)} images of the test set, undamaged and as the model is to "
         "explain them (upper row), and what is left of them after the code (lower "
@@ -84,7 +96,7 @@ def _reconstructions(model: jaxae.Model, x: Array) -> Picture:
     )
     if "mask" in model.recipe.model.view.needs:
         caption += " The model was trained to fill holes; here it is shown none."
-    figure = plotting.image_pairs(x, jaxae.reconstruct(model, x))
+    figure = plotting.image_pairs(x, jaxae.reconstruct(model, x, **labels))
     return Picture("reconstructions", "Reconstructions", caption, figure)
 
 
@@ -93,7 +105,12 @@ def _samples(model: jaxae.Model, key: jax.Array) -> Picture:
         "New images: codes drawn from the prior p(z), none of which comes from an "
         "image, then the mean of p(x | z). They are as they were drawn, not chosen."
     )
-    images = jaxae.sample(model, key, SIDE**2)
+    num_labels = model.recipe.model.view.num_labels
+    labels = {}
+    if num_labels:
+        caption += " Every row has a label of its own, which the decoder is shown."
+        labels = {"label": np.arange(SIDE**2) // SIDE % num_labels}
+    images = jaxae.sample(model, key, SIDE**2, **labels)
     figure = plotting.image_grid(images, SIDE)
     return Picture("samples", "Samples from the prior", caption, figure)
 
@@ -140,9 +157,11 @@ def _restorations(
 
 
 def _codes(model: jaxae.Model, test: Split) -> Iterator[Picture]:
-    size = jaxae.encode(model, test.images[:SIDE])[0].size
+    if model.recipe.model.num_codes:
+        return
+    size = flat_codes(model, test, SIDE).shape[1]
     count = min(len(test.images), MAX_CODES, max(1, MAX_CODE_VALUES // size))
-    codes = np.asarray(jaxae.encode(model, test.images[:count])).reshape(count, -1)
+    codes = flat_codes(model, test, count)
     labels = None if test.labels is None else test.labels[:count]
     shown = {1: "a histogram", 2: "in the plane"}.get(
         size, "by their first two principal components"
@@ -155,8 +174,17 @@ def _codes(model: jaxae.Model, test: Split) -> Iterator[Picture]:
     )
     figure = plotting.code_scatter(codes, labels)
     yield Picture("codes", "The latent space", caption, figure)
-    if size == 2 and len(model.recipe.model.shape) == 3:
+    plane = size == 2 and len(model.recipe.model.shape) == 3
+    if plane and not model.recipe.model.view.needs:
         yield _plane(model, codes)
+
+
+def flat_codes(model: jaxae.Model, test: Split, count: int) -> np.ndarray:
+    """The codes of the first images, [n, d]; of several latents side by side."""
+    labels = _labels(model, test, count)
+    codes = jaxae.encode(model, test.images[:count], **labels)
+    rows = [np.asarray(code).reshape(len(code), -1) for code in jax.tree.leaves(codes)]
+    return np.concatenate(rows, axis=1)
 
 
 def _plane(model: jaxae.Model, codes: np.ndarray) -> Picture:

@@ -10,7 +10,7 @@ import numpy as np
 import jaxae
 from jaxae.corruptions import identity
 from train.data.types import Split
-from train.report.pictures import SIDE
+from train.report.pictures import SIDE, flat_codes
 
 # Of every known number: its name, its unit, how to read it.
 _KNOWN = {
@@ -96,7 +96,7 @@ def _shape(model: jaxae.Model) -> str:
 
 def _code_in_words(model: jaxae.Model, test: Split) -> str:
     module = model.recipe.model
-    size = jaxae.encode(model, test.images[:SIDE])[0].size
+    size = flat_codes(model, test, SIDE).shape[1]
     likelihood = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(module.likelihood).__name__)
     return (
         f"Its code of {size:,} number{'s' * (size != 1)} stands for the "

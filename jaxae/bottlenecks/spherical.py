@@ -1,0 +1,61 @@
+"""The bottleneck of the hyperspherical variational auto-encoder."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+from numpyro.distributions import Distribution
+
+from jaxae import spherical
+from jaxae.bottlenecks.base import Bottleneck
+from jaxae.checks import check_count
+from jaxae.types import Latent
+
+
+class VonMisesFisher(Bottleneck):
+    """q(z | x) = vMF(μ, κ) with the uniform prior on the sphere (Davidson et al. 2018).
+
+    Codes are unit vectors, the mean code is the mean direction μ, and
+    κ = softplus(·) + 1. Densities are relative to the sphere's surface measure.
+
+    Attributes:
+        latent_dim: d, the dimensions of the space around the sphere: the code has
+            d - 1 degrees of freedom.
+
+    Raises:
+        ValueError: `latent_dim` is below 2.
+    """
+
+    stochastic = True
+
+    latent_dim: int
+
+    def __post_init__(self) -> None:
+        check_count("latent_dim", self.latent_dim, least=2)
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(
+        self,
+        h: Float[Array, "b ..."],
+        key: jax.Array,
+        *,
+        num_samples: int = 1,
+        train: bool = False,
+    ) -> Latent:
+        """Draws `num_samples` codes per example: z [num_samples, b, latent_dim]."""
+        del train
+        h = h.reshape(h.shape[0], -1)
+        direction = nn.Dense(self.latent_dim)(h)
+        # The floor keeps the gradient finite at features of 0.
+        square = jnp.square(direction).sum(axis=-1, keepdims=True)
+        mean = direction * jax.lax.rsqrt(jnp.maximum(square, 1e-12))
+        concentration = jax.nn.softplus(nn.Dense(1)(h)[:, 0]) + 1.0
+        posterior = spherical.VonMisesFisher(mean[None], concentration[None])
+        z = posterior.sample(key, (num_samples,))[:, 0]
+        metrics = {"concentration": concentration}
+        return Latent(z, mean, posterior, self.prior(), metrics=metrics)
+
+    def prior(self) -> Distribution:
+        """Uniform on the unit sphere."""
+        return spherical.SphereUniform(self.latent_dim, (1, 1))

@@ -1,0 +1,93 @@
+"""How sparse a code is, and how much of the data it explains."""
+
+from functools import reduce
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxae.autoencoder import call
+from jaxae.checks import check_data
+from jaxae.errors import require
+from jaxae.evaluation.examples import map_examples
+from jaxae.types import Batch, Model, Recipe, Variables
+
+_CHUNKS = 8  # go through the device at a time: the codes of all data may be too large
+
+
+class _Totals(NamedTuple):
+    """Sums over examples, in float64."""
+
+    examples: int
+    active: Float[np.ndarray, " n"]
+    squared_error: float
+    x: Float[np.ndarray, " d"]
+    x_squared: Float[np.ndarray, " d"]
+
+
+def sparsity(
+    model: Model, data: Any, key: jax.Array, *, chunk: int = 250
+) -> dict[str, float]:
+    """The numbers by which sparse auto-encoders are compared, over a data set.
+
+    Args:
+        model: A trained model with one latent of real numbers.
+        data: As for `fit`.
+        key: A typed key, for recipes that binarise or damage the data.
+        chunk: Examples at a time.
+
+    Returns:
+        `l0`: the mean number of latents per example that are not zero;
+        `explained_variance`: 1 - Σ (x - x̂)² / Σ (x - mean of the data)²;
+        `dead_fraction`: the part of the latents that no example activates.
+
+    Raises:
+        ValueError: The data are not as the model needs them, or the code is of whole
+            numbers.
+    """
+    discrete = model.recipe.model.num_codes > 0
+    require(not discrete, "model", "one with discrete codes", "one with real codes")
+    data = check_data(model.recipe, data, "data")
+    size, parts = chunk * _CHUNKS, []
+    for i, start in enumerate(range(0, len(data["x"]), size)):
+        part = {name: values[start : start + size] for name, values in data.items()}
+        own = jax.random.fold_in(key, i)
+        parts.append(_totals(*map_examples(_explained, model, part, own, chunk)))
+    total = reduce(_add, parts)
+    variance = (total.x_squared - total.x**2 / total.examples).sum()
+    return {
+        "l0": float(total.active.sum() / total.examples),
+        "explained_variance": float(1.0 - total.squared_error / variance),
+        "dead_fraction": float((total.active == 0).mean()),
+    }
+
+
+def _add(a: _Totals, b: _Totals) -> _Totals:
+    return _Totals(*(x + y for x, y in zip(a, b, strict=True)))
+
+
+def _totals(
+    code: Float[np.ndarray, "b n"],
+    x: Float[np.ndarray, "b ..."],
+    reconstruction: Float[np.ndarray, "b ..."],
+) -> _Totals:
+    x = x.reshape(len(x), -1).astype(np.float64)
+    error = x - reconstruction.reshape(x.shape)
+    return _Totals(
+        len(x),
+        (code != 0).sum(axis=0).astype(np.float64),
+        float(np.square(error).sum()),
+        x.sum(axis=0),
+        np.square(x).sum(axis=0),
+    )
+
+
+def _explained(
+    recipe: Recipe, variables: Variables, batch: Batch, key: jax.Array
+) -> tuple[Array, Array, Array]:
+    """The flat code, x and the mean of p(x | z) of one example."""
+    (latent,) = call(recipe.model, variables, batch, key, method="encode")
+    codes = (latent.mean[None],)
+    likelihood = call(recipe.model, variables, codes, batch, method="decode")
+    return latent.mean[0].reshape(-1), batch["x"][0], likelihood.mean[0, 0]

@@ -1,0 +1,240 @@
+"""The hierarchical variational auto-encoder with top-down inference."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+from numpyro.distributions import Distribution
+
+from jaxae import views
+from jaxae.autoencoder import Codes, Family
+from jaxae.checks import check_count, check_sizes
+from jaxae.distributions import Normal
+from jaxae.errors import require
+from jaxae.likelihoods import Likelihood
+from jaxae.networks import Conv, ConvTranspose, ResidualBlock, halvings
+from jaxae.types import Batch, Latent
+from jaxae.views import View
+
+
+class LadderVAE(Family):
+    """p(z_1) p(z_2 | z_1) ... p(x | z_1, ..., z_L), with z_1 the top of the ladder.
+
+    A bottom-up network halves the image once per entry of `channels`. From its smallest
+    features down, every layer has a Gaussian posterior q(z_l | x, z_above) of the
+    features of its size beside the state that came from above, and a Gaussian prior
+    p(z_l | z_above) of that state alone (Sønderby et al. 2016; with the one shared
+    top-down path of Kingma et al. 2016, section 4, and Child 2021, figure 3). The top
+    prior is N(0, I). A code z_l is an image [k, b, h_l, w_l, latent_channels].
+
+    At first all posteriors and priors are N(0, I): their last layers start at zero.
+
+    Attributes:
+        shape: Height, width and channels of one example.
+        likelihood: The last layer's outputs -> p(x | z).
+        channels: Of the features after each halving, and of the states of that size;
+            there are as many latents. The largest image comes first.
+        latent_channels: Of every latent code.
+        log_std_range: Clamps log std of all posteriors and priors to (lowest, highest).
+        view: What the bottom-up network is shown of a batch beside x. The top-down path
+            is shown nothing, so there are no labels.
+
+    Raises:
+        ValueError: `shape` is not that of an image, a size is below 1, there are no
+            channels, the range is not increasing, or the view shows labels.
+    """
+
+    shape: tuple[int, ...]
+    likelihood: Likelihood
+    channels: tuple[int, ...] = (16, 32, 32)
+    latent_channels: int = 4
+    log_std_range: tuple[float, float] = (-6.0, 2.0)
+    view: View = views.PLAIN
+
+    def __post_init__(self) -> None:
+        """Checks the attributes."""
+        check_sizes("shape", self.shape)
+        image = len(self.shape) == 3
+        require(image, "shape", self.shape, "(height, width, channels)")
+        check_sizes("channels", self.channels)
+        some = len(self.channels) > 0
+        require(some, "channels", self.channels, "at least one size")
+        check_count("latent_channels", self.latent_channels)
+        low, high = limits = self.log_std_range
+        require(low < high, "log_std_range", limits, "(lowest, highest)")
+        labels = self.view.num_labels
+        require(not labels, "view", f"one of {labels} labels", "a view without labels")
+        super().__post_init__()
+
+    def setup(self) -> None:
+        """Names the networks; the rungs of the ladder are top first."""
+        sides = halvings((self.shape[0], self.shape[1]), len(self.channels))[:-1]
+        outputs = self.shape[-1] * self.likelihood.params_per_value
+        below = (outputs, *self.channels[:-1])
+        self.stages = [Stage(features) for features in self.channels]
+        self.rungs = [
+            Rung(width, self.latent_channels, out, side, self.log_std_range)
+            for width, out, side in zip(self.channels, below, sides, strict=True)
+        ][::-1]
+
+    @property
+    def generative(self) -> bool:
+        """There is a posterior and a prior."""
+        return True
+
+    def encode(
+        self, batch: Batch, key: jax.Array, *, num_samples: int = 1, train: bool = False
+    ) -> tuple[Latent, ...]:
+        """The codes of `batch["inputs"]`, top first, `num_samples` each.
+
+        A latent's `mean` is that of its posterior when all codes above are means too.
+        """
+        del train
+        x = batch["inputs"]
+        require(x.shape[1:] == self.shape, "x", x.shape, f"[b, {self.shape}]")
+        features = []
+        h = self.view.encoder(batch)
+        for stage in self.stages:
+            h = stage(h)
+            features.append(h)
+        drawn = self._infer(features[::-1], key, num_samples)
+        # A second way down without noise; where nothing reads the means, the compiler
+        # leaves it out.
+        quiet = self._infer(features[::-1], None, 1)
+        pairs = zip(drawn, quiet, strict=True)
+        return tuple(latent._replace(mean=still.z[0]) for latent, still in pairs)
+
+    def _infer(
+        self, features: list[Array], key: jax.Array | None, num_samples: int
+    ) -> list[Latent]:
+        """Posteriors from the top down: samples of them, or their means if no key."""
+        latents: list[Latent] = []
+        state = None
+        for i, (rung, h) in enumerate(zip(self.rungs, features, strict=True)):
+            posterior = rung.posterior(state, h)
+            if key is None:
+                z = jnp.asarray(posterior.mean)
+            else:
+                key_rung = jax.random.fold_in(key, i)
+                z = _draw(posterior, key_rung, (num_samples, h.shape[0]))
+            prior = self._prior(i, state)
+            latents.append(Latent(z, z[0], posterior, prior))
+            state = rung.descend(state, z)
+        return latents
+
+    def decode(
+        self, codes: Codes, batch: Batch, *, train: bool = False
+    ) -> Distribution:
+        """p(x | z) with batch shape [k, b], from codes given top first."""
+        state = None
+        for rung, z in zip(self.rungs, codes, strict=True):
+            state = rung.descend(state, z)
+        assert state is not None
+        return self.likelihood(state, batch["x"] if train else None)
+
+    def sample_codes(self, key: jax.Array, count: int) -> Codes:
+        """Ancestral samples from the top down: [1, count, h_l, w_l, c] each."""
+        codes: list[Array] = []
+        state = None
+        for i, rung in enumerate(self.rungs):
+            key_rung = jax.random.fold_in(key, i)
+            codes.append(_draw(self._prior(i, state), key_rung, (1, count)))
+            state = rung.descend(state, codes[-1])
+        return tuple(codes)
+
+    def _prior(self, i: int, state: Array | None) -> Distribution:
+        """p(z_i | z_above) with batch shape [k, b]; N(0, I) with [1, 1] at the top."""
+        if state is not None:
+            return self.rungs[i].prior(state)
+        side = halvings((self.shape[0], self.shape[1]), len(self.channels))[-1]
+        shape = (1, 1, *side, self.latent_channels)
+        return Normal(jnp.zeros(shape), jnp.ones(shape)).to_event(3)
+
+
+class Stage(nn.Module):
+    """One step up: halves the image, then a residual block.
+
+    Attributes:
+        features: Channels of the result.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _h _w _c"]:
+        """The features of half the size; an odd side n becomes (n + 1) / 2."""
+        return ResidualBlock()(Conv(self.features, stride=2)(x))
+
+
+class Rung(nn.Module):
+    """One step down: a latent code of a prior or a posterior, and the state below it.
+
+    States are [k, b, h, w, c]; that above the top is None.
+
+    Attributes:
+        features: Channels of the state at this size.
+        latent_channels: Of the code.
+        below: Channels of the state below.
+        side: Height and width of the state below.
+        log_std_range: Clamps log std to (lowest, highest).
+    """
+
+    features: int
+    latent_channels: int
+    below: int
+    side: tuple[int, int]
+    log_std_range: tuple[float, float]
+
+    def setup(self) -> None:
+        """Names the layers."""
+        zeros = nn.initializers.zeros
+        self.prior_head = Conv(2 * self.latent_channels, kernel_init=zeros)
+        self.posterior_hidden = Conv(self.features)
+        self.posterior_head = Conv(2 * self.latent_channels, kernel_init=zeros)
+        self.embed = Conv(self.features, kernel_size=1)
+        self.block = ResidualBlock()
+        self.upsample = ConvTranspose(self.below, stride=2)
+
+    def prior(self, state: Float[Array, "k b ..."]) -> Distribution:
+        """p(z | z above), batch shape [k, b]."""
+        parameters = self.prior_head(nn.relu(_fold(state)))
+        return self._normal(parameters, state.shape[0])
+
+    def posterior(self, state: Array | None, h: Float[Array, "b ..."]) -> Distribution:
+        """q(z | x, z above), batch shape [k, b]; [1, b] at the top."""
+        k = 1 if state is None else state.shape[0]
+        if state is not None:
+            h = jnp.concatenate([jnp.tile(h, (k, 1, 1, 1)), _fold(state)], axis=-1)
+        hidden = nn.relu(self.posterior_hidden(nn.relu(h)))
+        return self._normal(self.posterior_head(hidden), k)
+
+    def descend(self, state: Array | None, z: Float[Array, "k b ..."]) -> Array:
+        """The state below, [k, b, *side, below]."""
+        h = self.embed(_fold(z))
+        if state is not None:
+            h = h + _fold(state)
+        h = self.upsample(nn.relu(self.block(h)))[:, : self.side[0], : self.side[1]]
+        return h.reshape(*z.shape[:2], *h.shape[1:])
+
+    def _normal(self, parameters: Float[Array, "n ..."], k: int) -> Distribution:
+        n, *sizes = parameters.shape
+        mean, log_std = jnp.split(parameters.reshape(k, n // k, *sizes), 2, axis=-1)
+        std = jnp.exp(jnp.clip(log_std, *self.log_std_range))
+        return Normal(mean, std).to_event(3)
+
+
+def _fold(values: Float[Array, "k b ..."]) -> Float[Array, "n ..."]:
+    """The samples as further examples: [k, b, ...] -> [k · b, ...]."""
+    return values.reshape(-1, *values.shape[2:])
+
+
+def _draw(
+    distribution: Distribution, key: jax.Array, shape: tuple[int, int]
+) -> Float[Array, "k b ..."]:
+    """Samples with batch axes `shape`, to which those of the distribution broadcast."""
+    repeats = tuple(
+        size // have for size, have in zip(shape, distribution.batch_shape, strict=True)
+    )
+    drawn = distribution.sample(key, repeats)
+    # The repeats of an axis lie beside the axis itself, and one of the two is 1.
+    return drawn.swapaxes(1, 2).reshape(*shape, *distribution.event_shape)

@@ -1,0 +1,206 @@
+"""A small vision transformer that encodes visible patches alone (He et al. 2022)."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float
+
+from jaxae.checks import check_count, check_sizes
+from jaxae.errors import require
+from jaxae.patches import check_grid
+from jaxae.types import Batch
+from jaxae.views import View
+
+
+def _image_and_mask(batch: Batch) -> dict[str, Array]:
+    fields = {"values": batch["inputs"]}
+    return fields | {"mask": batch["mask"]} if "mask" in batch else fields
+
+
+def _code_and_mask(z: Array, batch: Batch) -> dict[str, Array]:
+    return {"values": z} | ({"mask": batch["mask"]} if "mask" in batch else {})
+
+
+VISIBLE = View(frozenset({"mask"}), _image_and_mask, _code_and_mask)
+"""Both networks are shown the mask beside x and z, as {"values": ..., "mask": ...}."""
+
+
+def patchify(x: Float[Array, "b h w c"], size: int) -> Float[Array, "b n p"]:
+    """Cuts images into patches [b, count, size · size · c], row by row."""
+    b, h, w, c = x.shape
+    grid = x.reshape(b, h // size, size, w // size, size, c)
+    return grid.transpose(0, 1, 3, 2, 4, 5).reshape(b, -1, size * size * c)
+
+
+def unpatchify(
+    patches: Float[Array, "b n p"], shape: tuple[int, int, int], size: int
+) -> Float[Array, "b h w c"]:
+    """The inverse of `patchify`, for images of `shape`."""
+    h, w, c = shape
+    grid = patches.reshape(-1, h // size, w // size, size, size, c)
+    return grid.transpose(0, 1, 3, 2, 4, 5).reshape(-1, h, w, c)
+
+
+def positions(rows: int, columns: int, width: int) -> Float[np.ndarray, "n width"]:
+    """Fixed sine-cosine embedding of a grid's cells; `width` is a multiple of 4.
+
+    Half of the entries are for the row and half for the column, each with the
+    frequencies of Vaswani et al. (2017), section 3.5.
+    """
+    frequencies = 10_000.0 ** (-np.arange(width // 4) / (width // 4))
+    row, column = np.divmod(np.arange(rows * columns), columns)
+    angles = [place[:, None] * frequencies for place in (row, column)]
+    waves = [wave(angle) for angle in angles for wave in (np.sin, np.cos)]
+    return np.concatenate(waves, axis=1).astype(np.float32)
+
+
+class ViTEncoder(nn.Module):
+    """Visible patches -> tokens [b, n, width], through transformer blocks.
+
+    With a mask the first `num_visible` visible patches of each image are kept, in
+    their order in the image; where there are fewer, the tokens in excess are zeros that
+    no other attends to. Without a mask all patches are encoded.
+
+    Attributes:
+        patch: Side of a patch in pixels.
+        num_visible: n, the patches that are kept where there is a mask.
+        width: Entries of a token, a multiple of 4 and of `num_heads`.
+        depth: Transformer blocks.
+        num_heads: Heads of the attention.
+
+    Raises:
+        ValueError: A number is below 1, or `width` is no such multiple.
+    """
+
+    patch: int
+    num_visible: int
+    width: int = 64
+    depth: int = 2
+    num_heads: int = 4
+
+    def __post_init__(self) -> None:
+        check_count("patch", self.patch)
+        check_count("num_visible", self.num_visible)
+        _check_sizes(self.width, self.depth, self.num_heads)
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(
+        self, shown: Mapping[str, Array], *, train: bool = False
+    ) -> Float[Array, "b n width"]:
+        del train
+        x = shown["values"]
+        check_grid("x", x.shape[1:], self.patch)
+        rows, columns = x.shape[1] // self.patch, x.shape[2] // self.patch
+        pixels = patchify(x, self.patch)
+        places = jnp.asarray(positions(rows, columns, self.width), x.dtype)[None]
+        places = jnp.broadcast_to(places, (x.shape[0], *places.shape[1:]))
+        valid = jnp.ones(pixels.shape[:2], bool)
+        if "mask" in shown:
+            visible = ~hidden_patches(shown["mask"], self.patch)
+            # Stable, so that the visible patches come first and in their order.
+            order = jnp.argsort(~visible, axis=1, stable=True)[:, : self.num_visible]
+            valid = jnp.take_along_axis(visible, order, axis=1)
+            pixels, places = (
+                jnp.take_along_axis(values, order[..., None], axis=1)
+                for values in (pixels, places)
+            )
+        tokens = nn.Dense(self.width)(pixels) + places
+        for _ in range(self.depth):
+            tokens = Block(self.num_heads)(tokens, valid)
+        # where, not a product: a token of hidden pixels may be anything.
+        return jnp.where(valid[..., None], nn.LayerNorm()(tokens), 0.0)
+
+
+class ViTDecoder(nn.Module):
+    """Tokens of the visible patches -> images, with one learned token for the hidden.
+
+    Attributes:
+        shape: Height, width and channels of the output.
+        patch: Side of a patch in pixels.
+        width: Entries of a token inside, a multiple of 4 and of `num_heads`.
+        depth: Transformer blocks.
+        num_heads: Heads of the attention.
+
+    Raises:
+        ValueError: A number is below 1, `width` is no such multiple, or the sides of
+            `shape` are no multiples of `patch`.
+    """
+
+    shape: tuple[int, int, int]
+    patch: int
+    width: int = 32
+    depth: int = 1
+    num_heads: int = 4
+
+    def __post_init__(self) -> None:
+        check_sizes("shape", self.shape)
+        check_count("patch", self.patch)
+        check_grid("shape", self.shape, self.patch)
+        _check_sizes(self.width, self.depth, self.num_heads)
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(
+        self, shown: Mapping[str, Array], *, train: bool = False
+    ) -> Float[Array, "b h w c"]:
+        del train
+        tokens = nn.Dense(self.width)(shown["values"])
+        rows, columns = self.shape[0] // self.patch, self.shape[1] // self.patch
+        b, kept = tokens.shape[:2]
+        initial = nn.initializers.normal(0.02)
+        hidden_token = self.param("hidden_token", initial, (1, 1, self.width))
+        if "mask" in shown:
+            visible = ~hidden_patches(shown["mask"], self.patch)
+            # The j-th visible patch has the j-th token.
+            place = jnp.cumsum(visible, axis=1) - 1
+            index = jnp.clip(place, 0, kept - 1)[..., None]
+            own = jnp.take_along_axis(tokens, index, axis=1)
+            has_token = (visible & (place < kept))[..., None]
+            tokens = jnp.where(has_token, own, hidden_token.astype(own.dtype))
+        count = rows * columns
+        require(tokens.shape[1] == count, "z", kept, f"{count} tokens without a mask")
+        places = jnp.asarray(positions(rows, columns, self.width), tokens.dtype)
+        tokens = tokens + places[None]
+        for _ in range(self.depth):
+            tokens = Block(self.num_heads)(tokens, jnp.ones((b, count), bool))
+        pixels = nn.Dense(self.patch**2 * self.shape[2])(nn.LayerNorm()(tokens))
+        return unpatchify(pixels, self.shape, self.patch)
+
+
+class Block(nn.Module):
+    """Attention and a two-layer network, each added to its input (pre-norm).
+
+    Dosovitskiy et al. (2021), equations 2 and 3.
+    """
+
+    num_heads: int
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b n width"], valid: Bool[Array, "b n"]
+    ) -> Float[Array, "b n width"]:
+        # Of every token to the valid ones: [b, heads, queries, keys].
+        mask = valid[:, None, None, :]
+        attention = nn.MultiHeadDotProductAttention(self.num_heads)
+        x = x + attention(nn.LayerNorm()(x), mask=mask)
+        h = nn.Dense(4 * x.shape[-1])(nn.LayerNorm()(x))
+        return x + nn.Dense(x.shape[-1])(jax.nn.gelu(h))
+
+
+def hidden_patches(mask: Bool[Array, "b h w _"], size: int) -> Bool[Array, "b n"]:
+    """True for a patch any of whose pixels is masked."""
+    b, h, w, c = mask.shape
+    grid = mask.reshape(b, h // size, size, w // size, size, c)
+    return grid.any(axis=(2, 4, 5)).reshape(b, -1)
+
+
+def _check_sizes(width: int, depth: int, num_heads: int) -> None:
+    check_count("width", width)
+    check_count("depth", depth)
+    check_count("num_heads", num_heads)
+    fits = width % 4 == 0 and width % num_heads == 0
+    require(fits, "width", width, f"a multiple of 4 and of {num_heads} heads")

@@ -1,0 +1,77 @@
+"""The contractive penalty: the squared Jacobian of the code (Rifai et al. 2011)."""
+
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxae.errors import require
+from jaxae.objectives.base import Weight, stateless, weight_at
+from jaxae.types import Context, Latent, Objective, Trace
+
+Estimator = Literal["exact", "hutchinson"]
+
+
+def contraction(weight: Weight, estimator: Estimator = "exact") -> Objective:
+    """weight · ||∂ code / ∂ inputs||_F² of every example (Rifai et al. 2011, eq. 5).
+
+    The code is the one without noise, of all latents together, as outside training.
+    The metric `contraction` is the squared norm itself, in squared units of the code
+    per squared unit of the inputs.
+
+    Args:
+        weight: A number or an optax schedule.
+        estimator: "exact" goes back through the encoder once per latent dimension;
+            "hutchinson" once, with a random sign for every dimension: E ||vᵀJ||² =
+            ||J||_F².
+
+    Raises:
+        ValueError: `weight` is negative or `estimator` unknown.
+    """
+    check_weight(weight)
+    check_estimator(estimator)
+
+    def loss(trace: Trace, context: Context) -> tuple[Array, dict[str, Array]]:
+        norm = _squared_norm(trace, context, estimator)
+        return weight_at(weight, context.step) * norm, {"contraction": norm}
+
+    return stateless(loss)
+
+
+def check_weight(weight: Weight) -> None:
+    """Raises ValueError unless `weight` is a schedule or at least 0."""
+    right = callable(weight) or weight >= 0
+    require(right, "weight", weight, "a schedule or at least 0")
+
+
+def check_estimator(estimator: str) -> None:
+    """Raises ValueError unless `estimator` is known."""
+    known = get_args(Estimator)
+    require(estimator in known, "estimator", estimator, f"one of {known}")
+
+
+def _squared_norm(
+    trace: Trace, context: Context, estimator: Estimator
+) -> Float[Array, " b"]:
+    def code(inputs: Array) -> Float[Array, "b d"]:
+        return _flat_means(context.encode(context.params, inputs))
+
+    # No example depends on another outside training, so that one product with the
+    # batch's transposed Jacobian serves all examples.
+    means, back = jax.vjp(code, trace.inputs)
+
+    def row_norm(cotangent: Float[Array, "b d"]) -> Float[Array, " b"]:
+        (row,) = back(cotangent)
+        return jnp.square(row).reshape(row.shape[0], -1).sum(axis=-1)
+
+    if estimator == "hutchinson":
+        return row_norm(jax.random.rademacher(context.key, means.shape, means.dtype))
+    basis = jnp.eye(means.shape[1], dtype=means.dtype)
+    rows = jnp.broadcast_to(basis[:, None], (basis.shape[0], *means.shape))
+    return jax.vmap(row_norm)(rows).sum(axis=0)
+
+
+def _flat_means(latents: tuple[Latent, ...]) -> Float[Array, "b d"]:
+    means = [u.mean.reshape(u.mean.shape[0], -1) for u in latents]
+    return jnp.concatenate(means, axis=-1)

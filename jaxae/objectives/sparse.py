@@ -1,0 +1,104 @@
+"""The objective of sparse auto-encoders."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxae.bottlenecks.sparse import top_k
+from jaxae.checks import check_count
+from jaxae.errors import require
+from jaxae.objectives.base import Weight, stateless, weight_at
+from jaxae.objectives.reconstruction import log_likelihood, penalty
+from jaxae.types import Context, Latent, Objective, Trace
+
+Loss = Float[Array, " b"]
+
+
+def sparse_reconstruction(
+    penalty_weight: Weight = 1.0, *, aux_weight: float = 1 / 32, k_aux: int = 256
+) -> Objective:
+    """-log p(x | z) plus the weighed penalty and the auxiliary terms of sparse codes.
+
+    Two auxiliary terms, each half a squared error, as is the reconstruction's under the
+    Gaussian of std 1:
+
+    - AuxK, weighed by `aux_weight`: what the reconstruction misses, as explained by the
+      `k_aux` largest of the dead latents, so that they get gradients (Gao et al. 2024,
+      section A.2). The residual is a constant in it. Needs a decoder that is linear.
+    - Of gated codes: the reconstruction from the gate alone, by the decoder as a
+      constant, which is what teaches the gate (Rajamanoharan et al. 2024, equation 8).
+
+    The metric `explained_variance` is 1 - SSE / total variance, both over the batch.
+
+    Args:
+        penalty_weight: Of the bottleneck's penalty: a number or an optax schedule.
+        aux_weight: Of AuxK; 0 for none.
+        k_aux: Dead latents that take part for every example; all if there are fewer.
+
+    Raises:
+        ValueError: An argument is outside its range, or the bottleneck is not `Sparse`;
+            the latter is said when the objective first sees a trace.
+    """
+    right = callable(penalty_weight) or penalty_weight >= 0
+    require(right, "penalty_weight", penalty_weight, "a schedule or at least 0")
+    require(aux_weight >= 0, "aux_weight", aux_weight, "at least 0")
+    check_count("k_aux", k_aux)
+
+    def loss(trace: Trace, context: Context) -> tuple[Array, dict[str, Array]]:
+        latent = trace.latents[0]
+        known = "dead" in latent.info
+        require(known, "bottleneck", "one of another kind", "Sparse for this objective")
+        distortion = -log_likelihood(trace).mean(axis=0)
+        charge = weight_at(penalty_weight, context.step) * penalty(trace)
+        total = distortion + charge
+        metrics = {
+            "distortion_nats": distortion,
+            "penalty_nats": charge,
+            "explained_variance": explained_variance(trace),
+        }
+        if "gate" in latent.info:
+            metrics["gate_loss"] = gate_loss(trace, latent, context)
+            total = total + metrics["gate_loss"]
+        if aux_weight:
+            metrics["aux_loss"] = aux_loss(trace, latent, context, k_aux)
+            total = total + aux_weight * metrics["aux_loss"]
+        return total, metrics
+
+    return stateless(loss)
+
+
+def explained_variance(trace: Trace) -> Loss:
+    """1 - Σ (x - x̂)² / Σ (x - mean over the batch)², the same for all examples."""
+    x = trace.target
+    error = jnp.square(_residual(trace)).sum()
+    variance = jnp.square(x - x.mean(axis=0, keepdims=True)).sum()
+    # A batch of equal examples has no variance to explain.
+    tiny = jnp.finfo(x.dtype).tiny
+    return jnp.broadcast_to(1.0 - error / jnp.maximum(variance, tiny), x.shape[:1])
+
+
+def gate_loss(trace: Trace, latent: Latent, context: Context) -> Loss:
+    """½ ‖x - decode(gate)‖², with gradients for the gate alone."""
+    frozen = jax.lax.stop_gradient(context.params)
+    explained = context.decode(frozen, (latent.info["gate"][None],)).mean[0]
+    return _half_square(trace.target - explained)
+
+
+def aux_loss(trace: Trace, latent: Latent, context: Context, k_aux: int) -> Loss:
+    """½ ‖(x - x̂) - (decode(z_aux) - decode(0))‖²; zero where no latent is dead."""
+    dead, pre = latent.info["dead"], latent.info["pre_activations"]
+    candidates = jnp.where(jnp.broadcast_to(dead[None], pre.shape), pre, -jnp.inf)
+    z = top_k(candidates, min(k_aux, pre.shape[-1]))[None]
+    explained = context.decode(context.params, (z,)).mean[0]
+    origin = context.decode(context.params, (jnp.zeros_like(z),)).mean[0]
+    missing = jax.lax.stop_gradient(_residual(trace))
+    return jnp.where(dead.any(), _half_square(missing - (explained - origin)), 0.0)
+
+
+def _residual(trace: Trace) -> Float[Array, "b ..."]:
+    """x - x̂."""
+    return trace.target - trace.likelihood.mean[0]
+
+
+def _half_square(error: Float[Array, "b ..."]) -> Loss:
+    return 0.5 * jnp.square(error).reshape(error.shape[0], -1).sum(axis=-1)

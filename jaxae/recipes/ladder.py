@@ -1,0 +1,30 @@
+"""The hierarchical variational auto-encoder."""
+
+from jaxae import objectives
+from jaxae.ladder import LadderVAE
+from jaxae.likelihoods import Likelihood
+from jaxae.objectives.base import Weight
+from jaxae.recipes.base import Shape, as_likelihood, check_shape, compose_recipe
+from jaxae.types import Recipe
+
+
+def ladder_vae(
+    shape: Shape,
+    latent_channels: int = 4,
+    *,
+    channels: tuple[int, ...] = (16, 32, 32),
+    likelihood: str | Likelihood = "bernoulli",
+    beta: Weight = 1.0,
+    free_bits: Weight = 0.0,
+    num_samples: int = 1,
+) -> Recipe:
+    """The ladder VAE, with a latent code per entry of `channels`.
+
+    Sønderby et al. (2016), with the top-down inference of Kingma et al. (2016). `beta`,
+    for a warm-up that keeps the upper layers in use, and `free_bits` are numbers or
+    schedules, see `objectives.elbo`.
+    """
+    check_shape(shape)
+    model = LadderVAE(shape, as_likelihood(likelihood), channels, latent_channels)
+    objective = objectives.elbo(beta, free_bits=free_bits)
+    return compose_recipe(model, objective, num_samples=num_samples)

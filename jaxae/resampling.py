@@ -1,0 +1,138 @@
+"""The hook that puts dead latents of sparse auto-encoders to new use."""
+
+import math
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PyTree
+
+from jaxae.checks import check_count
+from jaxae.errors import require
+from jaxae.hooks import reset_moments
+from jaxae.networks.dictionary import normalize_rows
+from jaxae.types import Hook, Observed, TrainState, Variables
+
+Rows = Float[Array, "n d"]
+
+
+def resample_dead(every: int = 2500, *, scale: float = 0.2) -> Hook:
+    """Points dead latents at examples that are explained badly.
+
+    After every `every` steps, a latent that the bottleneck counts as dead gets an
+    example, drawn from the batch with probability proportional to its squared loss, as
+    its direction: the atom is the example divided by its norm, and the encoder's
+    weights are `scale` times the mean norm of those of the living latents in the same
+    direction, with a bias of zero (Bricken et al. 2023, "Neuron resampling", which
+    draws from a larger sample of the data). Its moments in the optimizer and its count
+    of examples start anew, and what else an activation learns for every latent takes
+    its first value, or for thresholds the mean of the living ones.
+
+    For a model of `bottlenecks.Sparse` on the flattened input, `networks.Dictionary`
+    and the Gaussian likelihood of std 1, whose constant does not count as loss.
+
+    Args:
+        every: Steps from one resampling to the next.
+        scale: See above.
+
+    Raises:
+        ValueError: `every` is below 1 or `scale` not above 0.
+    """
+    check_count("every", every)
+    require(scale > 0, "scale", scale, "above 0")
+
+    def hook(state: TrainState, seen: Observed, key: jax.Array) -> TrainState:
+        dead = seen.info["dead"]
+        due = ((state.step + 1) % every == 0) & dead.any()
+        return jax.lax.cond(
+            due,
+            lambda: _resample(state, seen, key, scale),
+            lambda: state,
+        )
+
+    return hook
+
+
+def _resample(
+    state: TrainState, seen: Observed, key: jax.Array, scale: float
+) -> TrainState:
+    dead = seen.info["dead"]
+    model = state.params["model"]
+    examples = _drawn_examples(seen, key, dead.shape[0])
+    # An example of zeros has no direction; without another the latent keeps its own.
+    empty = (examples == 0).all(axis=1, keepdims=True)
+    rows = jnp.where(empty, model["decoder"]["atoms"], examples)
+    directions = normalize_rows(rows)
+    encoder = _new_encoder(model["bottleneck"], directions, dead, scale)
+    atoms = jnp.where(dead[:, None], directions, model["decoder"]["atoms"])
+    decoder = {**model["decoder"], "atoms": atoms}
+    params = {**model, "bottleneck": encoder, "decoder": decoder}
+    return state._replace(
+        params={**state.params, "model": params},
+        opt_state=_forget(state.opt_state, tuple(encoder), dead),
+        collections=_restart_counts(state.collections, dead),
+    )
+
+
+def _drawn_examples(seen: Observed, key: jax.Array, count: int) -> Rows:
+    """`count` flat examples, with probability ∝ weight · loss²; none of zeros."""
+    x = seen.batch["inputs"].reshape(seen.loss.shape[0], -1)
+    constant = 0.5 * x.shape[1] * math.log(2.0 * math.pi)
+    odds = jnp.square(jnp.maximum(seen.loss - constant, 0.0))
+    if "weight" in seen.batch:
+        odds = odds * seen.batch["weight"]
+    odds = jnp.where((x == 0).all(axis=1), 0.0, odds)
+    # Where nothing is left to explain, every example is as good.
+    odds = jnp.where(odds.sum() > 0, odds, jnp.ones_like(odds))
+    return x[jax.random.categorical(key, jnp.log(odds), shape=(count,))]
+
+
+def _new_encoder(
+    encoder: Mapping[str, Array],
+    directions: Rows,
+    dead: Bool[Array, " n"],
+    scale: float,
+) -> dict[str, Array]:
+    """The bottleneck's parameters, new ones for the dead latents."""
+    kernel = encoder["kernel"]
+    shapes = f"{kernel.shape[0]} features, {directions.shape[1]} inputs"
+    same = kernel.shape[0] == directions.shape[1]
+    require(same, "encoder", shapes, "the flattened input for resample_dead")
+    norm = _mean_of_living(jnp.linalg.norm(kernel, axis=0), dead)
+    new = {name: jnp.zeros_like(value) for name, value in encoder.items()}
+    new["kernel"] = scale * norm * directions.T
+    if "log_threshold" in encoder:
+        old = encoder["log_threshold"]
+        new["log_threshold"] = jnp.full_like(old, _mean_of_living(old, dead))
+    return {
+        name: jnp.where(dead.reshape(*[1] * (old.ndim - 1), -1), new[name], old)
+        for name, old in encoder.items()
+    }
+
+
+def _mean_of_living(
+    values: Float[Array, " n"], dead: Bool[Array, " n"]
+) -> Float[Array, ""]:
+    """Of all values where no latent lives."""
+    counts = jnp.where(dead.all(), True, ~dead).astype(values.dtype)
+    return (values * counts).sum() / counts.sum()
+
+
+def _forget(
+    opt_state: PyTree, names: tuple[str, ...], dead: Bool[Array, " n"]
+) -> PyTree:
+    """Zeroes the moments of the rows and columns that were replaced."""
+    keep = (~dead).astype(jnp.float32)
+    for name in names:
+        shape = (1, -1) if name == "kernel" else (-1,)
+        path = ("model", "bottleneck", name)
+        opt_state = reset_moments(opt_state, path, keep.reshape(shape))
+    return reset_moments(opt_state, ("model", "decoder", "atoms"), keep[:, None])
+
+
+def _restart_counts(collections: Variables, dead: Bool[Array, " n"]) -> Variables:
+    statistics = collections["statistics"]
+    own = statistics["bottleneck"]
+    count = jnp.where(dead, 0.0, own["examples_since_active"])
+    own = {**own, "examples_since_active": count}
+    return {**collections, "statistics": {**statistics, "bottleneck": own}}

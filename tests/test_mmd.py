@@ -1,0 +1,130 @@
+"""The maximum mean discrepancy against sums over pairs, and its recipes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxae import fit, recipes
+from jaxae.bottlenecks.matched import Matched
+from jaxae.errors import ArgumentError
+from jaxae.objectives.mmd import inverse_multiquadratic, mmd, rbf, unbiased_mmd
+from jaxae.recipes.divergence import info_vae_mmd, wae_mmd
+from jaxae.types import Context, Latent, Trace
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(5, 3)).astype(np.float32)
+Y = (1 + RNG.normal(size=(6, 3))).astype(np.float32)
+SCALES = (0.1, 0.2, 0.5, 1, 2, 5, 10)
+
+
+def _imq(a, b, sigma):
+    squared = float(((np.float64(a) - b) ** 2).sum())
+    constants = [s * 2 * len(a) * sigma**2 for s in SCALES]
+    return sum(c / (c + squared) for c in constants)
+
+
+def _rbf(a, b, sigma):
+    squared = float(((np.float64(a) - b) ** 2).sum())
+    return np.exp(-squared / (2 * len(a) * sigma**2))
+
+
+def _by_pairs(x, y, k, weight=None):
+    w = np.ones(len(x)) if weight is None else weight
+    xx = [(w[i] * w[j], k(x[i], x[j])) for i in range(5) for j in range(5) if i != j]
+    yy = [k(y[i], y[j]) for i in range(6) for j in range(6) if i != j]
+    xy = [(w[i], k(x[i], y[j])) for i in range(5) for j in range(6)]
+    mean = lambda pairs: sum(a * b for a, b in pairs) / sum(a for a, _ in pairs)  # noqa: E731
+    return mean(xx) + np.mean(yy) - 2 * mean(xy)
+
+
+@pytest.mark.parametrize(
+    ("make", "by_hand"), [(inverse_multiquadratic, _imq), (rbf, _rbf)]
+)
+@pytest.mark.parametrize("weight", [None, (1.0, 0.0, 2.0, 0.5, 1.0)])
+def test_is_the_sum_over_pairs(make, by_hand, weight):
+    expected = _by_pairs(X, Y, lambda a, b: by_hand(a, b, 0.7), weight)
+    weight = None if weight is None else jnp.asarray(weight)
+    value = unbiased_mmd(jnp.asarray(X), jnp.asarray(Y), make(3, 0.7), weight)
+    assert float(value) == pytest.approx(expected, abs=1e-5)
+
+
+def test_mean_is_zero_for_equal_distributions_alone():
+    x, y = jax.random.normal(jax.random.key(0), (2, 2000, 8, 2))
+    estimate = jax.jit(jax.vmap(lambda x, y: unbiased_mmd(x, y, rbf(2))))
+    equal = np.asarray(estimate(x, y))
+    error = equal.std() / np.sqrt(equal.size)
+    assert abs(equal.mean()) < 4 * error
+    assert equal.min() < 0
+    assert np.asarray(estimate(x + 1.0, y)).mean() > 20 * error
+
+
+def test_single_points_are_finite():
+    x = jnp.ones((1, 3))
+    value, grad = jax.value_and_grad(unbiased_mmd)(x, x + 1.0, rbf(3))
+    assert np.isfinite(value) and np.isfinite(grad).all()
+
+
+def test_gradient_pulls_codes_to_the_prior():
+    """The objective, minimised over free codes, gives them the prior's moments."""
+    z = 3.0 + 0.1 * jax.random.normal(jax.random.key(0), (1, 64, 2))
+    objective = mmd(1.0)
+
+    @jax.jit
+    def descend(z, i):
+        def value(z):
+            context = Context(
+                jax.random.fold_in(jax.random.key(1), i), i, {}, {}, None, None
+            )
+            trace = Trace(z[0], z[0], None, None, (Latent(z, z[0]),))
+            return objective.loss({}, trace, context)[0].mean()
+
+        return z - 20.0 * jax.grad(value)(z)
+
+    for i in range(60):
+        z = descend(z, jnp.asarray(i))
+    assert np.abs(np.asarray(z[0]).mean(axis=0)).max() < 0.4
+    assert np.asarray(z[0]).std(axis=0) == pytest.approx(np.ones(2), abs=0.4)
+
+
+@pytest.mark.parametrize("make", [wae_mmd, info_vae_mmd])
+def test_trains(make):
+    recipe = make((2, 2, 1), 3, network=recipes.mlp((4,)))
+    images = RNG.random((20, 2, 2, 1)).astype(np.float32)
+    result = fit(
+        recipe, images, key=jax.random.key(0), epochs=7, batch_size=8, progress=False
+    )
+    assert int(result.state.step) == 21
+    assert all(np.isfinite(list(row.values())).all() for row in result.history)
+    assert "mmd" in result.history[0]
+    assert result.history[-1]["skipped_steps"] == 0
+
+
+def test_matched_codes_come_from_the_prior():
+    recipe = wae_mmd((2, 2, 1), 3, network=recipes.mlp((4,)))
+    assert recipe.model.has_prior and not recipe.model.generative
+    h = jnp.ones((4, 5))
+    latent, _ = Matched(3).init_with_output(jax.random.key(0), h, jax.random.key(1))
+    assert latent.posterior is None and latent.prior.batch_shape == (1, 1)
+    np.testing.assert_array_equal(latent.z[0], latent.mean)
+    draws = latent.prior.sample(jax.random.key(0), (4000,))[:, 0, 0]
+    assert np.asarray(draws).std(axis=0) == pytest.approx(np.ones(3), abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("weight", lambda: mmd(-1.0)),
+        ("kernel", lambda: mmd(kernel="linear")),
+        ("bandwidth", lambda: mmd(bandwidth=0.0)),
+        ("alpha", lambda: info_vae_mmd((2, 2, 1), alpha=1.5)),
+        ("latent_dim", lambda: Matched(0)),
+    ],
+)
+def test_bad_arguments_are_named(name, make):
+    # Types are checked in tests alone, and the kernel's before its name.
+    with pytest.raises(Exception) as caught:
+        make()
+    assert name in str(caught.value)
+    if name != "kernel":
+        assert isinstance(caught.value, ArgumentError)

@@ -1,0 +1,286 @@
+"""Mixtures against scipy, and the VampPrior against its definition by brute force."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import scipy.special
+import scipy.stats
+
+from jaxae import evaluation, fit, recipes, sample
+from jaxae.autoencoder import call
+from jaxae.bottlenecks.gaussian import diagonal_normal
+from jaxae.distributions import Laplace
+from jaxae.mixtures import DiagonalMixture
+from jaxae.objectives.base import log_posterior, log_prior
+from jaxae.objectives.elbo import rate
+from jaxae.priors import MixturePrior, VampPrior
+from jaxae.recipes.priors import mixture_vae, vamp_vae
+from jaxae.training import init_state, trained_model
+from jaxae.training.step import batch_loss
+
+K, B, M, D = 2, 3, 5, 4
+SHAPE = (4, 4, 1)
+MLP = recipes.mlp((6,))
+RNG = np.random.default_rng(0)
+LOGITS = RNG.normal(size=M).astype(np.float32)
+LOC = 2 * RNG.normal(size=(M, D)).astype(np.float32)
+SCALE = np.exp(0.5 * RNG.normal(size=(M, D))).astype(np.float32)
+Z = 2 * RNG.normal(size=(K, B, D)).astype(np.float32)
+
+
+def _mixture():
+    return DiagonalMixture(jnp.asarray(LOGITS), jnp.asarray(LOC), jnp.asarray(SCALE))
+
+
+def _log_density(z, logits, loc, scale):
+    """In float64, component by component."""
+    z, logits = np.float64(z), np.float64(logits)
+    each = [
+        scipy.stats.norm.logpdf(z, m, s).sum(axis=-1)
+        for m, s in zip(np.float64(loc), np.float64(scale), strict=True)
+    ]
+    log_weights = logits - scipy.special.logsumexp(logits)
+    return scipy.special.logsumexp(np.stack(each, -1) + log_weights, axis=-1)
+
+
+# The distribution
+
+
+def test_mixture_density_is_scipys():
+    expected = _log_density(Z, LOGITS, LOC, SCALE)
+    np.testing.assert_allclose(_mixture().log_prob(jnp.asarray(Z)), expected, 1e-5)
+
+
+def test_mixture_density_far_from_zero():
+    """The numbers that cancel are those around the middle of the components."""
+    far = DiagonalMixture(
+        jnp.asarray(LOGITS), jnp.asarray(LOC) + 256.0, jnp.asarray(SCALE)
+    )
+    expected = _log_density(Z + 256, LOGITS, LOC + 256, SCALE)
+    np.testing.assert_allclose(far.log_prob(jnp.asarray(Z + 256)), expected, 1e-3)
+
+
+def test_mixture_gradient_is_that_of_the_definition():
+    def direct(z):
+        each = jax.scipy.stats.norm.logpdf(
+            z[:, :, None], LOC[None, None], SCALE[None, None]
+        ).sum(axis=-1)
+        log_weights = jax.nn.log_softmax(jnp.asarray(LOGITS))[None, None]
+        return jax.nn.logsumexp(each + log_weights, axis=-1).sum()
+
+    z = jnp.asarray(Z)
+    found = jax.grad(lambda z: _mixture().log_prob(z).sum())(z)
+    np.testing.assert_allclose(found, jax.grad(direct)(z), rtol=1e-4, atol=1e-4)
+
+
+def test_mixture_passes_through_jit():
+    build = jax.jit(lambda a, b, c: DiagonalMixture(a, b, c))
+    mixture = build(LOGITS, LOC, SCALE)
+    assert mixture.batch_shape == (1, 1)
+    assert mixture.event_shape == (D,)
+    density = jax.jit(lambda p, z: p.log_prob(z))(mixture, jnp.asarray(Z))
+    np.testing.assert_allclose(density, _log_density(Z, LOGITS, LOC, SCALE), 1e-5)
+
+
+def test_mixture_samples_have_its_moments():
+    count = 40_000
+    z = np.asarray(_mixture().sample(jax.random.key(0), (count,)))
+    assert z.shape == (count, 1, 1, D)
+    z = np.float64(z[:, 0, 0])
+    weights = scipy.special.softmax(np.float64(LOGITS))
+    mean = weights @ LOC
+    centered = LOC - mean
+    covariance = (weights[:, None] * centered).T @ centered
+    covariance += np.diag(weights @ np.square(SCALE))
+    std = np.sqrt(np.diag(covariance))
+    np.testing.assert_allclose(_mixture().mean[0, 0], mean, rtol=1e-4, atol=1e-5)
+    assert (np.abs(z.mean(0) - mean) < 5 * std / np.sqrt(count)).all()
+    np.testing.assert_allclose(
+        np.cov(z.T) / np.outer(std, std), covariance / np.outer(std, std), atol=0.05
+    )
+
+
+# The priors in a model
+
+
+def _images(count):
+    return RNG.integers(0, 256, (count, *SHAPE)).astype(np.uint8)
+
+
+def _mixture_recipe(**options):
+    return mixture_vae(SHAPE, 2, components=3, network=MLP, **options)
+
+
+def _vamp_recipe(**options):
+    return vamp_vae(SHAPE, 2, components=4, network=MLP, **options)
+
+
+RECIPES = {"mixture": _mixture_recipe, "vamp": _vamp_recipe}
+
+
+def _state(recipe):
+    batch = {"x": jnp.zeros((2, *recipe.model.shape))}
+    init = jax.jit(partial(init_state, recipe, optax.sgd(0.1)))
+    return init(batch, jax.random.key(7))
+
+
+def _untrained(recipe):
+    return trained_model(recipe, _state(recipe))
+
+
+def _latent(model, x, num_samples=1):
+    batch, key = {"inputs": jnp.asarray(x)}, jax.random.key(3)
+    encode = partial(call, model.recipe.model, method="encode", num_samples=num_samples)
+    return jax.jit(encode)(model.variables, batch, key)[0]
+
+
+def _pseudo_inputs(model):
+    return model.variables["params"]["prior"]["pseudo_inputs"]
+
+
+def test_vamp_density_is_the_mean_over_the_pseudo_inputs():
+    model = _untrained(_vamp_recipe())
+    # Values outside [0, 1], which the clamp must stop.
+    inputs = jax.random.normal(jax.random.key(1), (4, *SHAPE))
+    model.variables["params"]["prior"]["pseudo_inputs"] = inputs
+    latent = _latent(model, RNG.random((B, *SHAPE)).astype(np.float32), K)
+    each = []
+    for u in np.clip(inputs, 0, 1):
+        q = _latent(model, u[None]).posterior
+        assert q is not None
+        each.append(np.asarray(q.log_prob(latent.z)))
+    expected = scipy.special.logsumexp(np.float64(each), axis=0) - np.log(4)
+    np.testing.assert_allclose(log_prior(latent), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_pseudo_inputs_start_as_in_the_paper():
+    prior = VampPrior((50, 50), 4)
+
+    def posterior_of(x):
+        return diagonal_normal(x[None, :, 0], jnp.ones((1, *x[:, 0].shape)))
+
+    variables = prior.init(jax.random.key(0), posterior_of)
+    inputs = variables["params"]["pseudo_inputs"]
+    assert inputs.shape == (4, 50, 50)
+    assert np.mean(inputs) == pytest.approx(0.05, abs=5 * 0.01 / 100)
+    assert np.std(inputs) == pytest.approx(0.01, rel=0.05)
+
+
+def test_the_mixture_prior_starts_with_equal_weights_and_unit_scales():
+    prior = MixturePrior(200, 50)
+    variables = prior.init(jax.random.key(0), None)
+    mixture = prior.apply(variables, None)
+    np.testing.assert_array_equal(mixture.logits, 0.0)
+    np.testing.assert_array_equal(mixture.scale, 1.0)
+    assert np.std(mixture.loc) == pytest.approx(1.0, rel=0.05)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_rate_is_the_mean_over_the_samples(name):
+    """There is no closed form, so that `rate` falls back."""
+    model = _untrained(RECIPES[name]())
+    latent = _latent(model, RNG.random((B, *SHAPE)).astype(np.float32), K)
+    assert latent.posterior is not None
+    assert latent.prior.batch_shape == (1, 1)
+    expected = (log_posterior(latent) - log_prior(latent)).mean(axis=0)
+    np.testing.assert_array_equal(rate(latent), expected)
+
+
+def test_a_mixture_of_one_standard_normal_costs_the_closed_form_on_average():
+    recipe = mixture_vae(SHAPE, 2, components=1, network=MLP)
+    model = _untrained(recipe)
+    model.variables["params"]["prior"]["loc"] = jnp.zeros((1, 2))
+    x = RNG.random((1, *SHAPE)).astype(np.float32)
+    latent = _latent(model, x, 20_000)
+    q = latent.posterior.base_dist
+    kl = 0.5 * (q.loc**2 + q.scale**2 - 1) - jnp.log(q.scale)
+    each = np.asarray(log_posterior(latent) - log_prior(latent))
+    error = each.std() / np.sqrt(each.size)
+    assert abs(each.mean() - float(kl.sum())) < 5 * error
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_gradients_reach_the_prior_and_the_encoder(name):
+    recipe = RECIPES[name]()
+    state = _state(recipe)
+    batch = {"x": jnp.asarray(_images(4))}
+    key, step = jax.random.key(0), jnp.asarray(0)
+
+    def loss(params):
+        return batch_loss(recipe, params, state.collections, batch, key, step)[0]
+
+    grads = jax.jit(jax.grad(loss))(state.params)["model"]
+    for part in ("prior", "encoder", "bottleneck"):
+        for grad in jax.tree.leaves(grads[part]):
+            assert np.isfinite(grad).all()
+            assert np.abs(grad).max() > 0
+
+
+def test_the_vamp_priors_gradient_goes_through_the_encoder():
+    model = _untrained(_vamp_recipe())
+    z = jnp.ones((1, 1, 2))
+
+    def density(params):
+        prior = call(model.recipe.model, {"params": params}, method="_prior")
+        return prior.log_prob(z).sum()
+
+    grads = jax.grad(density)(model.variables["params"])
+    assert np.abs(grads["encoder"]["Dense_0"]["kernel"]).max() > 0
+    assert np.abs(grads["prior"]["pseudo_inputs"]).max() > 0
+    assert np.abs(grads["decoder"]["Dense_0"]["kernel"]).max() == 0
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_codes_are_drawn_from_the_prior(name):
+    model = _untrained(RECIPES[name]())
+    module, key = model.recipe.model, jax.random.key(4)
+    (codes,) = call(module, model.variables, key, 7, method="sample_codes")
+    prior = call(module, model.variables, method="_prior")
+    assert codes.shape == (1, 7, 2)
+    np.testing.assert_allclose(codes[0], prior.sample(key, (7,))[:, 0, 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_training_samples_and_bounds(name):
+    recipe = RECIPES[name]()
+    images, key = _images(16), jax.random.key(2)
+    done = fit(recipe, images, key=key, epochs=2, batch_size=8, progress=False)
+    assert np.isfinite([row["loss"] for row in done.history]).all()
+    assert done.state.skipped_in_row == 0
+    made = sample(done.model, key, 3)
+    assert made.shape == (3, *SHAPE)
+    assert np.isfinite(made).all()
+    bound = evaluation.elbo_terms(done.model, images, key, num_samples=200)
+    nll = evaluation.nll_nats(done.model, images, key, num_samples=200)
+    assert np.mean(bound["elbo_nats"]) < -np.mean(nll)
+
+
+# Bad arguments
+
+
+@pytest.mark.parametrize(
+    ("build", "named"),
+    [
+        (lambda: MixturePrior(0), "latent_dim"),
+        (lambda: MixturePrior(2, 0), "components"),
+        (lambda: VampPrior((4, 0)), "shape"),
+        (lambda: VampPrior((4,), 0), "components"),
+        (lambda: vamp_vae(SHAPE, 2, components=0), "components"),
+        (lambda: mixture_vae(SHAPE, 0), "latent_dim"),
+    ],
+)
+def test_bad_arguments_are_named(build, named):
+    with pytest.raises(ValueError, match=named):
+        build()
+
+
+def test_a_vamp_prior_needs_a_gaussian_posterior():
+    def posterior_of(x):
+        return Laplace(x[None], jnp.ones((1, *x.shape))).to_event(1)
+
+    with pytest.raises(ValueError, match="posterior must be a Gaussian"):
+        VampPrior((3,), 2).init(jax.random.key(0), posterior_of)

@@ -1,0 +1,153 @@
+"""What every family has to do, whatever it is made of."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import jaxae
+from jaxae import recipes
+from jaxae.training import Epoch, init_state, make_train_step, trained_model
+from jaxae.training.checkpoint import restore_state, save_epochs
+
+SHAPE, COUNT, STEPS = (8, 8, 1), 32, 30
+
+# What makes a family small. A recipe that is not here has no place in the library.
+OPTIONS = {
+    "adversarial_autoencoder": {"hidden": (16, 16)},
+    "autoencoder": {},
+    "beta_tc_vae": {"data_size": COUNT},
+    "conditional_vae": {"num_labels": 4},
+    "contractive_autoencoder": {},
+    "denoising_autoencoder": {},
+    "factor_vae": {"hidden": (16, 16)},
+    "flow_vae": {"latent_dim": 4, "layers": 2, "hidden": (8,)},
+    "hyperspherical_vae": {},
+    "info_vae_mmd": {},
+    "inpainting_autoencoder": {},
+    "iwae": {"num_samples": 2},
+    "keras_denoiser": {},
+    "mixture_vae": {},
+    "regularized_autoencoder": {},
+    "vae": {},
+    "vamp_vae": {"components": 8},
+    "wae_mmd": {},
+}
+NAMES = sorted(OPTIONS)
+
+
+def images():
+    """Bright squares on a dark ground: easy to learn in thirty steps."""
+    rng = np.random.default_rng(0)
+    x = np.zeros((COUNT, *SHAPE), np.uint8)
+    for image, (row, column) in zip(x, rng.integers(0, 5, (COUNT, 2)), strict=True):
+        image[row : row + 4, column : column + 4] = rng.integers(150, 256)
+    return x
+
+
+def batch(recipe):
+    labels = {"label": np.arange(COUNT, dtype=np.int32) % 4}
+    shown = labels if "label" in recipe.model.view.needs else {}
+    return {"x": jnp.asarray(images()), **jax.tree.map(jnp.asarray, shown)}
+
+
+@cache
+def recipe_of(name):
+    make = {family.__name__: family for family in recipes.FAMILIES}[name]
+    return make(SHAPE, **OPTIONS[name])
+
+
+@cache
+def trained(name):
+    """(state after STEPS steps, losses, how often the step was traced)."""
+    recipe, tx, traces = recipe_of(name), optax.adam(3e-3), []
+
+    def step(state, batch):
+        traces.append(1)
+        return make_train_step(recipe, tx)(state, batch)
+
+    data = batch(recipe)
+    state = jax.jit(lambda key: init_state(recipe, tx, data, key))(jax.random.key(0))
+    compiled, losses = jax.jit(step), []
+    for _ in range(STEPS):
+        state, metrics = compiled(state, data)
+        losses.append(metrics["loss"])
+        assert all(np.isfinite(value) for value in metrics.values()), metrics
+    return state, np.asarray(losses), len(traces)
+
+
+def test_every_recipe_is_here():
+    assert {family.__name__ for family in recipes.FAMILIES} == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_loss_falls_and_the_step_is_traced_once(name):
+    _, losses, traces = trained(name)
+    assert losses[-5:].mean() < losses[:5].mean()
+    assert traces == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_eight_devices_give_the_numbers_of_one(name):
+    recipe, tx = recipe_of(name), optax.sgd(1e-4)
+    data = batch(recipe)
+    state = jax.jit(lambda key: init_state(recipe, tx, data, key))(jax.random.key(0))
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    sharded = jax.device_put(data, NamedSharding(mesh, PartitionSpec("data")))
+    everywhere = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+    step = jax.jit(make_train_step(recipe, tx))
+    for _ in range(3):
+        state, one = step(state, data)
+        everywhere, eight = step(everywhere, sharded)
+    np.testing.assert_allclose(one["loss"], eight["loss"], rtol=1e-5)
+    first = jax.tree.leaves((state.params, state.collections))
+    second = jax.tree.leaves((everywhere.params, everywhere.collections))
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_several_seeds_train_in_one_program(name):
+    recipe, tx = recipe_of(name), optax.sgd(1e-4)
+    data = batch(recipe)
+    step = make_train_step(recipe, tx)
+
+    def losses(key):
+        state = init_state(recipe, tx, data, key)
+        state, first = step(state, data)
+        return jnp.stack([first["loss"], step(state, data)[1]["loss"]])
+
+    keys = jax.random.split(jax.random.key(0), 2)
+    together = jax.jit(jax.vmap(losses))(keys)
+    np.testing.assert_allclose(together[1], jax.jit(losses)(keys[1]), rtol=1e-4)
+    assert together[0, 0] != together[1, 0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_checkpoint_holds_all_of_it(name, tmp_path):
+    state, losses, _ = trained(name)
+    with save_epochs(tmp_path, "loss") as save:
+        save(Epoch(1, state, {"loss": float(losses[-1])}, True))
+    restored, epoch = restore_state(tmp_path, recipe_of(name), optax.adam(3e-3))
+    assert epoch == 1
+    a, b = (s._replace(key=jax.random.key_data(s.key)) for s in (state, restored))
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_images_come_back_and_are_drawn(name):
+    recipe, (state, *_) = recipe_of(name), trained(name)
+    model, x = trained_model(recipe, state), images()[:3]
+    labels = {"label": [0, 1, 2]} if "label" in recipe.model.view.needs else {}
+    shown = [jaxae.reconstruct(model, x, **labels)]
+    if recipe.model.has_prior:
+        shown.append(jaxae.sample(model, jax.random.key(1), 3, **labels))
+    for values in shown:
+        assert values.shape == x.shape
+        assert np.isfinite(values).all()
+        # The mean of a Gaussian may leave the range of the data after few steps.
+        assert values.min() > -3 and values.max() < 4

@@ -1,0 +1,359 @@
+"""Vector quantisation: search, gradients, codebooks and the recipe."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import jaxae
+from jaxae import make_train_step, recipes
+from jaxae.bottlenecks import codebook
+from jaxae.bottlenecks.quantized import VectorQuantizer
+from jaxae.hooks import reset_moments, revive_codes
+from jaxae.recipes.discrete import vqvae
+from jaxae.training import init_state
+from jaxae.training.state import trained_model
+from jaxae.types import Observed, TrainState
+
+KEY = jax.random.key(0)
+IDENTITY = {"project": {"kernel": jnp.eye(3), "bias": jnp.zeros(3)}}
+
+
+def noise(shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def nearest(x, codes):
+    return np.square(np.asarray(x)[:, None] - np.asarray(codes)[None]).sum(-1).argmin(1)
+
+
+def ema(books, counts=None, **options):
+    """A quantizer of vectors [b, 3] with these codebooks, and its variables."""
+    q, m, d = books.shape
+    module = VectorQuantizer(m, d, num_quantizers=q, **options)
+    counts = jnp.ones((q, m)) if counts is None else counts
+    statistics = {
+        "embedding": books,
+        "sums": books * counts[..., None],
+        "counts": counts,
+        "initialized": jnp.ones(()),
+    }
+    return module, {"params": IDENTITY, "statistics": statistics}
+
+
+def train(module, variables, x, key=KEY):
+    latent, new = module.apply(variables, x, key, train=True, mutable=["statistics"])
+    return latent, new["statistics"]
+
+
+def test_nearest_code_is_that_of_a_brute_force_search():
+    x, codes = noise((50, 4)), noise((9, 4), 1)
+    np.testing.assert_array_equal(codebook.nearest_code(x, codes), nearest(x, codes))
+
+
+def test_perplexity_of_uniform_and_of_single_codes():
+    np.testing.assert_allclose(codebook.perplexity(jnp.full(7, 3.0)), 7, rtol=1e-6)
+    np.testing.assert_allclose(codebook.perplexity(jnp.asarray([0.0, 5.0])), 1)
+    metrics = codebook.usage_metrics(jnp.asarray([[0], [1], [0], [1]]), 4)
+    np.testing.assert_allclose(metrics["perplexity"], np.full(4, 2.0), rtol=1e-6)
+    np.testing.assert_allclose(metrics["usage"], np.full(4, 0.5))
+
+
+def test_straight_through_is_the_code_with_the_features_gradient():
+    f, e = noise((5, 3)), 100 * noise((5, 3), 1)
+    value, pull = jax.vjp(codebook.straight_through, f, e)
+    np.testing.assert_array_equal(value, e)
+    g = noise((5, 3), 2)
+    to_f, to_e = pull(g)
+    np.testing.assert_array_equal(to_f, g)
+    np.testing.assert_array_equal(to_e, np.zeros((5, 3)))
+
+
+def test_rotation_trick_is_a_rotation_onto_the_code():
+    f, e = noise((3,)), 2 * noise((3,), 1)
+    np.testing.assert_array_equal(codebook.rotation_trick(f, e), e)
+    scaled = jax.jacrev(codebook.rotation_trick)(f, e)
+    scale = jnp.linalg.norm(e) / jnp.linalg.norm(f)
+    rotation = np.asarray(scaled / scale)
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.det(rotation), 1, atol=1e-5)
+    np.testing.assert_allclose(scaled @ f, e, atol=1e-5)
+    # The gradient has the same angle to the code as to the feature afterwards.
+    g = noise((3,), 2)
+    back = g @ rotation
+    np.testing.assert_allclose(np.linalg.norm(back), np.linalg.norm(g), rtol=1e-5)
+    angle = e @ g / jnp.linalg.norm(e)
+    np.testing.assert_allclose(f @ back / jnp.linalg.norm(f), angle, rtol=1e-4)
+    to_code = jax.grad(lambda e: codebook.rotation_trick(f, e).sum())(e)
+    np.testing.assert_array_equal(to_code, np.zeros(3))
+
+
+def test_kmeans_starts_from_distinct_rows_and_is_lloyds_algorithm():
+    x = noise((20, 3))
+    start = np.asarray(codebook.kmeans(KEY, x, 6, 0))
+    rows = [int(np.flatnonzero((np.asarray(x) == c).all(1))[0]) for c in start]
+    assert len(set(rows)) == 6
+    expected = start.copy()
+    for _ in range(2):
+        chosen = nearest(x, expected)
+        expected = np.stack([np.asarray(x)[chosen == j].mean(0) for j in range(6)])
+    np.testing.assert_allclose(codebook.kmeans(KEY, x, 6, 2), expected, atol=1e-5)
+
+
+def test_no_penalty_on_codewords():
+    books = noise((1, 4, 3))
+    module, variables = ema(books)
+    latent = module.apply(variables, books[0][jnp.asarray([2, 0, 3])], KEY)
+    np.testing.assert_array_equal(latent.penalty, np.zeros(3))
+    np.testing.assert_array_equal(latent.indices, [2, 0, 3])
+
+
+def test_penalty_is_the_squared_error_and_its_gradients_go_apart():
+    books, x = noise((1, 4, 3)), noise((8, 3), 1)
+    module = VectorQuantizer(4, 3, "gradient", commitment_weight=0.5)
+    params = {**IDENTITY, "codebook": books}
+    statistics = {"counts": jnp.ones((1, 4)), "initialized": jnp.ones(())}
+
+    def total(params, x):
+        return module.apply(
+            {"params": params, "statistics": statistics}, x, KEY
+        ).penalty.sum()
+
+    to_params, to_x = jax.grad(total, argnums=(0, 1))(params, x)
+    error = np.asarray(x - books[0][nearest(x, books[0])])
+    np.testing.assert_allclose(
+        total(params, x), 1.5 * np.square(error).sum(), rtol=1e-5
+    )
+    np.testing.assert_allclose(to_x, 2 * 0.5 * error, rtol=1e-4, atol=1e-6)
+    expected = np.zeros((4, 3))
+    np.add.at(expected, nearest(x, books[0]), -2 * error)
+    np.testing.assert_allclose(to_params["codebook"][0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("estimator", ["straight_through", "rotation"])
+def test_residual_codes_are_the_sum_of_the_stages(estimator):
+    books, x = noise((3, 5, 3)), noise((8, 3), 1)
+    module, variables = ema(books, gradient_estimator=estimator)
+    latent = module.apply(variables, x, KEY)
+    rest, chosen = np.asarray(x), []
+    for book in np.asarray(books):
+        chosen.append(nearest(rest, book))
+        rest = rest - book[chosen[-1]]
+    np.testing.assert_array_equal(latent.indices, np.stack(chosen, -1))
+    np.testing.assert_allclose(latent.mean, np.asarray(x) - rest, atol=1e-5)
+    embedded = module.apply(variables, latent.indices, method="embed")
+    np.testing.assert_allclose(embedded, latent.mean, atol=1e-6)
+    assert latent.info["features"].shape == (8, 3, 3)
+
+
+def test_decay_zero_is_one_step_of_lloyds_algorithm():
+    books, x = noise((1, 4, 3)), noise((16, 3), 1)
+    books = books.at[0, 3].set(50.0)  # chosen by none: stays
+    module, variables = ema(books, decay=0.0, dead_below=0.0)
+    _, new = train(module, variables, x)
+    chosen = nearest(x, books[0])
+    for j in range(3):
+        mean = np.asarray(x)[chosen == j].mean(0)
+        np.testing.assert_allclose(new["embedding"][0, j], mean, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(new["embedding"][0, 3], books[0, 3])
+
+
+def test_running_averages_decay():
+    books, x = noise((1, 2, 3)), noise((16, 3), 1)
+    module, variables = ema(books, decay=0.9, dead_below=0.0)
+    _, new = train(module, variables, x)
+    chosen = nearest(x, books[0])
+    for j in range(2):
+        count = 0.9 + 0.1 * (chosen == j).sum()
+        total = 0.9 * np.asarray(books)[0, j]
+        total = total + 0.1 * np.asarray(x)[chosen == j].sum(0)
+        np.testing.assert_allclose(new["counts"][0, j], count, rtol=1e-5)
+        np.testing.assert_allclose(
+            new["embedding"][0, j], total / count, rtol=1e-3, atol=1e-5
+        )
+
+
+def test_statistics_change_in_training_alone():
+    module, variables = ema(noise((1, 4, 3)))
+    _, new = module.apply(
+        variables, noise((8, 3), 1), KEY, train=False, mutable=["statistics"]
+    )
+    for name, value in new["statistics"].items():
+        np.testing.assert_array_equal(value, variables["statistics"][name])
+
+
+def test_first_batch_starts_the_codebook():
+    x = noise((8, 3))
+    module = VectorQuantizer(4, 3, kmeans_steps=0, dead_below=0.0)
+    variables = module.init(KEY, x[:2], KEY, train=True)
+    assert float(variables["statistics"]["initialized"]) == 0
+    variables = {**variables, "params": IDENTITY}
+    latent, new = train(module, variables, x)
+    assert float(new["initialized"]) == 1
+    codes = np.asarray(latent.mean)
+    assert all((np.asarray(x) == code).all(1).any() for code in codes)
+    assert len(np.unique(codes, axis=0)) == 4
+    _, later = train(module, {**variables, "statistics": new}, x, jax.random.key(1))
+    for j in range(4):  # from there the running mean goes on
+        np.testing.assert_allclose(
+            new["embedding"][0, j], later["embedding"][0, j], atol=0.2
+        )
+
+
+def test_dead_codes_are_replaced_by_features():
+    books = noise((1, 4, 3)).at[0, 2].set(90.0)
+    counts = jnp.asarray([[5.0, 5.0, 1e-4, 5.0]])
+    x = noise((16, 3), 1)
+    module, variables = ema(books, counts)
+    _, new = train(module, variables, x)
+    row = np.asarray(new["embedding"][0, 2])
+    assert (np.asarray(x) == row).all(1).any()
+    living = np.delete(np.asarray(new["counts"][0]), 2)
+    assert living.min() > 1 < float(new["counts"][0, 2])
+    np.testing.assert_allclose(
+        new["sums"][0, 2], row * float(new["counts"][0, 2]), rtol=1e-5
+    )
+    keeping, _ = ema(books, counts, dead_below=0.0)
+    _, kept = train(keeping, variables, x)
+    np.testing.assert_allclose(kept["embedding"][0, 2], books[0, 2], rtol=1e-2)
+    for j in (0, 1, 3):
+        np.testing.assert_array_equal(kept["embedding"][0, j], new["embedding"][0, j])
+
+
+def test_reset_moments_zeroes_the_rows_of_one_parameter():
+    params = {"model": {"a": {"codebook": jnp.ones((4, 2))}, "codebook": jnp.ones(4)}}
+    tx = optax.chain(optax.clip(1.0), optax.adam(0.1))
+    _, state = tx.update(jax.tree.map(jnp.ones_like, params), tx.init(params), params)
+    keep = jnp.asarray([1.0, 0.0, 1.0, 0.0])[:, None]
+    new = reset_moments(state, ("model", "a", "codebook"), keep)
+    before, after = state[1][0], new[1][0]
+    for old_tree, tree in ((before.mu, after.mu), (before.nu, after.nu)):
+        old = old_tree["model"]["a"]["codebook"]
+        np.testing.assert_array_equal(tree["model"]["a"]["codebook"], old * keep)
+        assert float(abs(old).min()) > 0
+        np.testing.assert_array_equal(
+            tree["model"]["codebook"], old_tree["model"]["codebook"]
+        )
+    assert int(after.count) == int(before.count) == 1
+
+
+@pytest.mark.parametrize("started", [0.0, 1.0])
+def test_hook_starts_and_revives_a_codebook_with_gradients(started):
+    quantizer = VectorQuantizer(4, 3, "gradient", kmeans_steps=0)
+    books, x = 10 + noise((1, 4, 3)), noise((16, 1, 3), 1)
+    params = {"model": {"bottleneck": {"codebook": books}}, "objective": {}}
+    tx = optax.adam(0.1)
+    _, opt_state = tx.update(
+        jax.tree.map(jnp.ones_like, params), tx.init(params), params
+    )
+    statistics = {
+        "counts": jnp.asarray([[4.0, 0.0, 4.0, 4.0]]),
+        "initialized": jnp.asarray(started),
+    }
+    zero = jnp.zeros((), jnp.int32)
+    state = TrainState(
+        zero, KEY, params, {"statistics": {"bottleneck": statistics}}, opt_state, zero
+    )
+    seen = Observed({}, jnp.zeros(16), {"features": x})
+    new = jax.jit(revive_codes(quantizer))(state, seen, KEY)
+    replaced = [1] if started else [0, 1, 2, 3]
+    after = np.asarray(new.params["model"]["bottleneck"]["codebook"][0])
+    moments = np.asarray(new.opt_state[0].mu["model"]["bottleneck"]["codebook"][0])
+    for j in range(4):
+        drawn = (np.asarray(x)[:, 0] == after[j]).all(1).any()
+        assert drawn == (j in replaced)
+        assert (moments[j] == 0).all() == (j in replaced)
+    own = new.collections["statistics"]["bottleneck"]
+    assert float(own["counts"].min()) >= 1 and float(own["initialized"]) == 1
+
+
+def small(**options):
+    options = {"network": recipes.conv((3,)), **options}
+    recipe = vqvae((4, 4, 1), 6, 2, **options)
+    tx = optax.adam(0.01)
+    return recipe, tx, jax.jit(make_train_step(recipe, tx))
+
+
+def images(count=16):
+    values = np.random.default_rng(0).uniform(size=(count, 4, 4, 1))
+    return jnp.asarray(values, jnp.float32)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"codebook": "gradient", "gradient_estimator": "rotation"},
+        {"num_quantizers": 2, "network": "mlp"},
+    ],
+    ids=["ema", "gradient", "residual"],
+)
+def test_recipe_trains_and_its_codes_are_whole_numbers(options):
+    recipe, tx, step = small(**options)
+    batch = {"x": images()}
+    state = init_state(recipe, tx, {"x": batch["x"][:2]}, KEY)
+    distortions = []
+    for _ in range(40):
+        state, metrics = step(state, batch)
+        distortions.append(float(metrics["distortion_nats"]))
+    assert distortions[-1] < distortions[0]
+    assert float(state.collections["statistics"]["bottleneck"]["initialized"]) == 1
+    assert float(metrics["perplexity"]) > 1
+    model = trained_model(recipe, state)
+    codes = jaxae.encode(model, batch["x"])
+    expected = (16, 2) if options.get("num_quantizers") else (16, 2, 2)
+    assert codes.shape == expected and codes.dtype == jnp.int32
+    np.testing.assert_array_equal(
+        jaxae.decode(model, codes), jaxae.reconstruct(model, batch["x"])
+    )
+
+
+@pytest.mark.parametrize("learning", ["ema", "gradient"])
+def test_codebooks_do_not_depend_on_the_device_count(learning):
+    recipe, tx, step = small(codebook=learning)
+    batch = {"x": images()}
+    state = jax.jit(partial(init_state, recipe, tx))({"x": batch["x"][:2]}, KEY)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    split = NamedSharding(mesh, PartitionSpec("data"))
+    alone = jax.device_put((state, batch), jax.devices()[0])
+    spread = jax.device_put(state, everywhere), jax.device_put(batch, split)
+    results = []
+    for state, batch in (alone, spread):
+        for _ in range(3):
+            state, _ = step(state, batch)
+        results.append({"params": state.params, **state.collections})
+    one, many = results
+    assert all(len(leaf.devices()) == 8 for leaf in jax.tree.leaves(many))
+
+    def check(path, a, b):
+        name = jax.tree_util.keystr(path)
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5, err_msg=name)
+
+    jax.tree_util.tree_map_with_path(check, one, many)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"codebook_size": 0}, "codebook_size"),
+        ({"code_dim": 0}, "code_dim"),
+        ({"num_quantizers": 0}, "num_quantizers"),
+        ({"kmeans_steps": -1}, "kmeans_steps"),
+        ({"commitment_weight": -1.0}, "commitment_weight"),
+        ({"decay": 1.0}, "decay"),
+        ({"dead_below": 1.0}, "dead_below"),
+    ],
+)
+def test_bad_arguments_are_named(options, name):
+    with pytest.raises(ValueError, match=name):
+        VectorQuantizer(**options)
+
+
+def test_the_hook_is_for_codebooks_learned_by_gradient():
+    with pytest.raises(ValueError, match="codebook"):
+        revive_codes(VectorQuantizer())

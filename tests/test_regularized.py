@@ -1,0 +1,216 @@
+"""The penalties of regularised auto-encoders, and spectral normalisation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxae
+from jaxae.distributions import Normal
+from jaxae.networks.spectral import SpectralMLPDecoder
+from jaxae.objectives.regularized import (
+    code_penalty,
+    decoder_gradient_penalty,
+    decoder_weight_decay,
+)
+from jaxae.recipes.regularized import regularized_autoencoder
+from jaxae.types import Context, Latent, Trace
+
+K, B = 2, 8
+RNG = np.random.default_rng(0)
+TOP = RNG.normal(size=(K, B, 2)).astype(np.float32)
+BOTTOM = RNG.normal(size=(K, B, 1, 3)).astype(np.float32)
+X = RNG.random((B, 4)).astype(np.float32)
+KEY = jax.random.key(0)
+
+
+def _params():
+    keys = jax.random.split(jax.random.key(1), 2)
+    decoder = {
+        "top": jax.random.normal(keys[0], (2, 4)),
+        "bottom": jax.random.normal(keys[1], (3, 4)),
+    }
+    return {"decoder": decoder, "encoder": jnp.full((3,), 100.0)}
+
+
+def _mean(params, top, bottom):
+    part = bottom[..., 0, :] @ params["decoder"]["bottom"]
+    return jnp.sin(top @ params["decoder"]["top"]) * jnp.tanh(part)
+
+
+def _decode(params, codes):
+    return Normal(_mean(params, *codes), jnp.ones(())).to_event(1)
+
+
+def _loss(objective, key=KEY, step=0, params=None):
+    params = _params() if params is None else params
+    latents = tuple(Latent(jnp.asarray(z), jnp.asarray(z[0])) for z in (TOP, BOTTOM))
+    x = jnp.asarray(X)
+    trace = Trace(x, x, None, None, latents)
+    context = Context(key, jnp.asarray(step), {}, params, None, _decode)
+    return objective.loss({}, trace, context)
+
+
+def _exact_gradient(params):
+    """||J||_F² with respect to both codes, one example and one sample at a time."""
+    one = jax.jacrev(lambda top, bottom: _mean(params, top, bottom), argnums=(0, 1))
+    jacobians = jax.vmap(jax.vmap(one))(jnp.asarray(TOP), jnp.asarray(BOTTOM))
+    squares = [jnp.square(j).reshape(K, B, -1).sum(-1) for j in jacobians]
+    return (squares[0] + squares[1]).mean(axis=0)
+
+
+def test_the_code_penalty_is_half_the_squared_norm():
+    loss, metrics = _loss(code_penalty(3.0))
+    norm = (TOP**2).sum(-1) + (BOTTOM**2).sum((-1, -2))
+    np.testing.assert_allclose(metrics["code_penalty"], norm.mean(0) / 2, rtol=1e-5)
+    np.testing.assert_allclose(loss, 1.5 * norm.mean(0), rtol=1e-5)
+
+
+def test_weight_decay_charges_the_decoder_alone():
+    loss, metrics = _loss(decoder_weight_decay(0.5))
+    decoder = _params()["decoder"]
+    norm = sum(float((np.float64(p) ** 2).sum()) for p in decoder.values())
+    np.testing.assert_allclose(loss, np.full(B, 0.5 * norm), rtol=1e-5)
+    np.testing.assert_allclose(metrics["decoder_weight_decay"], norm, rtol=1e-5)
+
+
+def test_weight_decay_needs_a_decoder():
+    with pytest.raises(ValueError, match="'decoder'"):
+        _loss(decoder_weight_decay(1.0), params={"encoder": jnp.ones(2)})
+
+
+def test_the_exact_gradient_penalty_is_the_jacobian():
+    loss, metrics = _loss(decoder_gradient_penalty(0.5, "exact"))
+    expected = _exact_gradient(_params())
+    np.testing.assert_allclose(metrics["decoder_gradient"], expected, rtol=1e-5)
+    np.testing.assert_allclose(loss, 0.5 * expected, rtol=1e-5)
+
+
+def test_the_estimated_gradient_penalty_is_the_jacobian_in_expectation():
+    objective = decoder_gradient_penalty(1.0)
+    keys = jax.random.split(KEY, 4000)
+    draws = np.float64(jax.jit(jax.vmap(lambda k: _loss(objective, k)[0]))(keys))
+    error = draws.std(axis=0) / np.sqrt(len(draws))
+    expected = np.float64(_exact_gradient(_params()))
+    assert (np.abs(draws.mean(axis=0) - expected) < 5 * error).all()
+    assert (error > 0).all() and (error < 0.1 * expected).all()
+
+
+def test_the_gradient_penalty_trains_the_decoder():
+    objective = decoder_gradient_penalty(1.0, "exact")
+    grads = jax.grad(lambda p: _loss(objective, params=p)[0].sum())(_params())
+    expected = jax.grad(lambda p: _exact_gradient(p).sum())(_params())
+    for name, grad in grads["decoder"].items():
+        np.testing.assert_allclose(
+            grad, expected["decoder"][name], rtol=1e-3, atol=1e-3
+        )
+
+
+@pytest.mark.parametrize(
+    ("make", "metric"),
+    [
+        (code_penalty, "code_penalty"),
+        (decoder_weight_decay, "decoder_weight_decay"),
+        (decoder_gradient_penalty, "decoder_gradient"),
+    ],
+)
+def test_the_weight_may_be_a_schedule(make, metric):
+    loss, metrics = _loss(make(lambda step: 0.5 * step), step=4)
+    np.testing.assert_allclose(loss, 2 * metrics[metric], rtol=1e-6)
+
+
+# Spectral normalisation
+
+
+def _spectral(steps):
+    """A decoder of one layer (a matrix and a bias), after power iterations."""
+    module, z = SpectralMLPDecoder((3, 2), ()), jnp.zeros((1, 4))
+    variables = module.init(KEY, z)
+
+    def step(_, stats):
+        given = {"params": variables["params"], "batch_stats": stats}
+        return module.apply(given, z, train=True, mutable=["batch_stats"])[1][
+            "batch_stats"
+        ]
+
+    stats = jax.jit(lambda s: jax.lax.fori_loop(0, steps, step, s))(
+        variables["batch_stats"]
+    )
+    return module, {"params": variables["params"], "batch_stats": stats}
+
+
+def test_effective_kernels_have_spectral_norm_one():
+    module, variables = _spectral(300)
+    outputs = module.apply(variables, jnp.concatenate([jnp.zeros((1, 4)), jnp.eye(4)]))
+    kernel = np.float64(outputs[1:] - outputs[:1]).reshape(4, 6)
+    (raw,) = (p for p in jax.tree.leaves(variables["params"]) if p.ndim == 2)
+    assert np.linalg.norm(kernel, 2) == pytest.approx(1, abs=1e-3)
+    largest = np.linalg.norm(np.float64(raw), 2)
+    np.testing.assert_allclose(kernel, raw / largest, atol=1e-3)
+    assert abs(largest - 1) > 0.05
+
+
+def test_statistics_change_in_training_alone():
+    module = SpectralMLPDecoder((4,), (5,))
+    z = jax.random.normal(KEY, (B, 2))
+    variables = module.init(KEY, z)
+    options = {"mutable": ["batch_stats"]}
+    _, same = module.apply(variables, z, train=False, **options)
+    _, new = module.apply(variables, z, train=True, **options)
+    old = jax.tree.leaves(variables["batch_stats"])
+    for before, kept in zip(old, jax.tree.leaves(same["batch_stats"]), strict=True):
+        np.testing.assert_array_equal(before, kept)
+    changed = zip(old, jax.tree.leaves(new["batch_stats"]), strict=True)
+    assert all(bool((a != b).any()) for a, b in changed)
+
+
+# The recipe
+
+
+@pytest.mark.parametrize("regularizer", ["l2", "gradient_penalty", "spectral_norm"])
+def test_the_recipe_trains(regularizer):
+    recipe = regularized_autoencoder((4,), 2, regularizer=regularizer)
+    fitted = jaxae.fit(recipe, X, key=KEY, epochs=2, batch_size=8, progress=False)
+    assert jaxae.encode(fitted.model, X).shape == (B, 2)
+    assert np.isfinite(jaxae.reconstruct(fitted.model, X)).all()
+
+
+def test_a_trained_spectral_decoder_does_not_stretch():
+    recipe = regularized_autoencoder((4,), 2, regularizer="spectral_norm")
+    fitted = jaxae.fit(recipe, X, key=KEY, epochs=40, batch_size=8, progress=False)
+    codes = RNG.normal(size=(20, 2)).astype(np.float32)
+    x = np.asarray(jaxae.decode(fitted.model, codes))
+    apart = np.linalg.norm(x[:, None] - x[None], axis=-1)
+    codes_apart = np.linalg.norm(codes[:, None] - codes[None], axis=-1)
+    # The estimates of the norms are a little too small while the kernels change.
+    assert (apart <= 1.2 * codes_apart + 1e-6).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "name"),
+    [
+        (lambda: code_penalty(-1.0), "weight"),
+        (lambda: decoder_weight_decay(-1.0), "weight"),
+        (lambda: decoder_gradient_penalty(-1.0), "weight"),
+        (lambda: decoder_gradient_penalty(1.0, "trace"), "estimator"),
+        (lambda: SpectralMLPDecoder((0,)), "shape"),
+        (lambda: SpectralMLPDecoder((2,), (0,)), "hidden"),
+        (lambda: regularized_autoencoder((4,), regularizer="l1"), "regularizer"),
+        (
+            lambda: regularized_autoencoder(
+                (4,), regularizer="spectral_norm", network="conv"
+            ),
+            "network",
+        ),
+        (
+            lambda: regularized_autoencoder(
+                (4,), regularizer="spectral_norm", weight=0.1
+            ),
+            "weight",
+        ),
+    ],
+)
+def test_bad_arguments_are_named(wrong, name):
+    # The shapes' checker is first where a literal is none of the known ones.
+    with pytest.raises((ValueError, TypeError), match=name):
+        wrong()

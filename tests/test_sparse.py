@@ -1,0 +1,485 @@
+"""Sparse auto-encoders against NumPy, autodiff and exact identities."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import jaxae
+from jaxae.autoencoder import call
+from jaxae.bottlenecks import sparse
+from jaxae.bottlenecks.sparse import Sparse
+from jaxae.evaluation.sparsity import sparsity
+from jaxae.networks.dictionary import Dictionary
+from jaxae.objectives.sparse import sparse_reconstruction
+from jaxae.recipes.sparse import sparse_autoencoder
+from jaxae.resampling import resample_dead
+from jaxae.training.state import init_state
+from jaxae.training.step import batch_loss, make_train_step
+from jaxae.types import Model, Observed
+
+KEY = jax.random.key(0)
+ACTIVATIONS = ("l1", "topk", "batch_topk", "jump_relu", "gated")
+D, N, B = 6, 10, 8
+TX = optax.adam(1e-2)
+
+
+def normal(shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def close(a, b, atol=1e-5):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=atol)
+
+
+def tiny(activation="topk", **options):
+    options = {"k": 3, "bandwidth": 0.5, "sparsity_weight": 0.1} | options
+    return sparse_autoencoder((D,), N, activation=activation, **options)
+
+
+def start(recipe, batch=None):
+    return init_state(recipe, TX, batch or {"x": jnp.asarray(normal((2, D)))}, KEY)
+
+
+def numpy_top_k(pre, k):
+    kept = np.zeros_like(pre)
+    for row, out in zip(pre, kept, strict=True):
+        best = np.argsort(row)[::-1][:k]
+        out[best] = np.maximum(row[best], 0)
+    return kept
+
+
+@pytest.mark.parametrize("k", [1, 3, N])
+def test_top_k_keeps_the_k_largest_of_every_example(k):
+    pre = normal((B, N))
+    z = np.asarray(sparse.top_k(jnp.asarray(pre), k))
+    close(z, numpy_top_k(pre, k), 0)
+    assert ((z != 0).sum(axis=1) <= k).all()
+
+
+def test_top_k_of_all_is_the_identity_on_positive_numbers():
+    pre = np.abs(normal((B, N)))
+    close(sparse.top_k(jnp.asarray(pre), N), pre, 0)
+    ties = jnp.ones((2, N))
+    assert ((sparse.top_k(ties, 4) != 0).sum(axis=1) == 4).all()
+
+
+def test_top_k_passes_gradients_to_what_it_keeps_alone():
+    pre = jnp.asarray(normal((B, N)))
+    grad = jax.grad(lambda a: sparse.top_k(a, 3).sum())(pre)
+    close(grad, (np.asarray(sparse.top_k(pre, 3)) > 0).astype(np.float32), 0)
+
+
+def test_batch_top_k_keeps_k_times_b_of_the_batch():
+    pre = np.abs(normal((B, N))) + 0.01
+    z = np.asarray(sparse.batch_top_k(jnp.asarray(pre), 3))
+    assert (z != 0).sum() == 3 * B
+    assert len({*(z != 0).sum(axis=1)}) > 1
+    smallest = np.sort(pre.ravel())[-3 * B]
+    close(z, np.where(pre >= smallest, pre, 0), 0)
+
+
+@pytest.mark.parametrize("function", [sparse.jump_relu, sparse.step])
+def test_straight_through_gradients_are_those_of_the_rectangle(function):
+    pre, width = normal((B, N)), 0.8
+    threshold = np.exp(0.3 * normal((N,), 1))
+    weights = normal((B, N), 2)
+
+    def loss(pre, log_threshold):
+        each = jnp.broadcast_to(jnp.exp(log_threshold)[None], pre.shape)
+        return (jnp.asarray(weights) * function(pre, each, width)).sum()
+
+    arguments = jnp.asarray(pre), jnp.log(jnp.asarray(threshold))
+    of_pre, of_log = jax.grad(loss, argnums=(0, 1))(*arguments)
+    above = pre > threshold
+    window = (np.abs((pre - threshold) / width) < 0.5) / width
+    assert window.any() and not window.all()
+    jump = function is sparse.jump_relu
+    close(of_pre, weights * above if jump else np.zeros_like(pre))
+    height = threshold if jump else 1.0
+    close(of_log, -(weights * height * window).sum(axis=0) * threshold)
+    value = loss(*arguments)
+    close(value, (weights * np.where(above, pre if jump else 1.0, 0.0)).sum(), 1e-4)
+
+
+def bottleneck(activation, **options):
+    module = Sparse(N, activation, **({"k": 3, "bandwidth": 0.5} | options))
+    h = jnp.asarray(normal((B, D)))
+    variables = module.init(KEY, h, KEY)
+    shaken = jax.tree.map(
+        lambda p: p + 0.2 * jnp.asarray(normal(p.shape, 3)), variables["params"]
+    )
+    return module, {**variables, "params": shaken}, h
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_bottleneck_is_its_formula(activation):
+    module, variables, h = bottleneck(activation)
+    p = {name: np.asarray(value) for name, value in variables["params"].items()}
+    latent, new = module.apply(variables, h, KEY, train=True, mutable=["statistics"])
+    linear = np.asarray(h) @ p["kernel"]
+    pre = linear + p["bias"]
+    if activation == "l1":
+        z = np.maximum(pre, 0)
+        cost = np.abs(z).sum(axis=1)
+    elif activation == "topk":
+        z, cost = numpy_top_k(pre, 3), None
+    elif activation == "batch_topk":
+        z, cost = numpy_top_k(pre.reshape(1, -1), 3 * B).reshape(pre.shape), None
+        close(new["statistics"]["threshold"], z[z > 0].min())
+    elif activation == "jump_relu":
+        above = pre > np.exp(p["log_threshold"])
+        z, cost = pre * above, above.sum(axis=1)
+    else:
+        z, cost = np.zeros_like(pre), np.zeros(B)
+        for i, j in itertools.product(range(B), range(N)):
+            size = np.exp(p["log_scale"][j]) * linear[i, j] + p["magnitude_bias"][j]
+            z[i, j] = max(size, 0.0) if pre[i, j] > 0 else 0.0
+            cost[i] += max(pre[i, j], 0.0)
+        close(latent.info["gate"], np.maximum(pre, 0))
+    close(latent.z[0], z)
+    close(latent.mean, z)
+    close(latent.info["pre_activations"], pre)
+    close(latent.metrics["l0"], (z > 0).sum(axis=1))
+    if cost is None:
+        assert latent.penalty is None
+    else:
+        close(latent.penalty, cost)
+
+
+def test_batch_top_k_takes_a_running_threshold_outside_training():
+    module, variables, h = bottleneck("batch_topk")
+    apply = module.apply
+    seen = []
+    for scale in (1.0, 2.0):
+        latent, new = apply(
+            variables, scale * h, KEY, train=True, mutable=["statistics"]
+        )
+        variables = {**variables, **new}
+        seen.append(float(latent.z[latent.z > 0].min()))
+    threshold = float(new["statistics"]["threshold"])
+    close(threshold, 0.99 * seen[0] + 0.01 * seen[1])
+    latent, same = apply(variables, h, KEY, mutable=["statistics"])
+    pre = latent.info["pre_activations"]
+    close(latent.z[0], np.where(pre > threshold, pre, 0), 0)
+    close(same["statistics"]["threshold"], threshold, 0)
+    alone = apply(variables, h[:1], KEY)
+    close(alone.z[0, 0], latent.z[0, 0])
+
+
+def test_latents_are_dead_after_so_many_examples_without_activity():
+    module, variables, h = bottleneck("topk", dead_after=2 * B)
+    params = variables["params"]
+    bias = params["bias"].at[jnp.asarray([1, 4])].set(-100.0)
+    variables = {**variables, "params": {**params, "bias": bias}}
+    counts = variables["statistics"]["examples_since_active"]
+    assert (counts == 0).all()
+    fractions = []
+    expected = np.zeros(N)
+    for i in range(3):
+        latent, new = module.apply(
+            variables, jnp.roll(h, i, 1), KEY, train=True, mutable=["statistics"]
+        )
+        variables = {**variables, **new}
+        active = (np.asarray(latent.z[0]) > 0).any(axis=0)
+        expected = np.where(active, 0, expected + B)
+        close(new["statistics"]["examples_since_active"], expected, 0)
+        assert (np.asarray(latent.info["dead"]) == (expected >= 2 * B)).all()
+        fractions.append(float(latent.metrics["dead_fraction"][0]))
+    assert fractions[0] == 0 and fractions[2] >= 0.2
+    outside = module.apply(variables, h, KEY)
+    close(outside.metrics["dead_fraction"], np.full(B, fractions[2]))
+
+
+def test_dictionary_has_atoms_of_norm_one_and_tangential_gradients():
+    module = Dictionary((2, 3))
+    z = jnp.asarray(normal((B, N)))
+    params = module.init(KEY, z)["params"]
+    close(jnp.linalg.norm(params["atoms"], axis=1), np.ones(N))
+    scaled = {**params, "atoms": params["atoms"] * jnp.arange(1.0, N + 1)[:, None]}
+    rows = jnp.eye(N)
+    out = np.asarray(module.apply({"params": scaled}, rows))
+    assert out.shape == (N, 2, 3)
+    close(np.linalg.norm(out.reshape(N, -1), axis=1), np.ones(N))
+    close(out, module.apply({"params": params}, rows))
+
+    def loss(params):
+        return (module.apply({"params": params}, z) ** 3).sum()
+
+    grad = jax.grad(loss)(scaled)["atoms"]
+    length = np.linalg.norm(grad, axis=1) * np.linalg.norm(scaled["atoms"], axis=1)
+    assert (length > 0.1).all()
+    inner = np.asarray((grad * scaled["atoms"]).sum(axis=1))
+    close(inner / length, np.zeros(N))
+
+
+def parts(recipe, params, state, x, train=True):
+    batch = {"x": jnp.asarray(x)}
+    both = {**state.params, "model": params}
+    return batch_loss(recipe, both, state.collections, batch, KEY, state.step, train)
+
+
+def with_dead(state, dead):
+    counts = jnp.where(jnp.asarray(dead), 1e9, 0.0)
+    own = {**state.collections["statistics"]["bottleneck"]}
+    own["examples_since_active"] = counts
+    return state._replace(collections={"statistics": {"bottleneck": own}})
+
+
+def plain_parts(state, x):
+    p = jax.tree.map(np.asarray, state.params["model"])
+    atoms = p["decoder"]["atoms"]
+    atoms = atoms / np.linalg.norm(atoms, axis=1, keepdims=True)
+    pre = x @ p["bottleneck"]["kernel"] + p["bottleneck"]["bias"]
+    return pre, atoms, p["decoder"]["bias"]
+
+
+CONSTANT = 0.5 * D * np.log(2 * np.pi)
+
+
+def test_objective_is_half_the_squared_error_plus_penalty_and_explains_variance():
+    recipe, x = tiny("l1"), normal((B, D), 5)
+    state = start(recipe)
+    loss, (metrics, _, _) = parts(recipe, state.params["model"], state, x)
+    pre, atoms, bias = plain_parts(state, x)
+    z = np.maximum(pre, 0)
+    error = x - (z @ atoms + bias)
+    half = 0.5 * (error**2).sum(axis=1) + CONSTANT
+    close(metrics["distortion_nats"], half.mean())
+    close(loss, half.mean() + 0.1 * z.sum(axis=1).mean())
+    explained = 1 - (error**2).sum() / ((x - x.mean(axis=0)) ** 2).sum()
+    close(metrics["explained_variance"], explained)
+    close(metrics["l0"], (z > 0).sum(axis=1).mean())
+    assert "aux_loss" not in metrics
+
+
+def test_aux_k_explains_the_residual_by_dead_latents():
+    recipe, x = tiny(aux_weight=0.5, k_aux=2), normal((B, D), 5)
+    dead = np.arange(N) >= 5
+    state = start(recipe)
+    model = state.params["model"]
+    # Never active, but their pre-activations differ.
+    model = {**model, "decoder": {**model["decoder"], "bias": jnp.ones(D)}}
+    state = with_dead(state._replace(params={**state.params, "model": model}), dead)
+    loss, (metrics, _, _) = parts(recipe, model, state, x, train=False)
+    pre, atoms, bias = plain_parts(state, x)
+    missing = x - (numpy_top_k(pre, 3) @ atoms + bias)
+    aux = numpy_top_k(np.where(dead, pre, -np.inf), 2) @ atoms
+    expected = 0.5 * ((missing - aux) ** 2).sum(axis=1).mean()
+    close(metrics["aux_loss"], expected)
+    close(loss, metrics["distortion_nats"] + 0.5 * expected)
+
+
+def test_aux_k_has_no_gradient_where_nothing_is_dead():
+    x = normal((B, D), 5)
+
+    def gradient(recipe, dead):
+        state = with_dead(start(recipe), dead)
+        return jax.grad(lambda p: parts(recipe, p, state, x, train=False)[0])(
+            state.params["model"]
+        )
+
+    some, none = np.arange(N) >= 5, np.zeros(N, bool)
+    with_aux, without = (tiny(aux_weight=w) for w in (1.0, 0.0))
+    plain = gradient(without, none)
+    jax.tree.map(lambda a, b: close(a, b, 0), gradient(with_aux, none), plain)
+    revived = gradient(with_aux, some)["bottleneck"]["kernel"]
+    assert float(jnp.abs(revived - plain["bottleneck"]["kernel"])[:, 5:].max()) > 1e-3
+
+
+def test_gated_auxiliary_term_teaches_the_gate_and_not_the_decoder():
+    recipe, x = tiny("gated", sparsity_weight=0.0), normal((B, D), 5)
+    state = start(recipe)
+    loss, (metrics, _, _) = parts(recipe, state.params["model"], state, x)
+    pre, atoms, bias = plain_parts(state, x)
+    error = x - (np.maximum(pre, 0) @ atoms + bias)
+    close(metrics["gate_loss"], 0.5 * (error**2).sum(axis=1).mean())
+    close(loss, metrics["distortion_nats"] + metrics["gate_loss"])
+
+    def part(name):
+        def value(params):
+            return parts(recipe, params, state, x)[1][0][name]
+
+        return jax.grad(value)(state.params["model"])
+
+    gate, main = part("gate_loss"), part("distortion_nats")
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(gate["decoder"]))
+    close(gate["bottleneck"]["bias"], -(error @ atoms.T * (pre > 0)).mean(axis=0))
+    assert (main["bottleneck"]["bias"] == 0).all()
+    assert float(jnp.abs(main["bottleneck"]["log_scale"]).max()) > 1e-3
+
+
+@pytest.mark.parametrize("activation", ["topk", "jump_relu", "gated"])
+def test_resampling_changes_dead_latents_alone_and_forgets_their_moments(activation):
+    recipe, x = tiny(activation), normal((B, D), 5)
+    state = start(recipe)
+    step = make_train_step(recipe, TX)
+    for _ in range(2):
+        state, _ = step(state, {"x": jnp.asarray(x)})
+    dead = np.isin(np.arange(N), [2, 7])
+    state = with_dead(state, dead)
+    loss = np.full(B, CONSTANT, np.float32)
+    loss[3] += 5.0  # The only example with a loss is the one that is drawn.
+    seen = Observed(
+        {"x": jnp.asarray(x), "inputs": jnp.asarray(x)},
+        jnp.asarray(loss),
+        {"dead": jnp.asarray(dead)},
+    )
+    hook = jax.jit(resample_dead(every=4))
+    waits = hook(state._replace(step=jnp.asarray(2)), seen, KEY)
+    jax.tree.map(lambda a, b: close(a, b, 0), waits.params, state.params)
+    new = hook(state._replace(step=jnp.asarray(3)), seen, KEY)
+    old_model, model = state.params["model"], new.params["model"]
+    direction = x[3] / np.linalg.norm(x[3])
+    kernel = np.asarray(old_model["bottleneck"]["kernel"])
+    norm = np.linalg.norm(kernel[:, ~dead], axis=0).mean()
+    fresh = model["bottleneck"]["kernel"][:, dead]
+    close(fresh, np.tile(0.2 * norm * direction[:, None], 2))
+    close(model["decoder"]["atoms"][dead], np.tile(direction, (2, 1)))
+    assert (model["bottleneck"]["bias"][dead] == 0).all()
+    close(model["decoder"]["bias"], old_model["decoder"]["bias"], 0)
+    close(model["decoder"]["atoms"][~dead], old_model["decoder"]["atoms"][~dead], 0)
+    for name, value in old_model["bottleneck"].items():
+        close(model["bottleneck"][name][..., ~dead], value[..., ~dead], 0)
+    if activation == "jump_relu":
+        logs = old_model["bottleneck"]["log_threshold"]
+        mean = np.asarray(logs)[~dead].mean()
+        close(model["bottleneck"]["log_threshold"][dead], np.full(2, mean))
+    counts = new.collections["statistics"]["bottleneck"]["examples_since_active"]
+    assert (counts == 0).all()
+    for which in ("mu", "nu"):
+        before, after = (getattr(s.opt_state[0], which)["model"] for s in (state, new))
+        close(after["decoder"]["bias"], before["decoder"]["bias"], 0)
+        keep = ~dead
+        atoms = before["decoder"]["atoms"]
+        close(after["decoder"]["atoms"], np.where(keep[:, None], atoms, 0), 0)
+        assert (np.abs(atoms[keep]) > 0).any()
+        for name, value in before["bottleneck"].items():
+            close(after["bottleneck"][name], np.where(keep, value, 0), 0)
+
+
+def test_resampling_draws_in_proportion_to_the_squared_loss():
+    recipe, x = tiny(), normal((2, D), 5)
+    state = with_dead(start(recipe), np.ones(N, bool))
+    excess = np.asarray([1.0, 2.0], np.float32)
+    batch = {"x": jnp.asarray(x), "inputs": jnp.asarray(x)}
+    seen = Observed(batch, jnp.asarray(CONSTANT + excess), {"dead": jnp.ones(N, bool)})
+
+    @jax.jit
+    @jax.vmap
+    def share(key):
+        atoms = resample_dead(1)(state, seen, key).params["model"]["decoder"]["atoms"]
+        return (atoms @ (x[1] / np.linalg.norm(x[1])) > 0.999).astype(jnp.float32)
+
+    drawn = share(jax.random.split(KEY, 400))
+    assert abs(float(drawn.mean()) - 0.8) < 0.03
+    with_weight = seen._replace(batch={**batch, "weight": jnp.asarray([1.0, 0.0])})
+    new = resample_dead(1)(state, with_weight, KEY)
+    atoms = new.params["model"]["decoder"]["atoms"]
+    close(atoms, np.tile(x[0] / np.linalg.norm(x[0]), (N, 1)))
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0])
+def test_resampling_draws_no_example_of_zeros(scale):
+    x = np.stack([np.zeros(D, np.float32), scale * normal(D, 5)])
+    state = with_dead(start(tiny()), np.ones(N, bool))
+    batch = {"x": jnp.asarray(x), "inputs": jnp.asarray(x)}
+    loss = jnp.asarray([CONSTANT + 9.0, CONSTANT + 1.0], jnp.float32)
+    seen = Observed(batch, loss, {"dead": jnp.ones(N, bool)})
+    new = resample_dead(1)(state, seen, KEY).params["model"]["decoder"]["atoms"]
+    old = state.params["model"]["decoder"]["atoms"]
+    close(new, np.tile(x[1] / np.linalg.norm(x[1]), (N, 1)) if scale else old)
+
+
+def test_batch_top_k_step_does_not_depend_on_the_device_count():
+    recipe = tiny("batch_topk", dead_after=8, aux_weight=0.5, resample_every=2)
+    batch = {"x": jnp.asarray(normal((16, D)))}
+    state = start(recipe, batch)
+    step = jax.jit(make_train_step(recipe, TX))
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    split = NamedSharding(mesh, PartitionSpec("data"))
+    alone = jax.device_put((state, batch), jax.devices()[0])
+    spread = jax.device_put(state, everywhere), jax.device_put(batch, split)
+    results = []
+    for current, data in (alone, spread):
+        for _ in range(4):
+            current, metrics = step(current, data)
+        results.append((current.params, current.collections, metrics))
+    one, many = results
+    jax.tree.map(lambda a, b: close(a, b, 1e-5), one, many)
+    kernels = (p["model"]["bottleneck"]["kernel"] for p in (state.params, one[0]))
+    assert float(abs(np.subtract(*map(np.asarray, kernels))).max()) > 1e-3
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_vectors_stream_into_fit(activation):
+    rng = np.random.default_rng(0)
+    atoms = normal((4, D))
+    codes = rng.random((64, 4)) * (rng.random((64, 4)) < 0.4)
+    x = (codes @ atoms).astype(np.float32)
+    recipe = tiny(activation, sparsity_weight=1e-3, resample_every=16, dead_after=64)
+    batches = [x[i : i + 16] for i in range(0, 64, 16)]
+    fit = jaxae.fit(recipe, batches, key=KEY, epochs=25, tx=TX, progress=False)
+    first, last = fit.history[0], fit.history[-1]
+    assert last["explained_variance"] > max(0.5, first["explained_variance"])
+    scores = sparsity(fit.model, x, KEY, chunk=3)
+    z = np.asarray(jaxae.encode(fit.model, x), np.float64)
+    error = x - np.asarray(jaxae.decode(fit.model, z))
+    close(scores["l0"], (z != 0).sum(axis=1).mean())
+    close(scores["dead_fraction"], (z == 0).all(axis=0).mean())
+    variance = ((x - x.mean(axis=0)) ** 2).sum()
+    close(scores["explained_variance"], 1 - (error**2).sum() / variance, 1e-4)
+    assert scores["explained_variance"] > 0.3
+
+
+def test_images_go_through_the_recipe():
+    recipe = sparse_autoencoder((4, 4, 1), 20, k=2, resample_every=1, dead_after=1)
+    images = np.random.default_rng(0).integers(0, 256, (B, 4, 4, 1), np.uint8)
+    fit = jaxae.fit(recipe, images, key=KEY, epochs=2, batch_size=4, progress=False)
+    assert jaxae.reconstruct(fit.model, images).shape == images.shape
+    assert (np.asarray(jaxae.encode(fit.model, images)) > 0).sum(axis=1).max() <= 2
+    assert np.isfinite(fit.history[-1]["loss"])
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: Sparse(0), "latent_dim"),
+        (lambda: Sparse(4, "topk", k=5), "k must"),
+        (lambda: Sparse(4, "batch_topk", k=0), "k must"),
+        (lambda: Sparse(40, bandwidth=0.0), "bandwidth"),
+        (lambda: Sparse(40, dead_after=0), "dead_after"),
+        (lambda: Dictionary((0,)), "shape"),
+        (lambda: sparse_reconstruction(-1.0), "penalty_weight"),
+        (lambda: sparse_reconstruction(aux_weight=-1.0), "aux_weight"),
+        (lambda: sparse_reconstruction(k_aux=0), "k_aux"),
+        (lambda: resample_dead(0), "every"),
+        (lambda: resample_dead(scale=0.0), "scale"),
+    ],
+)
+def test_bad_arguments_are_named(make, name):
+    with pytest.raises(ValueError, match=name):
+        make()
+
+
+def test_the_objective_names_a_bottleneck_that_is_not_sparse():
+    recipe = jaxae.recipes.autoencoder((D,), 4)
+    recipe = recipe._replace(objective=sparse_reconstruction())
+    with pytest.raises(ValueError, match="bottleneck"):
+        make_train_step(recipe, TX)(start(recipe), {"x": jnp.zeros((2, D))})
+
+
+def test_untrained_thresholds_let_positive_values_through():
+    recipe = tiny("batch_topk")
+    state = start(recipe)
+    variables = {"params": state.params["model"], **state.collections}
+    model = Model(recipe, variables)
+    x = normal((B, D))
+    batch = {"inputs": jnp.asarray(x)}
+    (latent,) = call(recipe.model, variables, batch, KEY, method="encode")
+    close(jaxae.encode(model, x), np.maximum(latent.info["pre_activations"], 0))

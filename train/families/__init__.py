@@ -1,0 +1,67 @@
+"""The families that the command line can train."""
+
+from train.families.base import Plan
+from train.families.classic import AutoEncoder, Denoiser, Inpainter, KerasDenoiser
+from train.families.regularized import (
+    WAE,
+    AdversarialAutoEncoder,
+    ContractiveAutoEncoder,
+    FactorVAE,
+    InfoVAE,
+    RegularizedAutoEncoder,
+)
+from train.families.variational import (
+    IWAE,
+    VAE,
+    BetaTCVAE,
+    ConditionalVAE,
+    FlowVAE,
+    HypersphericalVAE,
+    MixtureVAE,
+    VampVAE,
+)
+
+Model = (
+    AutoEncoder
+    | Denoiser
+    | Inpainter
+    | KerasDenoiser
+    | VAE
+    | IWAE
+    | BetaTCVAE
+    | VampVAE
+    | MixtureVAE
+    | FlowVAE
+    | ConditionalVAE
+    | HypersphericalVAE
+    | FactorVAE
+    | AdversarialAutoEncoder
+    | WAE
+    | InfoVAE
+    | ContractiveAutoEncoder
+    | RegularizedAutoEncoder
+)
+"""Any of them."""
+
+__all__ = [
+    "IWAE",
+    "VAE",
+    "WAE",
+    "AdversarialAutoEncoder",
+    "AutoEncoder",
+    "BetaTCVAE",
+    "ConditionalVAE",
+    "ContractiveAutoEncoder",
+    "Denoiser",
+    "FactorVAE",
+    "FlowVAE",
+    "HypersphericalVAE",
+    "InfoVAE",
+    "Inpainter",
+    "KerasDenoiser",
+    "MixtureVAE",
+    "Model",
+    "Plan",
+    "RegularizedAutoEncoder",
+    "VampVAE",
+]

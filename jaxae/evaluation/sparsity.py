@@ -1,5 +1,6 @@
 """How sparse a code is, and how much of the data it explains."""
 
+import operator
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -64,7 +65,7 @@ def sparsity(
 
 
 def _add(a: _Totals, b: _Totals) -> _Totals:
-    return _Totals(*(x + y for x, y in zip(a, b, strict=True)))
+    return jax.tree.map(operator.add, a, b)
 
 
 def _totals(

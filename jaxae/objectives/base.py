@@ -113,7 +113,9 @@ def each_its_own(optimizers: PyTree) -> optax.GradientTransformation:
     def init(params: Params) -> PyTree:
         return _map(lambda tx, own: tx.init(own), optimizers, params)
 
-    def update(updates: Params, state: PyTree, params: Params) -> tuple[Params, PyTree]:
+    def update(
+        updates: Params, state: PyTree, params: Params | None = None
+    ) -> tuple[Params, PyTree]:
         pairs = _map(
             lambda tx, *own: tx.update(*own), optimizers, updates, state, params
         )

@@ -46,8 +46,8 @@ def iwae(
     With w_k = p(x, z_k) / q(z_k | x) for the K samples of the recipe. In M groups the
     bound is MIWAE, the mean of the groups' bounds of K / M samples each; with an
     `elbo_weight` β it is CIWAE, β · ELBO + (1 - β) · IWAE (both of Rainforth et al.
-    2018). The loss is the negative bound whatever its gradient is. All
-    samples have to be reparameterised.
+    2018). The loss is the negative bound whatever its gradient is. All samples have to
+    be reparameterised.
 
     The metrics are bounds in nats that no choice below changes: `iwae_nats` of all K
     samples, `elbo_nats`, which is the mean of log w_k, and with several groups
@@ -55,18 +55,18 @@ def iwae(
 
     Args:
         gradient: Of the bound by the posterior's parameters. Those of the decoder and
-            the prior get the gradient of the bound in every case.
+            the prior get the loss's own gradient in every case.
 
             - "plain": that of the bound. It drowns in noise as K / M grows.
             - "sticking_the_landing": without the score of q, through z alone (Roeder
               et al. 2017). No noise where q is exact; biased with more than one sample
               per group (Tucker et al. 2019).
             - "doubly_reparameterized": through z alone, each sample by the square of
-              its normalised weight (Tucker et al. 2019): no bias, and no noise
-              where q is exact.
+              its normalised weight (Tucker et al. 2019): no bias, and no noise where q
+              is exact.
             - "piwae": the encoder is trained by the MIWAE bound, the decoder and the
-              prior by the bound of all K samples (Rainforth et al. 2018),
-              which is the loss.
+              prior by the bound of all K samples, which is the loss (Rainforth et al.
+              2018).
 
             The last two cost a second pass through the decoder. It runs as outside
             training, without dropout and by running averages; a decoder that has

@@ -16,11 +16,15 @@ from jaxae.recipes.classic import (
     keras_denoiser,
 )
 from jaxae.recipes.conditional import conditional_vae
+from jaxae.recipes.discrete import fsq_autoencoder, lfq_autoencoder, vqvae
 from jaxae.recipes.divergence import info_vae_mmd, wae_mmd
 from jaxae.recipes.flows import flow_vae
 from jaxae.recipes.importance import beta_tc_vae, iwae
+from jaxae.recipes.ladder import ladder_vae
+from jaxae.recipes.masked import masked_autoencoder
 from jaxae.recipes.priors import mixture_vae, vamp_vae
 from jaxae.recipes.regularized import contractive_autoencoder, regularized_autoencoder
+from jaxae.recipes.sparse import sparse_autoencoder
 from jaxae.recipes.spherical import hyperspherical_vae
 from jaxae.recipes.variational import vae
 
@@ -43,6 +47,12 @@ FAMILIES = (
     info_vae_mmd,
     contractive_autoencoder,
     regularized_autoencoder,
+    vqvae,
+    fsq_autoencoder,
+    lfq_autoencoder,
+    ladder_vae,
+    sparse_autoencoder,
+    masked_autoencoder,
 )
 """Every recipe."""
 
@@ -61,15 +71,21 @@ __all__ = [
     "denoising_autoencoder",
     "factor_vae",
     "flow_vae",
+    "fsq_autoencoder",
     "hyperspherical_vae",
     "info_vae_mmd",
     "inpainting_autoencoder",
     "iwae",
     "keras_denoiser",
+    "ladder_vae",
+    "lfq_autoencoder",
+    "masked_autoencoder",
     "mixture_vae",
     "mlp",
     "regularized_autoencoder",
+    "sparse_autoencoder",
     "vae",
     "vamp_vae",
+    "vqvae",
     "wae_mmd",
 ]

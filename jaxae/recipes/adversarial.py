@@ -33,9 +33,7 @@ def factor_vae(
     critic = total_correlation_critic(
         weight, hidden=hidden, learning_rate=critic_learning_rate
     )
-    # The critic alone has parameters, so its optimizer is that of the whole sum.
-    objective = chain(elbo(), critic)._replace(tx=critic.tx)
-    return compose_recipe(model, objective, num_samples=num_samples)
+    return compose_recipe(model, chain(elbo(), critic), num_samples=num_samples)
 
 
 def adversarial_autoencoder(
@@ -57,6 +55,4 @@ def adversarial_autoencoder(
     critic = adversarial_prior(
         weight, hidden=hidden, learning_rate=critic_learning_rate
     )
-    # As in `factor_vae`.
-    objective = chain(reconstruction(), critic)._replace(tx=critic.tx)
-    return compose_recipe(model, objective)
+    return compose_recipe(model, chain(reconstruction(), critic))

@@ -25,6 +25,11 @@ def ladder_vae(
     schedules, see `objectives.elbo`.
     """
     check_shape(shape)
-    model = LadderVAE(shape, as_likelihood(likelihood), channels, latent_channels)
+    model = LadderVAE(
+        shape=shape,
+        likelihood=as_likelihood(likelihood),
+        channels=channels,
+        latent_channels=latent_channels,
+    )
     objective = objectives.elbo(beta, free_bits=free_bits)
     return compose_recipe(model, objective, num_samples=num_samples)

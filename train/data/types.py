@@ -42,8 +42,10 @@ class Dataset(NamedTuple):
 
 def examples(recipe: "jaxae.Recipe", split: Split) -> dict[str, np.ndarray]:
     """What a recipe is trained and judged on: the labels only if it is shown them."""
-    shown = "label" in recipe.model.view.needs and split.labels is not None
-    return {"x": split.images} | ({"label": split.labels} if shown else {})
+    fields = {"x": split.images}
+    if "label" in recipe.model.view.needs and split.labels is not None:
+        fields["label"] = split.labels
+    return fields
 
 
 class Source(NamedTuple):

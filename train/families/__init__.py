@@ -2,6 +2,14 @@
 
 from train.families.base import Plan
 from train.families.classic import AutoEncoder, Denoiser, Inpainter, KerasDenoiser
+from train.families.discrete import (
+    FSQ,
+    LFQ,
+    VQVAE,
+    LadderVAE,
+    MaskedAutoEncoder,
+    SparseAutoEncoder,
+)
 from train.families.regularized import (
     WAE,
     AdversarialAutoEncoder,
@@ -40,12 +48,21 @@ Model = (
     | InfoVAE
     | ContractiveAutoEncoder
     | RegularizedAutoEncoder
+    | FSQ
+    | LFQ
+    | VQVAE
+    | LadderVAE
+    | MaskedAutoEncoder
+    | SparseAutoEncoder
 )
 """Any of them."""
 
 __all__ = [
+    "FSQ",
     "IWAE",
+    "LFQ",
     "VAE",
+    "VQVAE",
     "WAE",
     "AdversarialAutoEncoder",
     "AutoEncoder",
@@ -59,9 +76,12 @@ __all__ = [
     "InfoVAE",
     "Inpainter",
     "KerasDenoiser",
+    "LadderVAE",
+    "MaskedAutoEncoder",
     "MixtureVAE",
     "Model",
     "Plan",
     "RegularizedAutoEncoder",
+    "SparseAutoEncoder",
     "VampVAE",
 ]

@@ -79,7 +79,7 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> Picture:
     )
 
 
-def _labels(model: jaxae.Model, test: Split, count: int) -> dict[str, np.ndarray]:
+def _labels(model: jaxae.Model, test: Split, count: int) -> dict[str, Any]:
     """As keyword arguments, for models that are shown them."""
     if "label" not in model.recipe.model.view.needs or test.labels is None:
         return {}
@@ -87,7 +87,7 @@ def _labels(model: jaxae.Model, test: Split, count: int) -> dict[str, np.ndarray
 
 
 def _reconstructions(
-    model: jaxae.Model, x: Array, labels: Mapping[str, np.ndarray]
+    model: jaxae.Model, x: Array, labels: Mapping[str, Any]
 ) -> Picture:
     caption = (
         f"The first {len(x)} images of the test set, undamaged and as the model is to "
@@ -106,7 +106,7 @@ def _samples(model: jaxae.Model, key: jax.Array) -> Picture:
         "image, then the mean of p(x | z). They are as they were drawn, not chosen."
     )
     num_labels = model.recipe.model.view.num_labels
-    labels = {}
+    labels: dict[str, Any] = {}
     if num_labels:
         caption += " Every row has a label of its own, which the decoder is shown."
         labels = {"label": np.arange(SIDE**2) // SIDE % num_labels}

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree, Shaped
+from jaxtyping import Array, Float, PyTree
 
 from jaxae.autoencoder import Family, call
 from jaxae.checks import check_count, check_images, check_key, check_labels
@@ -25,7 +25,8 @@ from jaxae.types import Batch, Latent, Model, Variables
 
 CHUNK = 250
 
-Codes = PyTree[Shaped[Array, "n ..."]]
+Codes = PyTree[Array]
+"""[n, ...], or a tuple of several."""
 
 
 def encode(

@@ -13,6 +13,8 @@ from jaxae.objectives.elbo import rate
 from jaxae.recipes.ladder import ladder_vae
 from jaxae.types import Model
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (4, 4, 1)
 SIZES = {"channels": (4, 5, 6), "latent_channels": 2}
 

@@ -164,7 +164,6 @@ def test_recipe_trains_and_its_codes_are_whole_numbers(recipe):
     [
         (lambda: FSQ(()), "levels"),
         (lambda: FSQ((4, 1)), "levels"),
-        (lambda: FSQ([4, 4]), "levels"),
         (lambda: FSQ((1024, 1024, 2)), "levels"),
         (lambda: LFQ(0), "bits"),
         (lambda: LFQ(21), "bits"),

@@ -170,10 +170,14 @@ def test_pseudo_inputs_start_as_in_the_paper():
     assert np.std(inputs) == pytest.approx(0.01, rel=0.05)
 
 
+def _no_posterior(x):
+    raise AssertionError("a mixture asks for no posterior")
+
+
 def test_the_mixture_prior_starts_with_equal_weights_and_unit_scales():
     prior = MixturePrior(200, 50)
-    variables = prior.init(jax.random.key(0), None)
-    mixture = prior.apply(variables, None)
+    variables = prior.init(jax.random.key(0), _no_posterior)
+    mixture = prior.apply(variables, _no_posterior)
     np.testing.assert_array_equal(mixture.logits, 0.0)
     np.testing.assert_array_equal(mixture.scale, 1.0)
     assert np.std(mixture.loc) == pytest.approx(1.0, rel=0.05)

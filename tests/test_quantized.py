@@ -302,7 +302,7 @@ def test_recipe_trains_and_its_codes_are_whole_numbers(options):
     batch = {"x": images()}
     state = init_state(recipe, tx, {"x": batch["x"][:2]}, KEY)
     distortions = []
-    for _ in range(15):
+    for _ in range(40):
         state, metrics = step(state, batch)
         distortions.append(float(metrics["distortion_nats"]))
     assert distortions[-1] < distortions[0]

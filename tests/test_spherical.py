@@ -16,6 +16,8 @@ from jaxae.evaluation import evaluate
 from jaxae.recipes.spherical import hyperspherical_vae
 from jaxae.spherical import SphereUniform, VonMisesFisher
 
+pytestmark = pytest.mark.slow
+
 DIMS = [2, 3, 5, 10, 40]
 KAPPAS = np.array([1e-3, 0.3, 1.0, 7.5, 60.0, 900.0, 1e4])
 

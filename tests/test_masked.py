@@ -103,7 +103,7 @@ def test_hidden_pixels_do_not_influence_the_code():
 def test_fewer_visible_patches_are_encoded_as_if_there_was_no_room_for_more():
     mask = np.ones((8, *SHAPE), bool)
     mask[:, :2, 2:6] = False
-    shown = {"values": X, "mask": mask}
+    shown = {"values": X, "mask": jnp.asarray(mask)}
     variables = ENCODER.init(jax.random.key(1), shown)
     narrow = ENCODER.clone(num_visible=2).apply(variables, shown)
     np.testing.assert_allclose(
@@ -116,7 +116,7 @@ def test_without_a_mask_all_patches_are_encoded():
     open_ = np.zeros((8, *SHAPE), bool)
     all_ = ENCODER.apply(variables, {"values": X})
     assert all_.shape == (8, 8, 8)
-    shown = {"values": X, "mask": open_}
+    shown = {"values": X, "mask": jnp.asarray(open_)}
     same = ENCODER.clone(num_visible=8).apply(variables, shown)
     np.testing.assert_allclose(all_, same, rtol=1e-5, atol=1e-6)
 
@@ -126,13 +126,16 @@ def test_the_decoder_puts_the_tokens_where_they_were():
     mask = np.ones((1, *SHAPE), bool)
     mask[:, 2:, 4:6] = False
     z = jax.random.normal(jax.random.key(0), (1, 1, 8))
-    variables = decoder.init(jax.random.key(1), {"values": z, "mask": mask})
+    variables = decoder.init(
+        jax.random.key(1), {"values": z, "mask": jnp.asarray(mask)}
+    )
     # Without attention between the tokens a patch is a function of its own alone.
     own = jax.tree.map_with_path(
         lambda path, leaf: 0.0 * leaf if "Multi" in str(path) else leaf, variables
     )
     one, other = (
-        decoder.apply(own, {"values": code, "mask": mask}) for code in (z, z + 1.0)
+        decoder.apply(own, {"values": code, "mask": jnp.asarray(mask)})
+        for code in (z, z + 1.0)
     )
     changed = np.asarray(jnp.abs(one - other) > 1e-6)
     assert changed[~mask].any()

@@ -21,9 +21,8 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
 from jaxae.checks import check_sizes
-from jaxae.errors import require
 from jaxae.networks.mlp import MLPDecoder
-from jaxae.objectives.base import Weight, weight_at
+from jaxae.objectives.base import Weight, check_weight, weight_at
 from jaxae.objectives.mmd import flat_codes, prior_codes
 from jaxae.types import Context, Objective, Params, Trace
 
@@ -54,7 +53,8 @@ def total_correlation_critic(
     Raises:
         ValueError: An argument is outside its range.
     """
-    _check(weight, learning_rate)
+    check_weight("weight", weight)
+    check_weight("learning_rate", learning_rate)
     critic = make_critic(hidden, 2)
 
     def init(key: jax.Array, trace: Trace) -> Params:
@@ -104,7 +104,8 @@ def adversarial_prior(
     Raises:
         ValueError: An argument is outside its range.
     """
-    _check(weight, learning_rate)
+    check_weight("weight", weight)
+    check_weight("learning_rate", learning_rate)
     critic = make_critic(hidden, 1)
 
     def init(key: jax.Array, trace: Trace) -> Params:
@@ -168,12 +169,6 @@ def own_adam(
 ) -> Callable[[optax.GradientTransformation], optax.GradientTransformation]:
     """Adam as critics need it, whatever the model's optimizer is."""
     return lambda main: optax.adam(learning_rate, b1=0.5, b2=0.9)
-
-
-def _check(weight: Weight, learning_rate: optax.ScalarOrSchedule) -> None:
-    for name, value in {"weight": weight, "learning_rate": learning_rate}.items():
-        right = callable(value) or value >= 0
-        require(right, name, value, "a schedule or at least 0")
 
 
 def _leaky_relu(x: Array) -> Array:

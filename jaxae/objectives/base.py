@@ -17,6 +17,12 @@ Weight = float | optax.Schedule
 """A number, or an optax schedule: step -> number."""
 
 
+def check_weight(name: str, weight: optax.ScalarOrSchedule) -> None:
+    """Raises ValueError unless `weight` is a schedule or at least 0."""
+    right = callable(weight) or weight >= 0
+    require(right, name, weight, "a schedule or at least 0")
+
+
 def weight_at(weight: Weight, step: Array) -> Array:
     """The weight's value at `step`."""
     if not callable(weight):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxae.errors import require
-from jaxae.objectives.base import Weight, stateless, weight_at
+from jaxae.objectives.base import Weight, check_weight, stateless, weight_at
 from jaxae.types import Context, Latent, Objective, Trace
 
 Estimator = Literal["exact", "hutchinson"]
@@ -29,7 +29,7 @@ def contraction(weight: Weight, estimator: Estimator = "exact") -> Objective:
     Raises:
         ValueError: `weight` is negative or `estimator` unknown.
     """
-    check_weight(weight)
+    check_weight("weight", weight)
     check_estimator(estimator)
 
     def loss(trace: Trace, context: Context) -> tuple[Array, dict[str, Array]]:
@@ -37,12 +37,6 @@ def contraction(weight: Weight, estimator: Estimator = "exact") -> Objective:
         return weight_at(weight, context.step) * norm, {"contraction": norm}
 
     return stateless(loss)
-
-
-def check_weight(weight: Weight) -> None:
-    """Raises ValueError unless `weight` is a schedule or at least 0."""
-    right = callable(weight) or weight >= 0
-    require(right, "weight", weight, "a schedule or at least 0")
 
 
 def check_estimator(estimator: str) -> None:

@@ -9,6 +9,7 @@ from numpyro.distributions import Independent, kl_divergence
 from jaxae.errors import require
 from jaxae.objectives.base import (
     Weight,
+    check_weight,
     log_posterior,
     log_prior,
     stateless,
@@ -52,13 +53,10 @@ def elbo(
     """
     choices = get_args(Divergence)
     require(kl in choices, "kl", kl, f"one of {choices}")
-    for name, weight in {
-        "beta": beta,
-        "free_bits": free_bits,
-        "capacity": capacity,
-    }.items():
-        right = weight is None or callable(weight) or weight >= 0
-        require(right, name, weight, "a schedule or at least 0")
+    check_weight("beta", beta)
+    check_weight("free_bits", free_bits)
+    if capacity is not None:
+        check_weight("capacity", capacity)
     exact = not free_bits or kl == "auto"
     require(exact, "free_bits", free_bits, "0 unless kl is 'auto'")
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxae.errors import choose, require
-from jaxae.objectives.base import Weight, stateless, weight_at
+from jaxae.objectives.base import Weight, check_weight, stateless, weight_at
 from jaxae.types import Context, Latent, Objective, Trace
 
 Kernel = Callable[[Float[Array, "n m"]], Float[Array, "n m"]]
@@ -43,9 +43,7 @@ def mmd(
     Raises:
         ValueError: An argument is outside its range, or the kernel is unknown.
     """
-    require(
-        callable(weight) or weight >= 0, "weight", weight, "a schedule or at least 0"
-    )
+    check_weight("weight", weight)
     make_kernel = choose("kernel", kernel, _KERNELS)
     require(bandwidth > 0, "bandwidth", bandwidth, "a number above 0")
 

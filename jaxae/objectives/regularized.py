@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxae.errors import require
-from jaxae.objectives.base import Weight, stateless, weight_at
-from jaxae.objectives.contraction import Estimator, check_estimator, check_weight
+from jaxae.objectives.base import Weight, check_weight, stateless, weight_at
+from jaxae.objectives.contraction import Estimator, check_estimator
 from jaxae.types import Context, Objective, Trace
 
 
@@ -21,7 +21,7 @@ def code_penalty(weight: Weight) -> Objective:
     Raises:
         ValueError: `weight` is negative.
     """
-    check_weight(weight)
+    check_weight("weight", weight)
 
     def loss(trace: Trace, context: Context) -> tuple[Array, dict[str, Array]]:
         codes = _flat(tuple(latent.z for latent in trace.latents))
@@ -43,7 +43,7 @@ def decoder_weight_decay(weight: Weight) -> Objective:
         ValueError: `weight` is negative; or, when the objective first sees a model, it
             has no parameters named "decoder".
     """
-    check_weight(weight)
+    check_weight("weight", weight)
 
     def loss(trace: Trace, context: Context) -> tuple[Array, dict[str, Array]]:
         parts = sorted(context.params)
@@ -74,7 +74,7 @@ def decoder_gradient_penalty(
     Raises:
         ValueError: `weight` is negative or `estimator` unknown.
     """
-    check_weight(weight)
+    check_weight("weight", weight)
     check_estimator(estimator)
 
     def loss(trace: Trace, context: Context) -> tuple[Array, dict[str, Array]]:

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 from jaxae.bottlenecks.sparse import top_k
 from jaxae.checks import check_count
 from jaxae.errors import require
-from jaxae.objectives.base import Weight, stateless, weight_at
+from jaxae.objectives.base import Weight, check_weight, stateless, weight_at
 from jaxae.objectives.reconstruction import log_likelihood, penalty
 from jaxae.types import Context, Latent, Objective, Trace
 
@@ -39,8 +39,7 @@ def sparse_reconstruction(
         ValueError: An argument is outside its range, or the bottleneck is not `Sparse`;
             the latter is said when the objective first sees a trace.
     """
-    right = callable(penalty_weight) or penalty_weight >= 0
-    require(right, "penalty_weight", penalty_weight, "a schedule or at least 0")
+    check_weight("penalty_weight", penalty_weight)
     require(aux_weight >= 0, "aux_weight", aux_weight, "at least 0")
     check_count("k_aux", k_aux)
 

@@ -12,7 +12,7 @@ from numpyro.distributions import Normal as AnyNormal
 from jaxae.checks import check_count
 from jaxae.distributions import Normal
 from jaxae.errors import require
-from jaxae.objectives.base import Weight, stateless, weight_at
+from jaxae.objectives.base import Weight, check_weight, stateless, weight_at
 from jaxae.objectives.elbo import rate
 from jaxae.objectives.reconstruction import log_likelihood, penalty
 from jaxae.types import Context, Latent, Objective, Trace
@@ -64,8 +64,7 @@ def beta_tc_vae(
     """
     check_count("data_size", data_size)
     for name, weight in {"beta": beta, "alpha": alpha, "gamma": gamma}.items():
-        right = callable(weight) or weight >= 0
-        require(right, name, weight, "a schedule or at least 0")
+        check_weight(name, weight)
     choices = get_args(Sampling)
     require(sampling in choices, "sampling", sampling, f"one of {choices}")
 

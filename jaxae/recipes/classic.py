@@ -5,7 +5,7 @@ from jaxae.autoencoder import AutoEncoder
 from jaxae.errors import require
 from jaxae.likelihoods import Likelihood
 from jaxae.objectives import Region
-from jaxae.objectives.base import Weight
+from jaxae.objectives.base import Weight, check_weight
 from jaxae.recipes.base import (
     Networks,
     Shape,
@@ -28,7 +28,7 @@ def autoencoder(
 
     `l1` is the weight of Σ_j |z_j|, a number or an optax schedule.
     """
-    require(callable(l1) or l1 >= 0, "l1", l1, "a schedule or at least 0")
+    check_weight("l1", l1)
     bottleneck = bottlenecks.Deterministic(latent_dim, l1=1.0 if l1 else 0.0)
     model = compose_model(shape, network, bottleneck, likelihood)
     return compose_recipe(model, objectives.reconstruction(penalty_weight=l1))

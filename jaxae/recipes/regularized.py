@@ -7,8 +7,8 @@ from jaxae.bottlenecks.sigmoid import ContractiveSigmoid
 from jaxae.errors import require
 from jaxae.likelihoods import Likelihood
 from jaxae.networks.spectral import SpectralMLPDecoder
-from jaxae.objectives.base import Weight
-from jaxae.objectives.contraction import check_weight, contraction
+from jaxae.objectives.base import Weight, check_weight
+from jaxae.objectives.contraction import contraction
 from jaxae.objectives.regularized import (
     code_penalty,
     decoder_gradient_penalty,
@@ -38,7 +38,7 @@ def contractive_autoencoder(
     """
     known = get_args(ContractionEstimator)
     require(estimator in known, "estimator", estimator, f"one of {known}")
-    check_weight(weight)
+    check_weight("weight", weight)
     closed = estimator == "closed_form"
     chosen = network or (mlp(()) if closed else "mlp")
     model = compose_model(shape, chosen, ContractiveSigmoid(latent_dim), likelihood)

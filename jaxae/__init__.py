@@ -9,6 +9,7 @@ from jaxae import (
     objectives,
     preparation,
     recipes,
+    samplers,
     training,
 )
 from jaxae._version import __version__
@@ -50,5 +51,6 @@ __all__ = [
     "reconstruct",
     "restore",
     "sample",
+    "samplers",
     "training",
 ]

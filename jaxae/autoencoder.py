@@ -50,6 +50,11 @@ class Family(nn.Module):
         """The codes that users see are whole numbers below this; 0 if real numbers."""
         return 0
 
+    @property
+    def num_codebooks(self) -> int:
+        """Above 1, the last axis of those whole numbers says which one of them."""
+        return 1
+
     def __call__(
         self, batch: Batch, key: jax.Array, *, num_samples: int = 1, train: bool = False
     ) -> Trace:
@@ -127,6 +132,11 @@ class AutoEncoder(Family):
         """The codes that users see are whole numbers below this; 0 if real numbers."""
         return self.bottleneck.num_codes
 
+    @property
+    def num_codebooks(self) -> int:
+        """Above 1, the last axis of those whole numbers says which one of them."""
+        return self.bottleneck.num_codebooks
+
     def encode(
         self, batch: Batch, key: jax.Array, *, num_samples: int = 1, train: bool = False
     ) -> tuple[Latent, ...]:
@@ -174,8 +184,13 @@ class AutoEncoder(Family):
 
     def _posterior(self, x: Float[Array, "m ..."]) -> Distribution:
         """q(z | x) with batch shape [1, m], whatever the noise."""
+        labels = self.view.num_labels
+        expected = "one without labels for a prior made of posteriors"
+        require(not labels, "view", f"one of {labels} labels", expected)
         h = self.encoder(self.view.encoder({"inputs": x}))
         posterior = self.bottleneck(h, jax.random.key(0)).posterior
+        name, expected = type(self.bottleneck).__name__, "one with a density of any z"
+        require(posterior is not None, "bottleneck", name, expected)
         assert posterior is not None
         return posterior
 

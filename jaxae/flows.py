@@ -19,6 +19,7 @@ from jaxae.checks import check_sizes
 Mapped = tuple[Float[Array, "k b d"], Float[Array, "k b"]]
 """(z', log |det ∂z'/∂z|)."""
 
+_DAMPING, _LIMIT = 0.3, 3.0  # of masked layers, see `Autoregressive.gated`
 _ShiftAndLogScale = Callable[[Array], tuple[Array, Array]]
 
 
@@ -98,7 +99,9 @@ class Autoregressive(nn.Module):
             codes are what the network sees.
         gated: shift_j = (1 - scale_j) m_j with scale_j = sigmoid(s_j + 2), so that
             layers keep most of x at first (Kingma et al. 2016, equations 13 and 14);
-            otherwise scale_j = exp(s_j) and shift_j = m_j.
+            otherwise shift_j = 0.3 m_j and log scale_j = 3 tanh(0.1 s_j), which starts
+            near the identity as well. Log scales without bounds go on growing where
+            there are no codes, and what comes near there overflows.
 
     Raises:
         ValueError: A size is below 1.
@@ -151,7 +154,7 @@ class Autoregressive(nn.Module):
                 x = jnp.einsum("kbi,io->kbo", nn.elu(x) if i else x, kernel) + bias
             shift, raw = jnp.split(x, 2, axis=-1)
             if not self.gated:
-                return shift, raw
+                return _DAMPING * shift, _LIMIT * jnp.tanh(_DAMPING / _LIMIT * raw)
             gate = raw + 2.0
             return jax.nn.sigmoid(-gate) * shift, jax.nn.log_sigmoid(gate)
 

@@ -35,6 +35,8 @@ class LadderVAE(Family):
         channels: Of the features after each halving, and of the states of that size;
             there are as many latents. The largest image comes first.
         latent_channels: Of every latent code.
+        stem: Channels of a first halving that has no latent, as the layers of the
+            largest image take most of the time; 0 for none.
         log_std_range: Clamps log std of all posteriors and priors to (lowest, highest).
         view: What the bottom-up network is shown of a batch beside x. The top-down path
             is shown nothing, so there are no labels.
@@ -48,6 +50,7 @@ class LadderVAE(Family):
     likelihood: Likelihood
     channels: tuple[int, ...] = (16, 32, 32)
     latent_channels: int = 4
+    stem: int = 0
     log_std_range: tuple[float, float] = (-6.0, 2.0)
     view: View = views.PLAIN
 
@@ -60,6 +63,7 @@ class LadderVAE(Family):
         some = len(self.channels) > 0
         require(some, "channels", self.channels, "at least one size")
         check_count("latent_channels", self.latent_channels)
+        check_count("stem", self.stem, least=0)
         low, high = limits = self.log_std_range
         require(low < high, "log_std_range", limits, "(lowest, highest)")
         labels = self.view.num_labels
@@ -68,14 +72,23 @@ class LadderVAE(Family):
 
     def setup(self) -> None:
         """Names the networks; the rungs of the ladder are top first."""
-        sides = halvings((self.shape[0], self.shape[1]), len(self.channels))[:-1]
+        sides = self._sides[-1 - len(self.channels) : -1]
         outputs = self.shape[-1] * self.likelihood.params_per_value
-        below = (outputs, *self.channels[:-1])
+        below = (self.stem or outputs, *self.channels[:-1])
+        if self.stem:
+            self.first = Conv(self.stem, stride=2)
+            self.last = ConvTranspose(outputs, stride=2)
         self.stages = [Stage(features) for features in self.channels]
         self.rungs = [
             Rung(width, self.latent_channels, out, side, self.log_std_range)
             for width, out, side in zip(self.channels, below, sides, strict=True)
         ][::-1]
+
+    @property
+    def _sides(self) -> list[tuple[int, int]]:
+        """Of the image and after every halving."""
+        count = len(self.channels) + bool(self.stem)
+        return halvings((self.shape[0], self.shape[1]), count)
 
     @property
     def generative(self) -> bool:
@@ -94,6 +107,8 @@ class LadderVAE(Family):
         require(x.shape[1:] == self.shape, "x", x.shape, f"[b, {self.shape}]")
         features = []
         h = self.view.encoder(batch)
+        if self.stem:
+            h = nn.relu(self.first(h))
         for stage in self.stages:
             h = stage(h)
             features.append(h)
@@ -130,6 +145,10 @@ class LadderVAE(Family):
         for rung, z in zip(self.rungs, codes, strict=True):
             state = rung.descend(state, z)
         assert state is not None
+        if self.stem:
+            height, width, _ = self.shape
+            outputs = self.last(nn.relu(_fold(state)))[:, :height, :width]
+            state = outputs.reshape(*state.shape[:2], *outputs.shape[1:])
         return self.likelihood(state, batch["x"] if train else None)
 
     def sample_codes(self, key: jax.Array, count: int) -> Codes:
@@ -146,8 +165,7 @@ class LadderVAE(Family):
         """p(z_i | z_above) with batch shape [k, b]; N(0, I) with [1, 1] at the top."""
         if state is not None:
             return self.rungs[i].prior(state)
-        side = halvings((self.shape[0], self.shape[1]), len(self.channels))[-1]
-        shape = (1, 1, *side, self.latent_channels)
+        shape = (1, 1, *self._sides[-1], self.latent_channels)
         return Normal(jnp.zeros(shape), jnp.ones(shape)).to_event(3)
 
 

@@ -58,7 +58,7 @@ class MixturePrior(nn.Module):
 class VampPrior(nn.Module):
     """p(z) = (1/m) Σ_i q(z | u_i) with learned pseudo-inputs u_i.
 
-    Tomczak & Welling (2018), equation 9: the posteriors of inputs that are learned with
+    Tomczak & Welling (2018): the posteriors of inputs that are learned with
     everything else, and kept in [0, 1] by a clamp. They start as draws from
     N(0.05, 0.01²), which is about as dark as MNIST.
 

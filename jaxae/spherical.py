@@ -309,7 +309,7 @@ def _kl(q: VonMisesFisher, p: SphereUniform) -> Array:
 
 
 def _kl_to_uniform(concentration: Array, dim: int) -> Array:
-    """κ (E[cos θ] - 1) - log_normalizer (Davidson et al. 2018, equation 5)."""
+    """κ (E[cos θ] - 1) - log_normalizer (Davidson et al. 2018)."""
     inside = concentration * _mean_gap(concentration, dim)
     return -inside - log_normalizer(concentration, dim)
 

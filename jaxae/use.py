@@ -147,6 +147,18 @@ def sample(
     return _draw(module, variables, (codes, side, jax.random.split(key_image, count)))
 
 
+def sample_codes(model: Model, key: jax.Array, count: int) -> Codes:
+    """`count` codes from the prior p(z), as `encode` returns them.
+
+    Raises:
+        ValueError: The family has no prior, or `count` is below 1.
+    """
+    check_key(key)
+    check_count("count", count)
+    codes = _sample_codes(model.recipe.model, count, model.variables, key)
+    return codes[0] if len(codes) == 1 else codes
+
+
 def interpolate(
     model: Model, start: Any, end: Any, *, label: Any = None, steps: int = 8
 ) -> Float[Array, "n steps ..."]:

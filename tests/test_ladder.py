@@ -80,6 +80,31 @@ def test_the_latents_are_images_top_first(shape, sides, num_samples):
         assert latent.prior.event_shape == (*side, 2)
 
 
+@pytest.mark.parametrize("shape", [(28, 28, 1), (7, 5, 3)])
+def test_a_stem_is_a_halving_without_a_latent(shape):
+    module = LadderVAE(shape, likelihoods.Bernoulli(), **SIZES, stem=3)
+    batch = _batch(shape, 2)
+
+    def first(key):
+        return module.init_with_output(key, batch, key)[0]
+
+    trace = jax.eval_shape(first, jax.random.key(0))
+    assert trace.likelihood.event_shape == shape
+    without = jax.eval_shape(
+        lambda key: _module(_halved(shape)).init_with_output(
+            key, _batch(_halved(shape), 2), key
+        )[0],
+        jax.random.key(0),
+    )
+    for latent, other in zip(trace.latents, without.latents, strict=True):
+        assert latent.z.shape == other.z.shape
+
+
+def _halved(shape):
+    height, width, channels = shape
+    return -(-height // 2), -(-width // 2), channels
+
+
 def test_at_first_no_layer_costs_anything():
     module, batch = _module(), _batch()
     initialise = jax.jit(module.init_with_output)

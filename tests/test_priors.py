@@ -10,9 +10,10 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from jaxae import evaluation, fit, recipes, sample
+from jaxae import evaluation, fit, recipes, sample, views
 from jaxae.autoencoder import call
-from jaxae.bottlenecks.gaussian import diagonal_normal
+from jaxae.bottlenecks.flow import FlowPosterior
+from jaxae.bottlenecks.gaussian import Gaussian, diagonal_normal
 from jaxae.distributions import Laplace
 from jaxae.mixtures import DiagonalMixture
 from jaxae.objectives.base import log_posterior, log_prior
@@ -288,3 +289,22 @@ def test_a_vamp_prior_needs_a_gaussian_posterior():
 
     with pytest.raises(ValueError, match="posterior must be a Gaussian"):
         VampPrior((3,), 2).init(jax.random.key(0), posterior_of)
+
+
+@pytest.mark.parametrize(
+    ("bottleneck", "view", "message"),
+    [
+        (FlowPosterior(2, "planar", 1), views.PLAIN, "bottleneck must be one with a"),
+        (Gaussian(2), views.labels(3), "view must be one without labels"),
+    ],
+)
+def test_what_a_vamp_prior_cannot_be_combined_with(bottleneck, view, message):
+    network = recipes.mlp(())
+    prior = VampPrior(SHAPE, 2)
+    model = recipes.compose_model(
+        SHAPE, network, bottleneck, "bernoulli", prior=prior, view=view
+    )
+    x = jnp.zeros((2, *SHAPE))
+    batch = {"x": x, "inputs": x, "label": jnp.zeros(2, jnp.int32)}
+    with pytest.raises(ValueError, match=message):
+        model.init(jax.random.key(0), batch, jax.random.key(1))

@@ -14,10 +14,10 @@ from jaxae.autoencoder import call
 from jaxae.bottlenecks import sparse
 from jaxae.bottlenecks.sparse import Sparse
 from jaxae.evaluation.sparsity import sparsity
+from jaxae.hooks import resample_dead
 from jaxae.networks.dictionary import Dictionary
 from jaxae.objectives.sparse import sparse_reconstruction
 from jaxae.recipes.sparse import sparse_autoencoder
-from jaxae.resampling import resample_dead
 from jaxae.training.state import init_state
 from jaxae.training.step import batch_loss, make_train_step
 from jaxae.types import Model, Observed

@@ -48,6 +48,9 @@ class Config:
     """The optimizer."""
     data: str = "mnist"
     """mnist (embedded), tfds:NAME, FILE.npy, FILE.npz, or a FOLDER of PNG and JPEG."""
+    stream: bool = False
+    """Read the training batches from the disk as they are needed, for data that do not
+    fit on the device."""
     image_size: tuple[int, int] | None = None
     """Height and width to resize the images to."""
     epochs: int = 20

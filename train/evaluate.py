@@ -18,6 +18,11 @@ class Arguments:
     """Directory of the run."""
     nll_samples: int | None = None
     """Importance samples per test image; as in training if not given, 0 for none."""
+    samplers: bool = False
+    """Fit samplers to the codes too, and compare their images by Fréchet distance."""
+    features: str | None = None
+    """package.module:function from images to features, to compare them by; those of
+    a classifier, trained once and kept in the run, if not given."""
 
 
 def main() -> None:
@@ -37,9 +42,13 @@ def evaluate(arguments: Arguments) -> None:
         RunError: There is no run.
         CheckpointError: It has no checkpoint, or one of another architecture.
         DataError: Its data cannot be used.
+        ArgumentError: There are no features to compare images by.
     """
+    import jax
+
     from train.data import load
-    from train.results import write_results
+    from train.generation import compare_samplers
+    from train.results import EVALUATION_KEY, write_results
     from train.run import open_run, restore_model
 
     run = open_run(arguments.run)
@@ -48,7 +57,11 @@ def evaluate(arguments: Arguments) -> None:
         run = run._replace(config=config)
     model, epoch = restore_model(run)
     data = load(run.config.data, image_size=run.config.image_size)
-    write_results(run, model, epoch, data)
+    generated = None
+    if arguments.samplers:
+        key = jax.random.fold_in(jax.random.key(EVALUATION_KEY), 1)
+        generated = compare_samplers(run, model, data, arguments.features, key)
+    write_results(run, model, epoch, data, generated)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from train.families import (
     IWAE,
     LFQ,
     VAE,
+    VAEGAN,
     VQVAE,
     WAE,
     AdversarialAutoEncoder,
@@ -103,6 +104,10 @@ PRESETS: dict[str, tuple[str, Config]] = {
         "Adversarial auto-encoder: a critic matches codes to the prior.",
         Config(AdversarialAutoEncoder()),
     ),
+    "vae-gan": (
+        "VAE-GAN: images are compared by the features of a critic.",
+        Config(VAEGAN(), epochs=10),
+    ),
     "wae": (
         "Wasserstein auto-encoder with maximum mean discrepancy.",
         Config(WAE()),
@@ -129,7 +134,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
     ),
     "ladder-vae": (
         "Hierarchical VAE: three convolutional latents.",
-        Config(LadderVAE(), epochs=10),
+        Config(LadderVAE(), epochs=10, nll_samples=100),
     ),
     "sae": (
         "Sparse auto-encoder: 32 of 1,024 latents are active.",

@@ -1,7 +1,7 @@
 """The numbers and the report of a trained model."""
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -13,12 +13,19 @@ from train.data.types import examples
 from train.report import write_report
 from train.run import Run, RunError, write_json
 
+if TYPE_CHECKING:  # most runs compare no samplers
+    from train.generation import Comparison
+
 # Beside what the seed of the training makes: the test set does not vary with it.
 EVALUATION_KEY = 1_000_003
 
 
 def write_results(
-    run: Run, model: jaxae.Model, epoch: int, data: Dataset
+    run: Run,
+    model: jaxae.Model,
+    epoch: int,
+    data: Dataset,
+    generated: "Comparison | None" = None,
 ) -> dict[str, Any]:
     """Evaluates on the test set and writes result.json, the report and its pictures.
 
@@ -27,6 +34,7 @@ def write_results(
         model: Its best model.
         epoch: The epoch which that is of.
         data: What it was trained on.
+        generated: How samplers compare, where that was asked for.
     """
     key = jax.random.key(EVALUATION_KEY)
     history = run.history()
@@ -37,7 +45,8 @@ def write_results(
         nll_samples=run.config.nll_samples,
         pixel_means=_pixel_means(data.train.images),
     )
-    result = {**_about(run, model, epoch, history), **numbers}
+    compared = {} if generated is None else generated.numbers()
+    result = {**_about(run, model, epoch, history), **numbers, **compared}
     write_json(run.result, result)
     config = {"preset": run.preset, **dataclasses.asdict(run.config)}
     write_report(
@@ -48,6 +57,7 @@ def write_results(
         history=history,
         result=result,
         key=key,
+        generated=generated.images if generated else {},
     )
     if run.config.tensorboard:
         from train.tensorboard import pictures

@@ -43,16 +43,17 @@ class Run(NamedTuple):
 
     def recipe(self) -> jaxae.Recipe:
         """The family, for this data set."""
-        plan = Plan(self.train_size, self._steps_per_epoch)
+        plan = Plan(self.train_size, self.steps_per_epoch)
         return self.config.model.recipe(self.shape, plan)
 
     def optimizer(self) -> optax.GradientTransformation:
         """The optimizer, for the whole training."""
-        steps = self.config.epochs * self._steps_per_epoch
+        steps = self.config.epochs * self.steps_per_epoch
         return self.config.optimizer.transformation(steps)
 
     @property
-    def _steps_per_epoch(self) -> int:
+    def steps_per_epoch(self) -> int:
+        """Batches in a pass over the training examples."""
         return -(-self.train_size // self.config.batch_size)
 
     @property

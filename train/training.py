@@ -12,11 +12,10 @@ from jaxae.errors import require
 from jaxae.training.checkpoint import abstract_state, save_epochs
 from train.config import Config
 from train.data import Dataset, Split, load
+from train.data.stream import shuffled_batches
 from train.data.types import examples
 from train.results import write_results
 from train.run import Run, append_metrics, create_run
-
-MONITOR = "validation_loss"
 
 
 def train(path: Path, preset: str, config: Config) -> Run:
@@ -64,21 +63,25 @@ def _check_split(recipe: jaxae.Recipe, split: Split, name: str) -> None:
 def _fit(run: Run, recipe: jaxae.Recipe, data: Dataset) -> jaxae.Fit:
     config = run.config
     with ExitStack() as stack:
-        save = stack.enter_context(save_epochs(run.checkpoints, MONITOR))
+        save = stack.enter_context(save_epochs(run.checkpoints, config.model.monitor))
         # A row without a checkpoint does no harm, but not the other way round.
         callbacks = [lambda epoch: append_metrics(run, epoch.metrics), save]
         if config.tensorboard:
             from train.tensorboard import scalars
 
             callbacks.append(stack.enter_context(scalars(run.path)))
+        images = examples(recipe, data.train)
+        batch_size = config.batch_size
+        stream = shuffled_batches(images, batch_size, config.seed)
         return jaxae.fit(
             recipe,
-            examples(recipe, data.train),
+            stream if config.stream else images,
+            steps_per_epoch=run.steps_per_epoch if config.stream else None,
             key=jax.random.key(config.seed),
             epochs=config.epochs,
-            batch_size=config.batch_size,
+            batch_size=batch_size,
             tx=run.optimizer(),
             validation=examples(recipe, data.validation),
-            monitor=MONITOR,
+            monitor=config.model.monitor,
             callbacks=callbacks,
         )

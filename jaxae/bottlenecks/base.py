@@ -29,6 +29,11 @@ class Bottleneck(nn.Module):
         """How many values an entry of `Latent.indices` may have; 0 without indices."""
         return 0
 
+    @property
+    def num_codebooks(self) -> int:
+        """Above 1, the last axis of `Latent.indices` says which one of them."""
+        return 1
+
     def __call__(
         self,
         h: Float[Array, "b ..."],

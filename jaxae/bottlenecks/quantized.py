@@ -90,6 +90,11 @@ class VectorQuantizer(Bottleneck):
         """`codebook_size`."""
         return self.codebook_size
 
+    @property
+    def num_codebooks(self) -> int:
+        """`num_quantizers`."""
+        return self.num_quantizers
+
     def setup(self) -> None:
         """Makes the projection, the codebooks and their statistics."""
         self.project = nn.Dense(self.code_dim)

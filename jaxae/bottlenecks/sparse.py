@@ -168,7 +168,7 @@ class Sparse(Bottleneck):
 def top_k(pre: Codes, k: int) -> Codes:
     """The `k` largest of every example where they are positive, zero elsewhere.
 
-    Gao et al. 2024, section 2.3. Of equal values the first ones count.
+    Gao et al. 2024. Of equal values the first ones count.
     """
     values, indices = jax.lax.top_k(pre, k)
 
@@ -181,7 +181,7 @@ def top_k(pre: Codes, k: int) -> Codes:
 def batch_top_k(pre: Codes, k: int) -> Codes:
     """The `k` · b largest of the batch where they are positive, zero elsewhere.
 
-    Bussmann et al. 2024, equation 4.
+    Bussmann et al. 2024.
     """
     return top_k(pre.reshape(1, -1), k * pre.shape[0]).reshape(pre.shape)
 
@@ -191,7 +191,7 @@ def jump_relu(pre: Codes, threshold: Codes, bandwidth: float) -> Codes:
     """The values above the threshold, zero elsewhere.
 
     The threshold's gradient is -(θ / ε) K((a - θ) / ε), with the rectangle K of width 1
-    (Rajamanoharan et al. 2024, JumpReLU, equation 11).
+    (Rajamanoharan et al. 2024, JumpReLU).
     """
     del bandwidth
     return jnp.where(pre > threshold, pre, 0.0)
@@ -212,7 +212,7 @@ def step(pre: Codes, threshold: Codes, bandwidth: float) -> Codes:
     """1 above the threshold, 0 elsewhere.
 
     The threshold's gradient is -(1 / ε) K((a - θ) / ε), the value's zero
-    (Rajamanoharan et al. 2024, JumpReLU, equation 12).
+    (Rajamanoharan et al. 2024, JumpReLU).
     """
     del bandwidth
     return (pre > threshold).astype(pre.dtype)
@@ -236,6 +236,6 @@ def _window(pre: Codes, threshold: Codes, bandwidth: float) -> Codes:
 def gated(gate: Codes, magnitude: Codes) -> Codes:
     """relu(magnitude) where the gate is positive, zero elsewhere.
 
-    Rajamanoharan et al. 2024, Gated SAE, equation 6. The gate gets no gradient.
+    Rajamanoharan et al. 2024, Gated SAE. The gate gets no gradient.
     """
     return jnp.where(gate > 0, nn.relu(magnitude), 0.0)

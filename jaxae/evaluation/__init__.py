@@ -1,6 +1,7 @@
 """How good a trained model is; every name says its unit."""
 
-from jaxae.evaluation.latents import active_units, posterior_means
+from jaxae.evaluation.frechet import frechet_distance
+from jaxae.evaluation.latents import active_units, codebook_usage, posterior_means
 from jaxae.evaluation.likelihood import (
     elbo_terms,
     is_generative,
@@ -13,13 +14,16 @@ from jaxae.evaluation.quality import (
     reconstruction_quality,
     ssim,
 )
+from jaxae.evaluation.sparsity import sparsity
 from jaxae.evaluation.summary import NAMES, evaluate
 
 __all__ = [
     "NAMES",
     "active_units",
+    "codebook_usage",
     "elbo_terms",
     "evaluate",
+    "frechet_distance",
     "is_generative",
     "log_weights",
     "mean_squared_error",
@@ -27,5 +31,6 @@ __all__ = [
     "posterior_means",
     "psnr_db",
     "reconstruction_quality",
+    "sparsity",
     "ssim",
 ]

@@ -1,4 +1,4 @@
-"""How a model uses its latent dimensions."""
+"""How a model uses its latent dimensions or codes."""
 
 from typing import Any
 
@@ -8,7 +8,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxae.autoencoder import call
+from jaxae.bottlenecks.codebook import perplexity
 from jaxae.checks import check_data
+from jaxae.errors import require
 from jaxae.evaluation.examples import map_examples
 from jaxae.types import Batch, Model, Recipe, Variables
 
@@ -42,3 +44,44 @@ def active_units(codes: Float[np.ndarray, "n d"], *, threshold: float = 0.01) ->
         threshold: In squared units of z.
     """
     return int((np.var(np.asarray(codes), axis=0) > threshold).sum())
+
+
+def codebook_usage(
+    model: Model, images: Any, key: jax.Array, *, chunk: int = 250
+) -> dict[str, float]:
+    """How a discrete code is used over a data set.
+
+    Args:
+        model: A trained model whose codes are whole numbers.
+        images: As for `fit`.
+        key: A typed key, for recipes that binarise or damage the data.
+        chunk: Examples at a time.
+
+    Returns:
+        `codebook_usage`: the share of the codes that occur; `codebook_perplexity`:
+        exp of the entropy, in nats, of how often they do. Means over the codebooks.
+
+    Raises:
+        ValueError: The data are not as the model needs them, or the code is of real
+            numbers.
+    """
+    module = model.recipe.model
+    size, books = module.num_codes, module.num_codebooks
+    require(size, "model", "one with real codes", "one with discrete codes")
+    data = check_data(model.recipe, images, "images")
+    codes = map_examples(_indices, model, data, key, chunk)
+    columns = codes.reshape(-1, books).T
+    counts = np.stack([np.bincount(column, minlength=size) for column in columns])
+    return {
+        "codebook_usage": float((counts > 0).mean()),
+        "codebook_perplexity": float(
+            perplexity(jnp.asarray(counts, jnp.float32)).mean()
+        ),
+    }
+
+
+def _indices(
+    recipe: Recipe, variables: Variables, batch: Batch, key: jax.Array
+) -> Array:
+    (latent,) = call(recipe.model, variables, batch, key, method="encode")
+    return latent.indices[0]

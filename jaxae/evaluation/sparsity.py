@@ -29,7 +29,7 @@ class _Totals(NamedTuple):
 
 def sparsity(
     model: Model, data: Any, key: jax.Array, *, chunk: int = 250
-) -> dict[str, float]:
+) -> dict[str, int | float]:
     """The numbers by which sparse auto-encoders are compared, over a data set.
 
     Args:
@@ -39,7 +39,8 @@ def sparsity(
         chunk: Examples at a time.
 
     Returns:
-        `l0`: the mean number of latents per example that are not zero;
+        `num_latents`: how many latents there are;
+        `l0`: the mean number of them per example that are not zero;
         `explained_variance`: 1 - Σ (x - x̂)² / Σ (x - mean of the data)²;
         `dead_fraction`: the part of the latents that no example activates.
 
@@ -58,6 +59,7 @@ def sparsity(
     total = reduce(_add, parts)
     variance = (total.x_squared - total.x**2 / total.examples).sum()
     return {
+        "num_latents": total.active.size,
         "l0": float(total.active.sum() / total.examples),
         "explained_variance": float(1.0 - total.squared_error / variance),
         "dead_fraction": float((total.active == 0).mean()),

@@ -7,9 +7,11 @@ import jax
 import numpy as np
 
 from jaxae.checks import check_count
-from jaxae.evaluation.latents import active_units, posterior_means
+from jaxae.corruptions import identity
+from jaxae.evaluation.latents import active_units, codebook_usage, posterior_means
 from jaxae.evaluation.likelihood import elbo_terms, is_generative, nll_nats
 from jaxae.evaluation.quality import reconstruction_quality
+from jaxae.evaluation.sparsity import sparsity
 from jaxae.types import Model
 
 NAMES = (
@@ -27,6 +29,11 @@ NAMES = (
     "psnr_gain_db",
     "hole_mse",
     "hole_mse_mean_fill",
+    "codebook_usage",
+    "codebook_perplexity",
+    "explained_variance",
+    "l0",
+    "dead_fraction",
 )
 
 
@@ -61,7 +68,20 @@ def evaluate(
         nll = float(np.mean(nll_nats(model, images, key, num_samples=nll_samples)))
         numbers |= {"nll_nats": nll, "nll_samples": nll_samples}
         numbers["bits_per_dim"] = _bits_per_dim(model, nll)
-    return numbers
+    return numbers | _code_use(model, images, key)
+
+
+def _code_use(model: Model, images: Any, key: jax.Array) -> dict[str, Any]:
+    """How a deterministic code is used; of sparse ones, how sparse they are."""
+    module = model.recipe.model
+    if module.num_codes:
+        return codebook_usage(model, images, key)
+    if module.generative or model.recipe.corruption is not identity:
+        return {}
+    scores = sparsity(model, images, key)
+    # A code without a single zero is not meant to be sparse.
+    sparse = scores["l0"] < scores.pop("num_latents")
+    return {k: v for k, v in scores.items() if sparse or k == "explained_variance"}
 
 
 def _bits_per_dim(model: Model, nll: float) -> float | None:

@@ -14,6 +14,7 @@ from jaxae.objectives.regularized import (
 )
 from jaxae.objectives.schedules import cyclical
 from jaxae.objectives.total_correlation import beta_tc_vae
+from jaxae.objectives.vae_gan import image_critic
 
 __all__ = [
     "Region",
@@ -26,6 +27,7 @@ __all__ = [
     "decoder_gradient_penalty",
     "decoder_weight_decay",
     "elbo",
+    "image_critic",
     "iwae",
     "log_likelihood",
     "log_weights",

@@ -14,7 +14,7 @@ Estimator = Literal["exact", "hutchinson"]
 
 
 def contraction(weight: Weight, estimator: Estimator = "exact") -> Objective:
-    """weight · ||∂ code / ∂ inputs||_F² of every example (Rifai et al. 2011, eq. 5).
+    """weight · ||∂ code / ∂ inputs||_F² of every example (Rifai et al. 2011).
 
     The code is the one without noise, of all latents together, as outside training.
     The metric `contraction` is the squared norm itself, in squared units of the code

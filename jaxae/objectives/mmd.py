@@ -30,7 +30,7 @@ def mmd(
 
     An unbiased estimate from the codes of the batch and as many draws from the prior,
     N(0, I) where the model has none (Tolstikhin et al. 2018, algorithm 2; Zhao et al.
-    2019, section 3.2). It is one number for the whole batch, without a unit, and may be
+    2019). It is one number for the whole batch, without a unit, and may be
     below 0. Several samples per example give the mean of as many estimates. No
     gradient reaches a learned prior. The weights of the batch count.
 

@@ -26,7 +26,7 @@ def sparse_reconstruction(
       `k_aux` largest of the dead latents, so that they get gradients (Gao et al. 2024,
       section A.2). The residual is a constant in it. Needs a decoder that is linear.
     - Of gated codes: the reconstruction from the gate alone, by the decoder as a
-      constant, which is what teaches the gate (Rajamanoharan et al. 2024, equation 8).
+      constant, which is what teaches the gate (Rajamanoharan et al. 2024, Gated SAE).
 
     The metric `explained_variance` is 1 - SSE / total variance, both over the batch.
 

@@ -10,19 +10,28 @@ Small images are enlarged by a whole factor, so that every pixel is a sharp squa
 from jaxae.plotting.codes import (
     MAX_CLASSES,
     code_scatter,
+    code_usage,
     latent_plane,
     principal_components,
 )
 from jaxae.plotting.curves import learning_curves
-from jaxae.plotting.images import image_grid, image_pairs, restoration_grid, walk
+from jaxae.plotting.images import (
+    image_grid,
+    image_pairs,
+    image_rows,
+    restoration_grid,
+    walk,
+)
 from jaxae.plotting.style import DPI
 
 __all__ = [
     "DPI",
     "MAX_CLASSES",
     "code_scatter",
+    "code_usage",
     "image_grid",
     "image_pairs",
+    "image_rows",
     "latent_plane",
     "learning_curves",
     "principal_components",

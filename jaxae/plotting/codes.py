@@ -45,6 +45,36 @@ def code_scatter(codes: Any, labels: Any = None) -> Figure:
     return figure
 
 
+def code_usage(counts: Any) -> Figure:
+    """How often the codes of one or several codebooks occur, the most frequent first.
+
+    Args:
+        counts: [books, codes], or [codes].
+
+    Raises:
+        ValueError: There are no counts, or all are zero.
+    """
+    counts = np.atleast_2d(np.asarray(counts, float))
+    right = counts.ndim == 2 and counts.size and (counts.sum(axis=1) > 0).all()
+    require(right, "counts", counts.shape, "[books, codes], not all of them zero")
+    shares = -np.sort(-counts / counts.sum(axis=1, keepdims=True), axis=1)
+    books, size = shares.shape
+    figure = new_figure(6.4, 3.3)
+    axes = figure.subplots()
+    style_axes(axes)
+    for i, share in enumerate(shares):
+        used = f"{np.count_nonzero(share):,} of {size:,} codes used"
+        name = used if books == 1 else f"codebook {i + 1}: {used}"
+        axes.stairs(share, label=name, color=colormaps["tab10"](i % 10), linewidth=1.5)
+    axes.axhline(1 / size, color=FAINT, linewidth=1.0, linestyle="--")
+    axes.set_xlim(0, size)
+    axes.set_ylim(0)
+    axes.set_xlabel("code, by rank", size=TEXT, color=INK)
+    axes.set_ylabel("share of all codes", size=TEXT, color=INK)
+    axes.legend(fontsize=TEXT, labelcolor=INK, frameon=False)
+    return figure
+
+
 def latent_plane(
     decode: Callable[[np.ndarray], Any],
     limits: tuple[tuple[float, float], tuple[float, float]] = ((-3, 3), (-3, 3)),

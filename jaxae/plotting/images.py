@@ -67,6 +67,28 @@ def walk(images: Any, title: str = "") -> Figure:
     )
 
 
+def image_rows(
+    images: Any, *, row_labels: Sequence[str] = (), column_labels: Sequence[str] = ()
+) -> Figure:
+    """Rows of images with labels at the left and above.
+
+    Args:
+        images: [rows, columns, h, w, c].
+        row_labels: One for every row, or none.
+        column_labels: One for every column, or none.
+    """
+    images = np.asarray(images)
+    shape = "of shape [rows, columns, h, w, c]"
+    require(images.ndim == 5, "images", images.shape, shape)
+    named = {"row_labels": row_labels, "column_labels": column_labels}
+    for (name, labels), count in zip(named.items(), images.shape, strict=False):
+        right = len(labels) in (0, count)
+        require(right, name, len(labels), f"{count} labels or none")
+    x = pixels(images.reshape(-1, *images.shape[2:]), "images")
+    x = x.reshape(*images.shape[:2], *x.shape[1:])
+    return _tiles(x, row_labels=row_labels, column_labels=column_labels)
+
+
 def restoration_grid(
     damaged: Any,
     restored: Any,

@@ -1,6 +1,6 @@
 """The families by name: each is a choice of parts."""
 
-from jaxae.recipes.adversarial import adversarial_autoencoder, factor_vae
+from jaxae.recipes.adversarial import adversarial_autoencoder, factor_vae, vae_gan
 from jaxae.recipes.base import (
     Networks,
     Shape,
@@ -43,6 +43,7 @@ FAMILIES = (
     conditional_vae,
     hyperspherical_vae,
     adversarial_autoencoder,
+    vae_gan,
     wae_mmd,
     info_vae_mmd,
     contractive_autoencoder,
@@ -85,6 +86,7 @@ __all__ = [
     "regularized_autoencoder",
     "sparse_autoencoder",
     "vae",
+    "vae_gan",
     "vamp_vae",
     "vqvae",
     "wae_mmd",

@@ -1,6 +1,7 @@
 """Auto-encoders that are trained against a critic."""
 
 import optax
+from flax import linen as nn
 
 from jaxae.bottlenecks.gaussian import Gaussian
 from jaxae.bottlenecks.matched import Matched
@@ -9,6 +10,7 @@ from jaxae.objectives.adversarial import adversarial_prior, total_correlation_cr
 from jaxae.objectives.base import Weight, chain
 from jaxae.objectives.elbo import elbo
 from jaxae.objectives.reconstruction import reconstruction
+from jaxae.objectives.vae_gan import image_critic
 from jaxae.recipes.base import Networks, Shape, compose_model, compose_recipe
 from jaxae.types import Recipe
 
@@ -56,3 +58,30 @@ def adversarial_autoencoder(
         weight, hidden=hidden, learning_rate=critic_learning_rate
     )
     return compose_recipe(model, chain(reconstruction(), critic))
+
+
+def vae_gan(
+    shape: Shape,
+    latent_dim: int = 16,
+    *,
+    network: str | Networks = "conv",
+    likelihood: str | Likelihood = "gaussian",
+    weight: Weight = 1.0,
+    critic: nn.Module | None = None,
+    critic_learning_rate: optax.ScalarOrSchedule = 1e-3,
+    num_samples: int = 1,
+) -> Recipe:
+    """The VAE-GAN (Larsen et al. 2016).
+
+    Images are compared by the features of `critic`, by default a second network like
+    the encoder, which also tells them from made ones; see `objectives.image_critic`,
+    also for `weight`. Of the likelihood the mean alone is trained. Under the Bernoulli
+    likelihood the critic would tell binarised images from grey ones at a glance.
+    """
+    model = compose_model(shape, network, Gaussian(latent_dim), likelihood)
+    objective = image_critic(
+        model.encoder if critic is None else critic,
+        weight,
+        learning_rate=critic_learning_rate,
+    )
+    return compose_recipe(model, objective, num_samples=num_samples)

@@ -45,7 +45,7 @@ def info_vae_mmd(
     bandwidth: float = 1.0,
     num_samples: int = 1,
 ) -> Recipe:
-    """InfoVAE with MMD (Zhao et al. 2019, equation 6).
+    """InfoVAE with MMD (Zhao et al. 2019).
 
     The rate is charged with 1 - `alpha` and the MMD between q(z) and p(z) with
     `weight`, which is α + λ - 1 in the paper. `alpha` is at most 1, where nothing but

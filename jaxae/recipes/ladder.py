@@ -12,13 +12,14 @@ def ladder_vae(
     shape: Shape,
     latent_channels: int = 4,
     *,
-    channels: tuple[int, ...] = (16, 32, 32),
+    channels: tuple[int, ...] = (32, 32, 32),
+    stem: int = 16,
     likelihood: str | Likelihood = "bernoulli",
     beta: Weight = 1.0,
     free_bits: Weight = 0.0,
     num_samples: int = 1,
 ) -> Recipe:
-    """The ladder VAE, with a latent code per entry of `channels`.
+    """The ladder VAE, with a latent code per entry of `channels`; see `LadderVAE`.
 
     Sønderby et al. (2016), with the top-down inference of Kingma et al. (2016). `beta`,
     for a warm-up that keeps the upper layers in use, and `free_bits` are numbers or
@@ -30,6 +31,7 @@ def ladder_vae(
         likelihood=as_likelihood(likelihood),
         channels=channels,
         latent_channels=latent_channels,
+        stem=stem,
     )
     objective = objectives.elbo(beta, free_bits=free_bits)
     return compose_recipe(model, objective, num_samples=num_samples)

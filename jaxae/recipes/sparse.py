@@ -2,11 +2,11 @@
 
 from jaxae import networks
 from jaxae.bottlenecks.sparse import Sparse, SparseActivation
+from jaxae.hooks import resample_dead, tie_at_start
 from jaxae.networks.dictionary import Dictionary
 from jaxae.objectives.base import Weight
 from jaxae.objectives.sparse import sparse_reconstruction
 from jaxae.recipes.base import Shape, compose_model, compose_recipe
-from jaxae.resampling import resample_dead
 from jaxae.types import Recipe
 
 
@@ -43,5 +43,7 @@ def sparse_autoencoder(
     objective = sparse_reconstruction(
         sparsity_weight, aux_weight=aux_weight, k_aux=k_aux
     )
-    hooks = () if resample_every is None else (resample_dead(resample_every),)
-    return compose_recipe(model, objective, hooks=hooks)
+    hooks = [tie_at_start()]
+    if resample_every is not None:
+        hooks.append(resample_dead(resample_every))
+    return compose_recipe(model, objective, hooks=tuple(hooks))

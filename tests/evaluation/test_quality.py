@@ -238,14 +238,31 @@ DAMAGED = {"psnr_damaged_db", "psnr_gain_db"}
 HOLES = {"hole_mse", "hole_mse_mean_fill"}
 ELBO = {"elbo_nats", "rate_nats", "distortion_nats", "active_units"}
 NLL = {"nll_nats", "nll_samples", "bits_per_dim"}
+EXPLAINED = {"explained_variance"}
+SPARSE = {"l0", "dead_fraction"}
+CODES = {"codebook_usage", "codebook_perplexity"}
 LINEAR = recipes.mlp(hidden=())
 
 
 @pytest.mark.parametrize(
     ("recipe", "options", "expected"),
     [
-        (recipes.autoencoder(SHAPE, 2, network=LINEAR), {}, ALWAYS | {"ssim"}),
-        (recipes.autoencoder((4,), 2, network=LINEAR), {}, ALWAYS),
+        (
+            recipes.autoencoder(SHAPE, 2, network=LINEAR),
+            {},
+            ALWAYS | {"ssim"} | EXPLAINED,
+        ),
+        (recipes.autoencoder((4,), 2, network=LINEAR), {}, ALWAYS | EXPLAINED),
+        (
+            recipes.sparse_autoencoder((4,), 6, k=2),
+            {},
+            ALWAYS | EXPLAINED | SPARSE,
+        ),
+        (
+            recipes.vqvae((4,), 3, 2, network=LINEAR, num_quantizers=2),
+            {},
+            ALWAYS | CODES,
+        ),
         (
             recipes.denoising_autoencoder(SHAPE, 2, network=LINEAR),
             {},
@@ -273,7 +290,17 @@ LINEAR = recipes.mlp(hidden=())
             ALWAYS,
         ),
     ],
-    ids=["ae", "vectors", "denoiser", "inpainter", "vae", "no_nll", "bce"],
+    ids=[
+        "ae",
+        "vectors",
+        "sparse",
+        "discrete",
+        "denoiser",
+        "inpainter",
+        "vae",
+        "no_nll",
+        "bce",
+    ],
 )
 def test_evaluate_has_a_number_for_all_that_the_family_has(recipe, options, expected):
     shape = recipe.model.shape

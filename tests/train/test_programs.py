@@ -354,6 +354,19 @@ def test_ctrl_c_keeps_the_finished_epochs(images, tmp_path):
     assert json.loads((out / "result.json").read_text())["epochs"] >= 3
 
 
+def test_batches_from_the_disk_train_like_those_in_memory(images, tmp_path):
+    vectors = tmp_path / "vectors.npy"
+    np.save(vectors, np.random.default_rng(0).normal(size=(70, 6)).astype(np.float32))
+    options = ["--model.latent-dim", "12", "--model.k", "3", "--stream"]
+    run = run_preset(tmp_path / "run", vectors, "sae", *options)
+    rows, result = run.history(), results(run)
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert rows[-1]["validation_loss"] < rows[0]["validation_loss"]
+    assert result["l0"] == 3 and result["explained_variance"] < 1
+    again = run_preset(tmp_path / "again", vectors, "sae", *options)
+    assert results(again)["validation_loss"] == result["validation_loss"]
+
+
 def test_the_seed_decides_everything(images, tmp_path):
     options = ["--model.network.hidden", "9"]
     first, again = (

@@ -96,12 +96,18 @@ FAMILIES = {
     "denoising": recipes.denoising_autoencoder((12, 12, 1), 4, network=MLP),
     "inpainting": recipes.inpainting_autoencoder((12, 12, 1), 4, network=MLP),
     "vectors": recipes.autoencoder((6,), 1, network=MLP),
+    "vamp": recipes.vamp_vae((12, 12, 1), 3, network=MLP, components=4),
+    "sparse": recipes.sparse_autoencoder((12, 12, 1), 16, k=4),
+    "discrete": recipes.vqvae((12, 12, 1), 8, 3, network=MLP, num_quantizers=2),
 }
 ALWAYS = {"learning_curves", "codes"}
 WALKS = ALWAYS | {"reconstructions", "interpolations"}
 PICTURES = {
-    "vae": WALKS | {"samples"},
-    "plane": WALKS | {"samples", "latent_plane"},
+    "vae": WALKS | {"samples", "traversals"},
+    "plane": WALKS | {"samples", "traversals", "latent_plane"},
+    "vamp": WALKS | {"samples", "traversals", "pseudo_inputs"},
+    "sparse": WALKS | {"atoms"},
+    "discrete": {"learning_curves", "reconstructions", "code_usage"},
     "denoising": WALKS | {"restorations"},
     "inpainting": ALWAYS | {"reconstructions", "restorations"},
     "vectors": ALWAYS,
@@ -234,7 +240,25 @@ def test_the_summary_says_what_was_trained(run_of):
 
 def test_one_image_without_a_label_is_enough(tmp_path):
     report(tmp_path, VAE, examples(12, 12, 1, count=1))
-    assert pictures(tmp_path) == ALWAYS | {"reconstructions", "samples"}
+    assert pictures(tmp_path) == ALWAYS | {"reconstructions", "samples", "traversals"}
+
+
+def test_images_of_samplers_have_a_picture_each(tmp_path):
+    image = examples(12, 12, 1).astype(np.float32) / 255
+    write_report(
+        tmp_path,
+        random_model(VAE),
+        Split(examples(12, 12, 1)),
+        config=CONFIG,
+        history=HISTORY,
+        result={"frechet_prior": 1.5, "frechet_space": "a classifier"},
+        key=jax.random.key(1),
+        generated={"prior": image, "gaussian_mixture": image},
+    )
+    assert {"samples", "samples_gaussian_mixture"} <= pictures(tmp_path)
+    page = read_page(tmp_path)
+    assert "Fréchet distance, prior" in page.cells
+    assert "not Inception" in page.text and "a classifier" in page.cells
 
 
 def test_the_error_in_a_hole_counts_the_hole_alone():

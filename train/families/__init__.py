@@ -11,6 +11,7 @@ from train.families.discrete import (
     SparseAutoEncoder,
 )
 from train.families.regularized import (
+    VAEGAN,
     WAE,
     AdversarialAutoEncoder,
     ContractiveAutoEncoder,
@@ -44,6 +45,7 @@ Model = (
     | HypersphericalVAE
     | FactorVAE
     | AdversarialAutoEncoder
+    | VAEGAN
     | WAE
     | InfoVAE
     | ContractiveAutoEncoder
@@ -62,6 +64,7 @@ __all__ = [
     "IWAE",
     "LFQ",
     "VAE",
+    "VAEGAN",
     "VQVAE",
     "WAE",
     "AdversarialAutoEncoder",

@@ -29,6 +29,8 @@ class Plan(NamedTuple):
 class Family:
     """Base of the families."""
 
+    title: ClassVar[str]
+    monitor: ClassVar[str] = "validation_loss"  # least at the best epoch
     make: ClassVar[Callable[..., jaxae.Recipe]]
 
     def recipe(self, shape: Shape, plan: Plan) -> jaxae.Recipe:

@@ -13,6 +13,7 @@ from train.networks import MLP, Conv, Network
 class AutoEncoder(Family):
     """The classic auto-encoder."""
 
+    title = "auto-encoder"
     make = staticmethod(recipes.autoencoder)
     latent_dim: int = 32
     """Size of the code."""
@@ -28,6 +29,7 @@ class AutoEncoder(Family):
 class Denoiser(Family):
     """The denoising auto-encoder."""
 
+    title = "denoising auto-encoder"
     make = staticmethod(recipes.denoising_autoencoder)
     latent_dim: int = 128
     """Size of the code."""
@@ -56,6 +58,7 @@ class Denoiser(Family):
 class Inpainter(Family):
     """The inpainting auto-encoder."""
 
+    title = "inpainting auto-encoder"
     make = staticmethod(recipes.inpainting_autoencoder)
     latent_dim: int = 128
     """Size of the code."""
@@ -79,6 +82,7 @@ class Inpainter(Family):
 class KerasDenoiser(Family):
     """The denoiser of Keras' examples, 28,353 parameters."""
 
+    title = "denoising auto-encoder"
     make = staticmethod(recipes.keras_denoiser)
     noise: float = 0.4
     """Standard deviation of the noise, fresh at every step, clipped to [0, 1]."""

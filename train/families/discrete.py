@@ -15,6 +15,7 @@ from train.networks import Conv, Network
 class VQVAE(Family):
     """A code of whole numbers, each an entry of a learned codebook."""
 
+    title = "vector-quantised auto-encoder (VQ-VAE)"
     make = staticmethod(recipes.vqvae)
     codebook_size: int = 128
     """Entries of the codebook."""
@@ -38,6 +39,7 @@ class VQVAE(Family):
 class FSQ(Family):
     """Finite scalar quantisation: every code dimension is rounded to a few levels."""
 
+    title = "auto-encoder with finite scalar quantisation"
     make = staticmethod(recipes.fsq_autoencoder)
     levels: tuple[int, ...] = (8, 5, 5, 5)
     """Levels of every code dimension."""
@@ -51,6 +53,7 @@ class FSQ(Family):
 class LFQ(Family):
     """Lookup-free quantisation: every code dimension is a bit."""
 
+    title = "auto-encoder with lookup-free quantisation"
     make = staticmethod(recipes.lfq_autoencoder)
     bits: int = 10
     """Code dimensions."""
@@ -66,6 +69,7 @@ class LFQ(Family):
 class SparseAutoEncoder(Family):
     """A linear encoder, a sparse code and unit-norm atoms."""
 
+    title = "sparse auto-encoder"
     make = staticmethod(recipes.sparse_autoencoder)
     latent_dim: int = 1024
     """Atoms."""
@@ -85,11 +89,14 @@ class SparseAutoEncoder(Family):
 class LadderVAE(Family):
     """A hierarchical VAE, convolutional, with a latent per stage."""
 
+    title = "ladder variational auto-encoder"
     make = staticmethod(recipes.ladder_vae)
     latent_channels: int = 4
     """Channels of every latent."""
-    channels: tuple[int, ...] = (16, 32, 32)
+    channels: tuple[int, ...] = (32, 32, 32)
     """Channels of the stages, each of which halves the image."""
+    stem: int = 16
+    """Channels of a first halving without a latent; 0 for none."""
     beta: float = 1.0
     """Weight of the rates."""
     warmup_epochs: float = 2.0
@@ -112,6 +119,7 @@ class LadderVAE(Family):
 class MaskedAutoEncoder(Family):
     """A small vision transformer that predicts hidden patches."""
 
+    title = "masked auto-encoder"
     make = staticmethod(recipes.masked_autoencoder)
     patch: int = 4
     """Side of a patch."""

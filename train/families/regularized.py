@@ -7,13 +7,14 @@ from jaxae import recipes
 from jaxae.objectives.mmd import KernelName
 from jaxae.recipes.regularized import ContractionEstimator, Regularizer
 from train.families.base import Family, Likelihood, Plan
-from train.networks import MLP, Network
+from train.networks import MLP, Conv, Network
 
 
 @dataclass(frozen=True)
 class FactorVAE(Family):
     """A critic's estimate of the total correlation is charged."""
 
+    title = "factorising variational auto-encoder (FactorVAE)"
     make = staticmethod(recipes.factor_vae)
     latent_dim: int = 10
     """Number of latent dimensions."""
@@ -33,6 +34,7 @@ class FactorVAE(Family):
 class AdversarialAutoEncoder(Family):
     """A critic matches the codes to the prior."""
 
+    title = "adversarial auto-encoder"
     make = staticmethod(recipes.adversarial_autoencoder)
     latent_dim: int = 8
     """Number of latent dimensions."""
@@ -49,9 +51,30 @@ class AdversarialAutoEncoder(Family):
 
 
 @dataclass(frozen=True)
+class VAEGAN(Family):
+    """A critic of images, whose features also say how alike two images are."""
+
+    title = "variational auto-encoder with a critic of images (VAE-GAN)"
+    # The loss is in the unit of the critic's features, which grow as it learns.
+    monitor = "validation_distortion_nats"
+    make = staticmethod(recipes.vae_gan)
+    latent_dim: int = 16
+    """Number of latent dimensions."""
+    weight: float = 1.0
+    """Weight of the critic's verdict."""
+    critic_learning_rate: float = 1e-3
+    """Of the critic's own optimizer."""
+    likelihood: Likelihood = "gaussian"
+    """p(x | z), of which the mean alone is trained."""
+    network: Network = field(default_factory=Conv)
+    """The networks; the critic is built like the encoder."""
+
+
+@dataclass(frozen=True)
 class WAE(Family):
     """The Wasserstein auto-encoder with maximum mean discrepancy."""
 
+    title = "Wasserstein auto-encoder"
     make = staticmethod(recipes.wae_mmd)
     latent_dim: int = 8
     """Number of latent dimensions."""
@@ -69,6 +92,7 @@ class WAE(Family):
 class InfoVAE(Family):
     """A VAE with less rate and a maximum mean discrepancy."""
 
+    title = "information-maximising variational auto-encoder (InfoVAE)"
     make = staticmethod(recipes.info_vae_mmd)
     latent_dim: int = 16
     """Number of latent dimensions."""
@@ -88,6 +112,7 @@ class InfoVAE(Family):
 class ContractiveAutoEncoder(Family):
     """The slope of the encoder is charged."""
 
+    title = "contractive auto-encoder"
     make = staticmethod(recipes.contractive_autoencoder)
     latent_dim: int = 128
     """Size of the code."""
@@ -110,6 +135,7 @@ class ContractiveAutoEncoder(Family):
 class RegularizedAutoEncoder(Family):
     """A smooth decoder and small codes in place of noise."""
 
+    title = "regularised auto-encoder"
     make = staticmethod(recipes.regularized_autoencoder)
     latent_dim: int = 16
     """Size of the code."""

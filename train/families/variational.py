@@ -19,6 +19,7 @@ from train.networks import MLP, Network
 class VAE(Family):
     """The variational auto-encoder."""
 
+    title = "variational auto-encoder"
     make = staticmethod(recipes.vae)
     latent_dim: int = 16
     """Number of latent dimensions."""
@@ -68,6 +69,7 @@ def warm_up(weight: float, steps: int) -> Weight:
 class IWAE(Family):
     """The importance-weighted auto-encoder."""
 
+    title = "importance-weighted auto-encoder"
     make = staticmethod(recipes.iwae)
     latent_dim: int = 16
     """Number of latent dimensions."""
@@ -89,6 +91,7 @@ class IWAE(Family):
 class BetaTCVAE(Family):
     """A weight on the total correlation of the code."""
 
+    title = "total-correlation variational auto-encoder (β-TC-VAE)"
     make = staticmethod(recipes.beta_tc_vae)
     latent_dim: int = 10
     """Number of latent dimensions."""
@@ -110,6 +113,7 @@ class BetaTCVAE(Family):
 class VampVAE(Family):
     """The prior is the mixture of the posteriors of learned inputs."""
 
+    title = "variational auto-encoder with a VampPrior"
     make = staticmethod(recipes.vamp_vae)
     latent_dim: int = 40
     """Number of latent dimensions."""
@@ -127,6 +131,7 @@ class VampVAE(Family):
 class MixtureVAE(Family):
     """The prior is a learned mixture of Gaussians."""
 
+    title = "variational auto-encoder with a mixture prior"
     make = staticmethod(recipes.mixture_vae)
     latent_dim: int = 16
     """Number of latent dimensions."""
@@ -144,6 +149,7 @@ class MixtureVAE(Family):
 class FlowVAE(Family):
     """The posterior goes through a normalizing flow."""
 
+    title = "variational auto-encoder with a flow posterior"
     make = staticmethod(recipes.flow_vae)
     latent_dim: int = 16
     """Number of latent dimensions."""
@@ -165,6 +171,7 @@ class FlowVAE(Family):
 class ConditionalVAE(Family):
     """Encoder and decoder are shown the label."""
 
+    title = "conditional variational auto-encoder"
     make = staticmethod(recipes.conditional_vae)
     latent_dim: int = 16
     """Number of latent dimensions."""
@@ -182,6 +189,7 @@ class ConditionalVAE(Family):
 class HypersphericalVAE(Family):
     """Codes on a sphere: von Mises-Fisher posteriors, a uniform prior."""
 
+    title = "hyperspherical variational auto-encoder"
     make = staticmethod(recipes.hyperspherical_vae)
     latent_dim: int = 10
     """Dimensions of the space around the sphere."""

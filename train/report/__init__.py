@@ -5,9 +5,11 @@ The page has no script and asks no server for anything; it can be mailed as it i
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
+import numpy as np
 
 import jaxae
 from train.data.types import Split
@@ -27,6 +29,7 @@ def write_report(
     history: Sequence[Mapping[str, Any]],
     result: Mapping[str, Any],
     key: jax.Array,
+    generated: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> None:
     """Writes `report.html` and its pictures (PNG) into the folder of a run.
 
@@ -39,8 +42,9 @@ def write_report(
         history: As in `jaxae.Fit.history`.
         result: The final numbers by name; None where there is none.
         key: A typed key: damage, binarisation and samples follow from it.
+        generated: Images by the name of the sampler that made them.
     """
-    pictures = make_pictures(model, test, history, key)
+    pictures = make_pictures(model, test, history, key, generated)
     page = render_page(
         title(model, config),
         summary(model, test, config, history),

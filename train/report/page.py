@@ -10,7 +10,7 @@ from string import Template
 from typing import Any
 
 from train.presets import PRESETS
-from train.report.pictures import Picture
+from train.report.picture import Picture
 from train.report.words import explain, number, setting
 
 

@@ -1,13 +1,12 @@
 """The pictures of a run: what training and the model did, each with its caption."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
-from matplotlib.figure import Figure
 
 import jaxae
 from jaxae import plotting
@@ -16,22 +15,10 @@ from jaxae.evaluation import psnr_db
 from jaxae.evaluation.quality import hole_mse, restored
 from jaxae.training.batch import model_batch
 from train.data.types import Split
+from train.report.parts import part_pictures
+from train.report.picture import MAX_CODES, SIDE, Picture, encoded, labels_of
 
-# Images side by side, and rows of samples and of walks. One number for all, since every
-# further number of images that are encoded or decoded has to be compiled.
-SIDE = 10
-MAX_CODES = 5_000  # in the scatter plot
-MAX_CODE_VALUES = 2**23  # and in memory for it
-
-
-class Picture(NamedTuple):
-    """A figure with the name of its file and what the page says of it."""
-
-    name: str
-    title: str
-    caption: str
-    figure: Figure
-
+MAX_CODE_VALUES = 2**23  # in memory for the scatter plot
 
 _model_batch = jax.jit(model_batch, static_argnums=0)
 _restored = jax.jit(restored, static_argnums=0)
@@ -42,6 +29,7 @@ def make_pictures(
     test: Split,
     history: Sequence[Mapping[str, Any]],
     key: jax.Array,
+    generated: Mapping[str, np.ndarray],
 ) -> Iterator[Picture]:
     """Those that the family and the data allow, one after the other.
 
@@ -52,19 +40,23 @@ def make_pictures(
     yield _curves(history)
     if len(recipe.model.shape) == 3:
         images = jnp.asarray(test.images[:SIDE])
-        labels = _labels(model, test, SIDE)
+        labels = labels_of(model, test, SIDE)
         batch = _model_batch(recipe, {"x": images, **labels}, key_damage)
         if recipe.corruption is not identity:
             yield _restorations(model, batch, key_damage)
         yield _reconstructions(model, batch["x"], labels)
         if recipe.model.has_prior:
             yield _samples(model, key_sample)
+        for name, images in generated.items():
+            if name != "prior":
+                yield _generated(name, images)
         blind = not recipe.model.view.needs and not recipe.model.num_codes
         # An encoder that fills holes was never shown an image without one: what lies
         # between two such codes says nothing of the model. Nor is there anything
         # between whole numbers, or between two labels.
         if len(test.images) > 1 and blind:
             yield _interpolations(model, test.images)
+    yield from part_pictures(model, test)
     yield from _codes(model, test)
 
 
@@ -77,13 +69,6 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> Picture:
     return Picture(
         "learning_curves", "Learning curves", caption, plotting.learning_curves(history)
     )
-
-
-def _labels(model: jaxae.Model, test: Split, count: int) -> dict[str, Any]:
-    """As keyword arguments, for models that are shown them."""
-    if "label" not in model.recipe.model.view.needs or test.labels is None:
-        return {}
-    return {"label": test.labels[:count]}
 
 
 def _reconstructions(
@@ -113,6 +98,16 @@ def _samples(model: jaxae.Model, key: jax.Array) -> Picture:
     images = jaxae.sample(model, key, SIDE**2, **labels)
     figure = plotting.image_grid(images, SIDE)
     return Picture("samples", "Samples from the prior", caption, figure)
+
+
+def _generated(name: str, images: np.ndarray) -> Picture:
+    words = name.replace("_", " ")
+    caption = (
+        f"New images: codes drawn from a sampler ({words}) that was fitted to the "
+        "codes of the training images, then the mean of p(x | z). Not chosen."
+    )
+    figure = plotting.image_grid(images[: SIDE**2], SIDE)
+    return Picture(f"samples_{name}", f"Samples: {words}", caption, figure)
 
 
 def _interpolations(model: jaxae.Model, images: np.ndarray) -> Picture:
@@ -167,8 +162,7 @@ def _codes(model: jaxae.Model, test: Split) -> Iterator[Picture]:
         size, "by their first two principal components"
     )
     caption = f"The codes of {count:,} test examples, {shown}. " + (
-        "The colours are the labels, which the model was never told: classes that lie "
-        "apart were found without them."
+        _colours(model)
         if labels is not None
         else "Clusters are kinds of examples that the model tells apart."
     )
@@ -179,12 +173,19 @@ def _codes(model: jaxae.Model, test: Split) -> Iterator[Picture]:
         yield _plane(model, codes)
 
 
+def _colours(model: jaxae.Model) -> str:
+    if "label" in model.recipe.model.view.needs:
+        return "The colours are the labels, which the model is shown beside the code."
+    return (
+        "The colours are the labels, which the model was never told: classes that lie "
+        "apart were found without them."
+    )
+
+
 def flat_codes(model: jaxae.Model, test: Split, count: int) -> np.ndarray:
     """The codes of the first images, [n, d]; of several latents side by side."""
-    labels = _labels(model, test, count)
-    codes = jaxae.encode(model, test.images[:count], **labels)
-    rows = [np.asarray(code).reshape(len(code), -1) for code in jax.tree.leaves(codes)]
-    return np.concatenate(rows, axis=1)
+    codes = jax.tree.leaves(encoded(model, test, count))
+    return np.concatenate([np.asarray(c).reshape(len(c), -1) for c in codes], axis=1)
 
 
 def _plane(model: jaxae.Model, codes: np.ndarray) -> Picture:

@@ -10,7 +10,9 @@ import numpy as np
 import jaxae
 from jaxae.corruptions import identity
 from train.data.types import Split
-from train.report.pictures import SIDE, flat_codes
+from train.presets import PRESETS
+from train.report.picture import SIDE
+from train.report.pictures import flat_codes
 
 # Of every known number: its name, its unit, how to read it.
 _KNOWN = {
@@ -40,6 +42,16 @@ _KNOWN = {
         "per value",
         "the score to beat",
     ),
+    "codebook_usage": ("codes in use", "share of all", "higher is better"),
+    "codebook_perplexity": (
+        "perplexity of the codes",
+        "",
+        "as many codes used alike say as much",
+    ),
+    "explained_variance": ("explained variance", "at most 1", "higher is better"),
+    "l0": ("active latents", "per example", ""),
+    "dead_fraction": ("dead latents", "share of all", "lower is better"),
+    "frechet_space": ("feature space of the Fréchet distances", "", ""),
     "validation_loss": ("validation loss", "nats per image", "of the best epoch"),
     "best_epoch": ("best epoch", "", "counted from 1"),
     "train_seconds": ("training time", "seconds", "without validation"),
@@ -50,7 +62,7 @@ _UNITS = {"nats": "nats per image", "db": "dB", "seconds": "seconds"}
 
 def title(model: jaxae.Model, config: Mapping[str, Any]) -> str:
     """The family, and the data if the configuration names them."""
-    family = _family(model)
+    family = _family(model, config)
     family = family[0].upper() + family[1:]
     return f"{family} on {config['data']}" if "data" in config else family
 
@@ -63,7 +75,7 @@ def summary(
 ) -> str:
     """One paragraph: the model, its data, its training and what was measured on."""
     parameters = sum(p.size for p in jax.tree.leaves(model.variables["params"]))
-    family = _family(model)
+    family = _family(model, config)
     article = "An" if family[0] in "aeiou" else "A"
     source = f" on {config['data']} ({_shape(model)})" if "data" in config else ""
     seconds = sum(row.get("seconds") or 0.0 for row in history)
@@ -77,7 +89,10 @@ def summary(
     )
 
 
-def _family(model: jaxae.Model) -> str:
+def _family(model: jaxae.Model, config: Mapping[str, Any]) -> str:
+    """By the preset's name, or in words of what the recipe has."""
+    if config.get("preset") in PRESETS:
+        return PRESETS[config["preset"]][1].model.title
     recipe = model.recipe
     damaged = recipe.corruption is not identity
     kind = "inpainting" if "mask" in recipe.model.view.needs else "denoising"
@@ -97,9 +112,10 @@ def _shape(model: jaxae.Model) -> str:
 def _code_in_words(model: jaxae.Model, test: Split) -> str:
     module = model.recipe.model
     size = flat_codes(model, test, SIDE).shape[1]
+    kind = "whole number" if module.num_codes else "number"
     likelihood = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(module.likelihood).__name__)
     return (
-        f"Its code of {size:,} number{'s' * (size != 1)} stands for the "
+        f"Its code of {size:,} {kind}{'s' * (size != 1)} stands for the "
         f"{int(np.prod(module.shape)):,} values of an example; what the decoder says "
         f"of them, p(x | z), is {likelihood}."
     )
@@ -120,6 +136,9 @@ def _progress(history: Sequence[Mapping[str, Any]]) -> str:
 
 def explain(name: str) -> tuple[str, str]:
     """The name of a result in words, and how to read it: its unit, what is better."""
+    if name.startswith("frechet_") and name not in _KNOWN:
+        label = f"Fréchet distance, {name.removeprefix('frechet_').replace('_', ' ')}"
+        return label, "in the feature space; lower is better; not Inception's FID"
     unit = _UNITS.get(name.rsplit("_", 1)[-1], "")
     label, unit, note = _KNOWN.get(name, (name.replace("_", " "), unit, ""))
     return label, "; ".join(filter(None, (unit, note)))

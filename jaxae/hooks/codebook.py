@@ -1,18 +1,16 @@
-"""What happens after an update beside it, on the parameters and the optimizer.
-
-A hook is a pure function (state, observed, key) -> state, run by the train step.
-"""
+"""The hook that starts and revives a codebook which is learned by gradient."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PyTree
+from jaxtyping import Array
 
 from jaxae.bottlenecks.codebook import dead_codes, draw_features, residual_kmeans
 from jaxae.bottlenecks.quantized import VectorQuantizer
 from jaxae.errors import require
+from jaxae.hooks.moments import reset_moments
 from jaxae.types import Hook, Observed, TrainState
 
 
@@ -67,43 +65,6 @@ def revive_codes(
         )
 
     return hook
-
-
-def reset_moments(opt_state: PyTree, path: tuple[str, ...], keep: Array) -> PyTree:
-    """Zeroes the moments of some rows of one parameter, as if they had just been made.
-
-    Args:
-        opt_state: Of any optax optimizer.
-        path: The parameter's keys, such as ("model", "bottleneck", "codebook").
-        keep: 1 where the moments stay and 0 where they are reset, of a shape that
-            broadcasts to the parameter's.
-
-    Returns:
-        The state, with every array that belongs to the parameter (it has the
-        parameter's path at the end of its own, and `keep` broadcasts to it)
-        multiplied by `keep`.
-    """
-
-    def reset(keys: tuple[Any, ...], leaf: Array) -> Array:
-        names = tuple(str(getattr(k, "key", getattr(k, "name", k))) for k in keys)
-        if names[-len(path) :] != path or not _broadcasts(keep.shape, leaf.shape):
-            return leaf
-        kept = jnp.broadcast_to(keep.reshape(_aligned(keep, leaf)), leaf.shape)
-        return jnp.where(kept != 0, leaf, jnp.zeros_like(leaf))
-
-    return jax.tree_util.tree_map_with_path(reset, opt_state)
-
-
-def _broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
-    try:
-        return jnp.broadcast_shapes(shape, target) == target
-    except ValueError:
-        return False
-
-
-def _aligned(keep: Array, leaf: Array) -> tuple[int, ...]:
-    """`keep`'s shape with as many axes as `leaf`, as ranks are never promoted."""
-    return (*[1] * (leaf.ndim - keep.ndim), *keep.shape)
 
 
 def _look_up(tree: Mapping[str, Any], path: tuple[str, ...]) -> Any:

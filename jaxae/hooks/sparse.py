@@ -1,4 +1,4 @@
-"""The hook that puts dead latents of sparse auto-encoders to new use."""
+"""Hooks of sparse auto-encoders: a start without dead latents, and new use for them."""
 
 import math
 from collections.abc import Mapping
@@ -9,11 +9,52 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from jaxae.checks import check_count
 from jaxae.errors import require
-from jaxae.hooks import reset_moments
+from jaxae.hooks.moments import reset_moments
 from jaxae.networks.dictionary import normalize_rows
 from jaxae.types import Hook, Observed, TrainState, Variables
 
 Rows = Float[Array, "n d"]
+
+
+def tie_at_start() -> Hook:
+    """After the first step makes the encoder the transpose of the centred decoder.
+
+    The decoder's bias becomes the mean of the batch, and the pre-activations the
+    products of the atoms with what differs from it (Gao et al. 2024, "Preventing dead
+    latents", with the mean for the geometric median). Latents that start unrelated to
+    their atoms, or all alike excited by what the examples have in common, die in large
+    numbers. The optimizer forgets what the first step told it of all these.
+
+    For the models that `resample_dead` is for.
+    """
+
+    def hook(state: TrainState, seen: Observed, key: jax.Array) -> TrainState:
+        del key
+        return jax.lax.cond(state.step == 0, lambda: _tie(state, seen), lambda: state)
+
+    return hook
+
+
+def _tie(state: TrainState, seen: Observed) -> TrainState:
+    model = state.params["model"]
+    encoder, decoder = model["bottleneck"], model["decoder"]
+    _check_kernel(encoder["kernel"], decoder["atoms"])
+    atoms = normalize_rows(decoder["atoms"])
+    x = seen.batch["inputs"].reshape(seen.loss.shape[0], -1)
+    mean = x.mean(axis=0)
+    offset = -(atoms @ mean)
+    biases = {name: offset for name in encoder if name.endswith("bias")}
+    new = {
+        "bottleneck": {**encoder, "kernel": atoms.T, **biases},
+        "decoder": {**decoder, "atoms": atoms, "bias": mean},
+    }
+    opt_state = state.opt_state
+    for part, values in new.items():
+        for name, value in values.items():
+            nothing = jnp.zeros([1] * value.ndim)
+            opt_state = reset_moments(opt_state, ("model", part, name), nothing)
+    params = {**state.params, "model": {**model, **new}}
+    return state._replace(params=params, opt_state=opt_state)
 
 
 def resample_dead(every: int = 2500, *, scale: float = 0.2) -> Hook:
@@ -95,9 +136,7 @@ def _new_encoder(
 ) -> dict[str, Array]:
     """The bottleneck's parameters, new ones for the dead latents."""
     kernel = encoder["kernel"]
-    shapes = f"{kernel.shape[0]} features, {directions.shape[1]} inputs"
-    same = kernel.shape[0] == directions.shape[1]
-    require(same, "encoder", shapes, "the flattened input for resample_dead")
+    _check_kernel(kernel, directions)
     norm = _mean_of_living(jnp.linalg.norm(kernel, axis=0), dead)
     new = {name: jnp.zeros_like(value) for name, value in encoder.items()}
     new["kernel"] = scale * norm * directions.T
@@ -108,6 +147,12 @@ def _new_encoder(
         name: jnp.where(dead.reshape(*[1] * (old.ndim - 1), -1), new[name], old)
         for name, old in encoder.items()
     }
+
+
+def _check_kernel(kernel: Float[Array, "m n"], rows: Rows) -> None:
+    shapes = f"{kernel.shape[0]} features, {rows.shape[1]} inputs"
+    same = kernel.shape[0] == rows.shape[1]
+    require(same, "encoder", shapes, "the flattened input for this hook")
 
 
 def _mean_of_living(

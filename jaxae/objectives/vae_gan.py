@@ -1,0 +1,134 @@
+"""The VAE-GAN: a critic of images, whose features also say how alike two are."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jax.lax import stop_gradient
+from jaxtyping import Array, Float
+
+from jaxae.autoencoder import call
+from jaxae.errors import require
+from jaxae.objectives.adversarial import contest, gradient_only, own_adam
+from jaxae.objectives.base import Weight, check_weight, weight_at
+from jaxae.objectives.elbo import name_rates, rate
+from jaxae.objectives.mmd import prior_codes
+from jaxae.objectives.reconstruction import log_likelihood, penalty
+from jaxae.types import Context, Objective, Params, Trace
+
+
+def image_critic(
+    critic: nn.Module,
+    weight: Weight = 1.0,
+    *,
+    learning_rate: optax.ScalarOrSchedule = 1e-3,
+) -> Objective:
+    """Rate + distortion of a critic's features + weight · GAN (Larsen et al. 2016).
+
+    The critic D tells the data x from reconstructions x̃ and from images x_p of codes
+    drawn from the prior, where an image is the mean of p(x | z). One backward pass
+    serves three players, each with its own part of the loss (algorithm 1):
+
+    - The encoder minimises KL(q(z | x) || p(z)) + 1/2 |D_l(x) - D_l(x̃)|². D_l are the
+      critic's features, and the second term is the -log p(D_l(x) | z) of a Gaussian of
+      std 1 around D_l(x̃), without the constant.
+    - The decoder minimises the same distortion + weight · -log D, the non-saturating
+      loss, averaged over x̃ and x_p. The paper has log(1 - D), and a factor γ on the
+      decoder's distortion instead. `weight` stands for 1 / γ: the decoder's gradient
+      differs by a factor, to which Adam is blind, and the distortion is one for both.
+    - The critic minimises its cross-entropy in telling x from x̃ and x_p. It counts x
+      as much as the other two together, where the paper counts each kind once.
+
+    All players see the same parameters at a step. The likelihood of the pixels is
+    logged, but not trained; nor is any scale that it learns. Images that D judges are
+    decoded as outside training, see `Context.decode`. The loss may rise while images
+    get better, as it is in units of features that the critic still learns: the best
+    epoch is better chosen by `distortion_nats`, see `fit`'s `monitor`.
+
+    Metrics: `feature_distortion_nats`; `generator_loss`, -log D in nats; `critic_loss`,
+    the critic's cross-entropy in nats, ln 2 where it knows nothing; `critic_accuracy`;
+    and of the pixels `elbo_nats`, `distortion_nats` and `rate_nats`, see `elbo`.
+
+    Args:
+        critic: x -> features, such as `networks.ConvEncoder()`, without batch
+            normalisation; D is a linear layer on top of it.
+        weight: Of the GAN's term: a number, or an optax schedule.
+        learning_rate: Of the critic's own Adam (β1 = 0.5, β2 = 0.9). The paper has one
+            rate for all players. The features of a slow critic stay small, and the KL
+            then pulls all codes to the prior.
+
+    Raises:
+        ValueError: An argument is outside its range; said when the objective first sees
+            a trace, that the critic keeps statistics, or that the model has no
+            posterior or several latents.
+    """
+    check_weight("weight", weight)
+    check_weight("learning_rate", learning_rate)
+    module = FeatureCritic(critic)
+
+    def init(key: jax.Array, trace: Trace) -> Params:
+        count = len(trace.latents)
+        require(count == 1, "model", f"one with {count} latents", "one with one latent")
+        variables = module.init(key, trace.target[None])
+        kept = sorted(variables.keys() - {"params"})
+        require(not kept, "critic", f"one with {kept}", "a module of params alone")
+        return variables["params"]
+
+    def loss(
+        params: Params, trace: Trace, context: Context
+    ) -> tuple[Array, dict[str, Array]]:
+        learning = partial(_judge, module, params)
+        frozen = partial(_judge, module, stop_gradient(params))
+        real, made = trace.target[None], _images(trace, context)
+
+        error = frozen(real)[0] - frozen(trace.likelihood.mean)[0]
+        distortion = 0.5 * jnp.square(error).sum(axis=-1).mean(axis=0)
+        generator = jax.nn.softplus(-frozen(made)[1]).mean(axis=0)
+        fake = learning(stop_gradient(made))[1]
+        own, verdicts = contest(jnp.broadcast_to(learning(real)[1], fake.shape), fake)
+
+        kl, pixels = rate(trace.latents[0]), -log_likelihood(trace).mean(axis=0)
+        total = kl + distortion + weight_at(weight, context.step) * generator
+        return total + penalty(trace) + gradient_only(own), {
+            "feature_distortion_nats": distortion,
+            "generator_loss": generator,
+            **verdicts,
+            "elbo_nats": -pixels - kl,
+            "distortion_nats": pixels,
+            **name_rates([kl]),
+        }
+
+    return Objective(init, loss, own_adam(learning_rate))
+
+
+class FeatureCritic(nn.Module):
+    """Images [k, b, ...] -> (features [k, b, f], logits [k, b]), high for real images.
+
+    Attributes:
+        encoder: Images [n, ...] -> features [n, ...], which are flattened.
+    """
+
+    encoder: nn.Module
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "k b ..."]
+    ) -> tuple[Float[Array, "k b f"], Float[Array, "k b"]]:
+        """What the critic makes of the images."""
+        k, b = images.shape[:2]
+        features = self.encoder(images.reshape(k * b, *images.shape[2:]))
+        features = features.reshape(k, b, -1)
+        return features, nn.Dense(1)(features)[..., 0]
+
+
+def _judge(module: FeatureCritic, params: Params, images: Array) -> tuple[Array, Array]:
+    return call(module, {"params": params}, images)
+
+
+def _images(trace: Trace, context: Context) -> Float[Array, "k2 b ..."]:
+    """Of the codes and of as many from the prior, with gradients to the decoder."""
+    latent = trace.latents[0]
+    codes = jnp.concatenate([stop_gradient(latent.z), prior_codes(latent, context.key)])
+    return jnp.asarray(context.decode(context.params, (codes,)).mean)

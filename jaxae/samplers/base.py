@@ -1,0 +1,158 @@
+"""The codes that samplers are fitted to, and what the samplers have in common."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from jaxae.checks import check_count, check_key
+from jaxae.errors import require
+from jaxae.training import fit
+from jaxae.types import Model, Recipe
+from jaxae.use import Codes, encode, sample, sample_codes
+
+Sampler = Callable[[jax.Array, int], Codes]
+"""(key, count) -> `count` codes, as `jaxae.decode` takes them."""
+
+Restore = Callable[[Array], Codes]
+"""From vectors [n, d] back to codes."""
+
+_ROUNDING = 1e-6
+"""Relative to the size of a dimension: a spread below it is float32's rounding."""
+
+
+def aggregate_codes(
+    model: Model, images: Any, key: jax.Array, *, label: Any = None
+) -> Codes:
+    """A sample of the aggregate posterior: one draw of q(z | x) for every image.
+
+    The codes themselves where they are deterministic.
+
+    Args:
+        model: As `jaxae.fit` returns it.
+        images: [n, *shape], those that the model was trained on.
+        key: A typed key.
+        label: [n], for models that are shown it.
+
+    Raises:
+        ValueError: See `jaxae.encode`.
+    """
+    check_key(key)
+    noise = key if model.recipe.model.generative else None
+    return encode(model, images, label=label, key=noise)
+
+
+def prior(model: Model) -> Sampler:
+    """Codes from the model's own p(z).
+
+    Raises:
+        ValueError: The family has no prior.
+    """
+    expected = "one with a prior p(z); others need a sampler fitted to their codes"
+    require(model.recipe.model.has_prior, "model", "one without a prior", expected)
+    return partial(sample_codes, model)
+
+
+def flatten(codes: Any) -> tuple[Float[Array, "n d"], Restore]:
+    """Codes as vectors, and the way back; several latents are laid end to end.
+
+    Args:
+        codes: An array [n, ...] of real numbers, or a tuple of them.
+
+    Raises:
+        ValueError: The codes are whole numbers, are not finite, or differ in `n`.
+    """
+    several = isinstance(codes, tuple)
+    leaves = tuple(np.asarray(code) for code in (codes if several else (codes,)))
+    require(len(leaves) > 0, "codes", codes, "an array, or a tuple of arrays")
+    for leaf in leaves:
+        _check_code(leaf, leaves[0].shape[:1])
+    arrays = tuple(jnp.asarray(leaf, jnp.float32) for leaf in leaves)
+    tree = arrays if several else arrays[0]
+    _, unravel = ravel_pytree(jax.tree.map(lambda code: code[0], tree))
+    return jax.vmap(lambda code: ravel_pytree(code)[0])(tree), jax.vmap(unravel)
+
+
+def _check_code(code: np.ndarray, count: tuple[int, ...]) -> None:
+    expected = "real numbers; whole ones are for samplers.autoregressive"
+    real = jnp.issubdtype(code.dtype, jnp.floating)
+    require(real, "codes", str(code.dtype), expected)
+    rows = code.ndim > 1 and code.size > 0 and code.shape[:1] == count
+    require(rows, "codes", code.shape, "of shape [n, ...], with one n for all")
+    finite = np.isfinite(np.asarray(code, np.float32)).all()
+    require(finite, "codes", "a value not finite", "finite")
+
+
+def standardize(codes: Any) -> tuple[Float[np.ndarray, "n e"], Restore]:
+    """Codes as vectors with mean 0 and standard deviation 1, and the way back.
+
+    Dimensions that are constant are left out, and put back with their value.
+
+    Raises:
+        ValueError: See `flatten`, or all codes are the same.
+    """
+    flat, unflatten = flatten(codes)
+    exact = np.asarray(flat, np.float64)
+    mean, std = exact.mean(axis=0), exact.std(axis=0)
+    (varying,) = np.nonzero(std > _ROUNDING * np.abs(exact).max(axis=0))
+    require(varying.size > 0, "codes", "the same for all", "codes that differ")
+    scale = std[varying]
+    values = (exact[:, varying] - mean[varying]) / scale
+
+    def restore(values: Float[Array, "m e"]) -> Codes:
+        full = jnp.tile(jnp.asarray(mean, jnp.float32)[None], (values.shape[0], 1))
+        offset = values * jnp.asarray(scale, jnp.float32)[None]
+        return unflatten(full.at[:, varying].add(offset))
+
+    return values.astype(np.float32), restore
+
+
+def fit_sampler(
+    make: Callable[[tuple[int, ...]], Recipe],
+    codes: Any,
+    key: jax.Array,
+    epochs: int,
+    batch_size: int,
+) -> Sampler:
+    """Trains a generative model of the standardised codes, and draws from it.
+
+    By Adam, with a learning rate that falls from 1e-3 to 0 along a cosine.
+
+    Args:
+        make: From the shape of one vector to the recipe.
+        codes: See `flatten`.
+        key: A typed key, from which weights, noise and data order follow.
+        epochs: Passes over the codes.
+        batch_size: Codes per step.
+
+    Raises:
+        ValueError: An argument is not as it must be.
+        TrainingDiverged: See `jaxae.fit`.
+    """
+    check_key(key)
+    check_count("epochs", epochs)
+    check_count("batch_size", batch_size)
+    values, restore = standardize(codes)
+    recipe = make(values.shape[1:])
+    steps = epochs * -(-len(values) // batch_size)
+    tx = optax.adam(optax.cosine_decay_schedule(1e-3, steps))
+    model = fit(
+        recipe,
+        values,
+        key=key,
+        epochs=epochs,
+        batch_size=batch_size,
+        tx=tx,
+        progress=False,
+    ).model
+
+    def draw(key: jax.Array, count: int) -> Codes:
+        return restore(sample(model, key, count, draw=True))
+
+    return draw

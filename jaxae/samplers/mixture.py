@@ -1,0 +1,63 @@
+"""A Gaussian mixture fitted to codes."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxae.checks import check_count, check_key
+from jaxae.errors import require
+from jaxae.samplers.base import Sampler, flatten
+from jaxae.use import Codes
+
+
+def gaussian_mixture(codes: Any, key: jax.Array, *, components: int = 10) -> Sampler:
+    """A mixture of Gaussians with full covariances, by expectation-maximisation.
+
+    Ghosh et al. (2020), section 4, fit one to the codes of deterministic auto-encoders.
+    The fit is scikit-learn's, which adds 1e-6 to all variances, and warns where it has
+    not converged in 100 iterations.
+
+    Args:
+        codes: As `aggregate_codes` returns them, real numbers.
+        key: A typed key, from which the initialisation follows.
+        components: How many Gaussians.
+
+    Raises:
+        ValueError: The codes are not real and finite, or fewer than `components`.
+        ImportError: scikit-learn is not installed.
+    """
+    check_key(key)
+    check_count("components", components)
+    flat, unflatten = flatten(codes)
+    count = flat.shape[0]
+    # A covariance needs two codes at least.
+    least = max(2, components)
+    require(count >= least, "codes", f"{count} of them", f"at least {least}")
+    mixture = _mixture_class()(components, random_state=int(jax.random.bits(key)))
+    mixture.fit(np.asarray(flat, np.float64))
+    log_weights = jnp.asarray(np.log(mixture.weights_), jnp.float32)
+    means = jnp.asarray(mixture.means_, jnp.float32)
+    factors = jnp.asarray(np.linalg.cholesky(mixture.covariances_), jnp.float32)
+
+    def draw(key: jax.Array, count: int) -> Codes:
+        check_key(key)
+        check_count("count", count)
+        key_choice, key_noise = jax.random.split(key)
+        chosen = jax.random.categorical(key_choice, log_weights, shape=(count,))
+        noise = jax.random.normal(key_noise, (count, means.shape[1]))
+        # Of all components at once: the chosen factors would be an array [n, d, d].
+        offsets = jnp.einsum("nj,mdj->mnd", noise, factors, precision="highest")
+        return unflatten(means[chosen] + offsets[chosen, jnp.arange(count)])
+
+    return draw
+
+
+def _mixture_class() -> Any:
+    try:
+        from sklearn.mixture import GaussianMixture
+    except ImportError as error:
+        message = "gaussian_mixture needs scikit-learn: pip install scikit-learn"
+        raise ImportError(message) from error
+    return GaussianMixture

@@ -1,0 +1,119 @@
+"""New images from every sampler that suits a model, and how far they are from real."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+import jaxae
+from jaxae import samplers
+from jaxae.evaluation import frechet_distance
+from train.data import Dataset, Split
+from train.data.types import examples
+from train.generation.features import FeatureSpace, feature_space
+from train.run import Run
+
+__all__ = ["Comparison", "compare_samplers"]
+
+# A mixture with full covariances and a masked flow grow with the square of it.
+MAX_CODE_SIZE = 256
+
+
+class Comparison(NamedTuple):
+    """What `compare_samplers` found.
+
+    Attributes:
+        space: The name of the feature space.
+        distances: Fréchet distances to the test images by name.
+        images: New images by the name of their sampler, [n, h, w, c].
+    """
+
+    space: str
+    distances: dict[str, float]
+    images: dict[str, np.ndarray]
+
+    def numbers(self) -> dict[str, Any]:
+        """As the results name them."""
+        named = {f"frechet_{name}": value for name, value in self.distances.items()}
+        return {**named, "frechet_space": self.space}
+
+
+def compare_samplers(
+    run: Run, model: jaxae.Model, data: Dataset, features: str | None, key: jax.Array
+) -> Comparison:
+    """Fits every sampler to the codes of the training images, and draws from it.
+
+    As many images are drawn as there are test images, with which they are compared; so
+    are the reconstructions of the test images, and as many training images, the best
+    that could be hoped for. What is compared are the means of p(x | z).
+
+    Args:
+        run: Where a classifier is kept, see `feature_space`.
+        model: The trained model.
+        data: What it was trained on.
+        features: "package.module:function" of the user's own feature space.
+        key: A typed key.
+
+    Raises:
+        ArgumentError: See `feature_space`.
+    """
+    space = feature_space(run, data, features)
+    test, count = data.test, len(data.test.images)
+    labels = _labels(model, test)
+    shown = {
+        "training_images": _unit(data.train.images[:count]),
+        "reconstructions": jaxae.reconstruct(model, test.images, **labels),
+    }
+    new = {}
+    for i, (name, make) in enumerate(_samplers(model, data, key)):
+        print(f"sampler: {name}", flush=True)
+        codes = make()(jax.random.fold_in(key, i), count)
+        new[name] = np.asarray(jaxae.decode(model, codes, **labels))
+    real = _features(space, _unit(test.images))
+    distances = {
+        name: frechet_distance(_features(space, images), real)
+        for name, images in {**shown, **new}.items()
+    }
+    return Comparison(space.name, distances, new)
+
+
+def _samplers(
+    model: jaxae.Model, data: Dataset, key: jax.Array
+) -> Iterator[tuple[str, Callable[[], samplers.Sampler]]]:
+    """Those that suit the model, by name; nothing is fitted before the call."""
+    module, train = model.recipe.model, data.train
+    if module.has_prior:
+        yield "prior", lambda: samplers.prior(model)
+    key_codes, key_fit = jax.random.split(key)
+    labels = _labels(model, train)
+    codes = samplers.aggregate_codes(model, train.images, key_codes, **labels)
+    if module.num_codes:
+        yield (
+            "autoregressive",
+            lambda: samplers.autoregressive(codes, key_fit, num_codes=module.num_codes),
+        )
+        return
+    size = sum(leaf[0].size for leaf in jax.tree.leaves(codes))
+    if size > MAX_CODE_SIZE:
+        print(f"codes of {size:,} numbers: too many to fit a sampler to", flush=True)
+        return
+    yield "gaussian_mixture", lambda: samplers.gaussian_mixture(codes, key_fit)
+    yield "two_stage", lambda: samplers.two_stage(codes, key_fit)
+    yield "flow", lambda: samplers.flow(codes, key_fit)
+
+
+def _labels(model: jaxae.Model, split: Split) -> dict[str, Any]:
+    """As keyword arguments, for models that are shown them."""
+    fields = examples(model.recipe, split)
+    return {"label": fields["label"]} if "label" in fields else {}
+
+
+def _features(space: FeatureSpace, images: Any) -> np.ndarray:
+    # The mean of a normal distribution may lie a little outside.
+    return np.asarray(space.function(np.clip(np.asarray(images), 0.0, 1.0)))
+
+
+def _unit(images: np.ndarray) -> np.ndarray:
+    levels = images.dtype == np.uint8
+    return images.astype(np.float32) / np.float32(255 if levels else 1)

@@ -1,0 +1,96 @@
+"""Where images are compared: the features of a classifier, or a user's function."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+import jaxae
+from jaxae.errors import require
+from jaxae.training import trained_model
+from jaxae.training.checkpoint import restore_state, save_epochs
+from train.data import Dataset, Split
+from train.generation.classifier import classifier
+from train.run import Run
+
+EPOCHS, BATCH, LEARNING_RATE = 3, 100, 1e-3
+MONITOR = "validation_loss"
+
+
+class FeatureSpace(NamedTuple):
+    """Images [n, h, w, c], floats in [0, 1] -> features [n, d], and what to call it."""
+
+    name: str
+    function: Callable[[np.ndarray], Any]
+
+
+def feature_space(run: Run, data: Dataset, own: str | None) -> FeatureSpace:
+    """The user's own, or that of a classifier which is trained once and kept.
+
+    Args:
+        run: The classifier's place is the folder "features" of its directory.
+        data: With labels, unless the features are the user's own.
+        own: "package.module:function", or None.
+
+    Raises:
+        ArgumentError: There is no such function, or no images or labels.
+        CheckpointError: What is in the folder is no such classifier.
+    """
+    if own is not None:
+        return FeatureSpace(own, _import(own))
+    labels = data.train.labels
+    right = labels is not None and data.train.images.ndim == 4
+    require(right, "--data", data.name, "images with labels, or give --features")
+    assert labels is not None
+    model = _classifier(run, data, int(labels.max()) + 1)
+    accuracy = _accuracy(model, data.test)
+    name = f"the last hidden layer of a classifier of {data.name}"
+    return FeatureSpace(
+        f"{name} ({accuracy:.1%} of the test images right)",
+        lambda images: jaxae.encode(model, images),
+    )
+
+
+def _import(own: str) -> Callable[[np.ndarray], Any]:
+    module, _, name = own.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        require(False, "--features", own, f"package.module:function ({error})")
+        raise
+
+
+def _classifier(run: Run, data: Dataset, num_labels: int) -> jaxae.Model:
+    recipe = classifier(data.train.images.shape[1:], num_labels)
+    tx, path = optax.adam(LEARNING_RATE), run.path / "features"
+    if not path.is_dir():
+        print(f"training a classifier for its features, kept in {path}", flush=True)
+        with save_epochs(path, MONITOR) as save:
+            jaxae.fit(
+                recipe,
+                _labelled(data.train),
+                key=jax.random.key(run.config.seed),
+                epochs=EPOCHS,
+                batch_size=BATCH,
+                tx=tx,
+                validation=_labelled(data.validation),
+                callbacks=[save],
+            )
+    state, _ = restore_state(path, recipe, tx)
+    return trained_model(recipe, state)
+
+
+def _labelled(split: Split) -> dict[str, np.ndarray]:
+    assert split.labels is not None
+    return {"x": split.images, "label": split.labels}
+
+
+def _accuracy(model: jaxae.Model, test: Split) -> float:
+    """The share of the images whose label is the likeliest."""
+    features = np.asarray(jaxae.encode(model, test.images))
+    layer = model.variables["params"]["logits"]
+    logits = features @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"])
+    return float((logits.argmax(axis=-1) == test.labels).mean())

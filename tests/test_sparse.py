@@ -14,7 +14,7 @@ from jaxae.autoencoder import call
 from jaxae.bottlenecks import sparse
 from jaxae.bottlenecks.sparse import Sparse
 from jaxae.evaluation.sparsity import sparsity
-from jaxae.hooks import resample_dead
+from jaxae.hooks import resample_dead, tie_at_start
 from jaxae.networks.dictionary import Dictionary
 from jaxae.objectives.sparse import sparse_reconstruction
 from jaxae.recipes.sparse import sparse_autoencoder
@@ -393,6 +393,30 @@ def test_resampling_draws_no_example_of_zeros(scale):
     new = resample_dead(1)(state, seen, KEY).params["model"]["decoder"]["atoms"]
     old = state.params["model"]["decoder"]["atoms"]
     close(new, np.tile(x[1] / np.linalg.norm(x[1]), (N, 1)) if scale else old)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_encoder_starts_as_the_transpose_of_the_centred_decoder(activation):
+    recipe = tiny(activation)
+    state = start(recipe)
+    x = jnp.asarray(normal((B, D), 3))
+    seen = Observed({"inputs": x}, jnp.zeros(B), {})
+    moved = state._replace(opt_state=jax.tree.map(jnp.ones_like, state.opt_state))
+    tied = jax.jit(tie_at_start())(moved, seen, KEY)
+    encoder, decoder = (tied.params["model"][p] for p in ("bottleneck", "decoder"))
+    atoms, mean = np.asarray(decoder["atoms"]), np.asarray(x).mean(axis=0)
+    np.testing.assert_allclose(np.linalg.norm(atoms, axis=1), 1, rtol=1e-5)
+    close(encoder["kernel"], atoms.T)
+    close(decoder["bias"], mean)
+    pre = np.asarray(x) @ np.asarray(encoder["kernel"]) + np.asarray(encoder["bias"])
+    close(pre, (np.asarray(x) - mean) @ atoms.T)
+    moments = tied.opt_state[0].mu["model"]
+    assert (
+        not moments["bottleneck"]["kernel"].any()
+        and not moments["decoder"]["bias"].any()
+    )
+    later = jax.jit(tie_at_start())(moved._replace(step=moved.step + 1), seen, KEY)
+    jax.tree.map(np.testing.assert_array_equal, later.params, moved.params)
 
 
 def test_batch_top_k_step_does_not_depend_on_the_device_count():

@@ -166,9 +166,10 @@ def _manager(directory: Path, **options: Any) -> ocp.CheckpointManager:
 
 def abstract_state(recipe: Recipe, tx: optax.GradientTransformation) -> TrainState:
     """Shapes and dtypes of a state; parts that do not fit together show here."""
-    batch = {"x": jax.ShapeDtypeStruct((2, *recipe.model.shape), jnp.float32)}
-    if "label" in recipe.model.view.needs:
-        batch["label"] = jax.ShapeDtypeStruct((2,), jnp.int32)
+    batch = {
+        "x": jax.ShapeDtypeStruct((2, *recipe.model.shape), jnp.float32),
+        "label": jax.ShapeDtypeStruct((2,), jnp.int32),
+    }
     return jax.eval_shape(partial(init_state, recipe, tx), batch, jax.random.key(0))
 
 

@@ -254,6 +254,7 @@ def _untrained(recipe):
 
 
 @pytest.mark.parametrize("flow", FLOWS)
+@pytest.mark.slow
 def test_training_moves_all_parameters(flow):
     recipe = _recipe(flow)
     before = _untrained(recipe)

@@ -229,6 +229,7 @@ def test_no_noise_at_the_exact_posterior(gradient):
 
 
 @pytest.mark.parametrize("gradient", METHODS)
+@pytest.mark.slow
 def test_recipe(gradient):
     recipe = iwae_recipe(
         (5,),

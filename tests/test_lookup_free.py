@@ -139,6 +139,7 @@ def test_entropies_have_finite_gradients_where_bits_are_certain():
     ],
     ids=["fsq", "lfq"],
 )
+@pytest.mark.slow
 def test_recipe_trains_and_its_codes_are_whole_numbers(recipe):
     x = jnp.asarray(np.random.default_rng(0).uniform(size=(8, 4, 4, 1)), jnp.float32)
     tx = optax.adam(0.01)

@@ -169,6 +169,7 @@ def test_the_loss_counts_the_hidden_patches_alone():
     np.testing.assert_array_equal(loss(visible_moved), loss(jnp.asarray(X)))
 
 
+@pytest.mark.slow
 def test_it_trains_and_fills_holes(fitted):
     losses = [row["loss"] for row in fitted.history]
     assert np.mean(losses[-3:]) < np.mean(losses[:3])

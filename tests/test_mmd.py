@@ -80,6 +80,7 @@ def test_gradient_pulls_codes_to_the_prior():
 
 
 @pytest.mark.parametrize("make", [wae_mmd, info_vae_mmd])
+@pytest.mark.slow
 def test_trains(make):
     recipe = make((2, 2, 1), 3, network=recipes.mlp((4,)))
     images = RNG.random((20, 2, 2, 1)).astype(np.float32)

@@ -250,6 +250,7 @@ def test_codes_are_drawn_from_the_prior(name):
 
 
 @pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.slow
 def test_training_samples_and_bounds(name):
     recipe = RECIPES[name]()
     images, key = _images(16), jax.random.key(2)

@@ -13,38 +13,39 @@ import jaxae
 from jaxae import recipes
 from jaxae.training import Epoch, init_state, make_train_step, trained_model
 from jaxae.training.checkpoint import restore_state, save_epochs
-from jaxae.training.state import optimizer
 
-SHAPE, COUNT, STEPS = (8, 8, 1), 32, 30
-TX = optax.adam(3e-3)
+SHAPE, COUNT, STEPS, FEW = (8, 8, 1), 32, 30, 3
+# Adam would turn the rounding of gradients that are zero into steps of full length.
+TX = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.03))
+MLP = {"network": recipes.mlp((16,))}
 
 # What makes a family small. A recipe that is not here has no place in the library.
 OPTIONS = {
-    "adversarial_autoencoder": {"hidden": (16, 16)},
-    "autoencoder": {},
-    "beta_tc_vae": {"data_size": COUNT},
-    "conditional_vae": {"num_labels": 4},
+    "adversarial_autoencoder": {"hidden": (16, 16), **MLP},
+    "autoencoder": MLP,
+    "beta_tc_vae": {"data_size": COUNT, **MLP},
+    "conditional_vae": {"num_labels": 4, **MLP},
     "contractive_autoencoder": {},
-    "denoising_autoencoder": {},
-    "factor_vae": {"hidden": (16, 16)},
-    "flow_vae": {"latent_dim": 4, "layers": 2, "hidden": (8,)},
-    "fsq_autoencoder": {"levels": (4, 4)},
-    "hyperspherical_vae": {},
-    "info_vae_mmd": {},
-    "inpainting_autoencoder": {},
-    "iwae": {"num_samples": 2},
+    "denoising_autoencoder": MLP,
+    "factor_vae": {"hidden": (16, 16), **MLP},
+    "flow_vae": {"latent_dim": 4, "layers": 2, "hidden": (8,), **MLP},
+    "fsq_autoencoder": {"levels": (4, 4), **MLP},
+    "hyperspherical_vae": MLP,
+    "info_vae_mmd": MLP,
+    "inpainting_autoencoder": {"network": recipes.conv((4, 4))},
+    "iwae": {"num_samples": 2, **MLP},
     "keras_denoiser": {},
-    "ladder_vae": {"channels": (4, 4, 4), "latent_channels": 2, "stem": 4},
-    "lfq_autoencoder": {"bits": 4},
+    "ladder_vae": {"channels": (4, 4), "latent_channels": 2, "stem": 4},
+    "lfq_autoencoder": {"bits": 4, **MLP},
     "masked_autoencoder": {"patch": 2, "width": 8, "depth": 1},
-    "mixture_vae": {},
+    "mixture_vae": MLP,
     "regularized_autoencoder": {},
     "sparse_autoencoder": {"latent_dim": 32, "k": 4, "k_aux": 4},
-    "vae": {},
-    "vae_gan": {"critic_learning_rate": 1e-4},
-    "vamp_vae": {"components": 8},
-    "vqvae": {"codebook_size": 8, "code_dim": 4},
-    "wae_mmd": {},
+    "vae": {"network": recipes.conv((4, 4))},
+    "vae_gan": {"critic_learning_rate": 1e-4, **MLP},
+    "vamp_vae": {"components": 8, **MLP},
+    "vqvae": {"codebook_size": 8, "code_dim": 4, "network": recipes.conv((4, 4))},
+    "wae_mmd": MLP,
 }
 NAMES = sorted(OPTIONS)
 
@@ -71,28 +72,27 @@ def recipe_of(name):
 
 
 @cache
-def fresh(name):
-    recipe = recipe_of(name)
-    init = partial(init_state, recipe, TX, batch(recipe))
-    return jax.jit(init)(jax.random.key(0))
+def start(name):
+    return jax.jit(partial(init_state, recipe_of(name), TX, batch(recipe_of(name))))
 
 
 @cache
 def trained(name):
-    """(state after STEPS steps, losses, how often the step was traced)."""
+    """(states after FEW and after STEPS steps, losses, how often it was traced)."""
     recipe, traces = recipe_of(name), []
 
     def step(state, batch):
         traces.append(1)
         return make_train_step(recipe, TX)(state, batch)
 
-    data, state = batch(recipe), fresh(name)
-    compiled, losses = jax.jit(step), []
+    data, state = batch(recipe), start(name)(jax.random.key(0))
+    compiled, states, losses = jax.jit(step), [], []
     for _ in range(STEPS):
         state, metrics = compiled(state, data)
+        states.append(state)
         losses.append(metrics["loss"])
         assert all(np.isfinite(value) for value in metrics.values()), metrics
-    return state, np.asarray(losses), len(traces)
+    return states[FEW - 1], states[-1], np.asarray(losses), len(traces)
 
 
 def test_every_recipe_is_here():
@@ -101,49 +101,33 @@ def test_every_recipe_is_here():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_loss_falls_and_the_step_is_traced_once(name):
-    _, losses, traces = trained(name)
+    *_, losses, traces = trained(name)
     assert losses[-5:].mean() < losses[:5].mean()
     assert traces == 1
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_eight_devices_give_the_numbers_of_one(name):
-    recipe, tx = recipe_of(name), optax.sgd(1e-4)
-    data, state = batch(recipe), fresh(name)
-    state = state._replace(opt_state=optimizer(recipe, tx).init(state.params))
+def test_two_seeds_on_eight_devices_give_the_numbers_of_one_on_one(name):
+    recipe, (alone, _, losses, _) = recipe_of(name), trained(name)
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
-    sharded = jax.device_put(data, NamedSharding(mesh, PartitionSpec("data")))
-    everywhere = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
-    step = jax.jit(make_train_step(recipe, tx))
-    for _ in range(3):
-        state, one = step(state, data)
-        everywhere, eight = step(everywhere, sharded)
-    np.testing.assert_allclose(one["loss"], eight["loss"], rtol=1e-5)
-    first = jax.tree.leaves((state.params, state.collections))
-    second = jax.tree.leaves((everywhere.params, everywhere.collections))
-    for a, b in zip(first, second, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_several_seeds_train_in_one_program(name):
-    recipe, (_, alone, _) = recipe_of(name), trained(name)
-    data = batch(recipe)
-
-    def start(key):
-        state = init_state(recipe, TX, data, key)
-        state, metrics = make_train_step(recipe, TX)(state, data)
-        return metrics["loss"], optax.tree.norm(state.params)
-
-    keys = jnp.stack([jax.random.key(0), jax.random.key(1)])
-    losses, norms = jax.jit(jax.vmap(start))(keys)
-    np.testing.assert_allclose(losses[0], alone[0], rtol=1e-4)
-    assert losses[0] != losses[1] and norms[0] != norms[1]
+    data = jax.device_put(batch(recipe), NamedSharding(mesh, PartitionSpec("data")))
+    seeds = [start(name)(jax.random.key(seed)) for seed in (0, 1)]
+    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), *seeds)
+    both = jax.device_put(both, NamedSharding(mesh, PartitionSpec()))
+    step = jax.jit(jax.vmap(make_train_step(recipe, TX), in_axes=(0, None)))
+    for i in range(FEW):
+        both, metrics = step(both, data)
+        np.testing.assert_allclose(metrics["loss"][0], losses[i], rtol=1e-5)
+        assert metrics["loss"][0] != metrics["loss"][1]
+    one = jax.tree.leaves((alone.params, alone.collections))
+    two = jax.tree.leaves((both.params, both.collections))
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_allclose(a, b[0], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_checkpoint_holds_all_of_it(name, tmp_path):
-    state, losses, _ = trained(name)
+    _, state, losses, _ = trained(name)
     with save_epochs(tmp_path, "loss") as save:
         save(Epoch(1, state, {"loss": float(losses[-1])}, True))
     restored, epoch = restore_state(tmp_path, recipe_of(name), TX)
@@ -154,7 +138,7 @@ def test_a_checkpoint_holds_all_of_it(name, tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_images_come_back_and_are_drawn(name):
-    recipe, (state, *_) = recipe_of(name), trained(name)
+    recipe, (_, state, *_) = recipe_of(name), trained(name)
     model, x = trained_model(recipe, state), images()[:3]
     labels = {"label": [0, 1, 2]} if "label" in recipe.model.view.needs else {}
     shown = [jaxae.reconstruct(model, x, **labels)]

@@ -297,6 +297,7 @@ def images(count=16):
     ],
     ids=["ema", "gradient", "residual"],
 )
+@pytest.mark.slow
 def test_recipe_trains_and_its_codes_are_whole_numbers(options):
     recipe, tx, step = small(**options)
     batch = {"x": images()}

@@ -171,6 +171,7 @@ def test_statistics_change_in_training_alone():
 
 
 @pytest.mark.parametrize("regularizer", ["l2", "gradient_penalty", "spectral_norm"])
+@pytest.mark.slow
 def test_the_recipe_trains(regularizer):
     recipe = regularized_autoencoder((4,), 2, regularizer=regularizer)
     fitted = jaxae.fit(recipe, X, key=KEY, epochs=2, batch_size=8, progress=False)

@@ -135,7 +135,16 @@ def test_evaluate_recomputes_the_same_numbers(vae):
     evaluate.evaluate(evaluate.Arguments(vae.path))
 
 
-@pytest.mark.parametrize("preset", ["dae", "conv-dae", "inpaint", "keras-dae", "ae"])
+@pytest.mark.parametrize(
+    "preset",
+    [
+        "dae",
+        "inpaint",
+        "ae",
+        pytest.param("conv-dae", marks=pytest.mark.slow),
+        pytest.param("keras-dae", marks=pytest.mark.slow),
+    ],
+)
 def test_other_presets(preset, tmp_path, images):
     run = run_preset(
         tmp_path / "run",

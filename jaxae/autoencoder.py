@@ -153,7 +153,7 @@ class AutoEncoder(Family):
         self, codes: Codes, batch: Batch, *, train: bool = False
     ) -> Distribution:
         """p(x | z) with batch shape [k, b]; see `Family`."""
-        (z,) = codes
+        z = self.bottleneck.constrain(codes[0])
         k, b = z.shape[:2]
         flat = z.reshape(k * b, *z.shape[2:])
         shown = {name: _tile(batch[name], k) for name in self.view.needs & batch.keys()}

@@ -63,10 +63,15 @@ MASK_CHANNEL = View(frozenset({"mask"}), _inputs_and_mask, _code)
 
 
 @cache
-def labels(count: int) -> View:
+def labels(count: int, *, flatten: bool = False) -> View:
     """Both networks are shown the label, of `count` ones, as a one-hot code.
 
-    Constant channels of images, further entries of vectors and of codes.
+    Constant channels of images, further entries of vectors and of codes. An encoder
+    that flattens images has fewer weights if x is flattened before.
+
+    Args:
+        count: How many labels there are.
+        flatten: Show the encoder vectors [b, size of x + count].
 
     Raises:
         ValueError: `count` is below 1.
@@ -79,4 +84,8 @@ def labels(count: int) -> View:
         planes = jnp.broadcast_to(one_hot, (*x.shape[:-1], count))
         return jnp.concatenate([x, planes], axis=-1)
 
-    return View(frozenset({"label"}), lambda b: append(b["inputs"], b), append, count)
+    def encoder(batch: Batch) -> Array:
+        x = batch["inputs"]
+        return append(x.reshape(x.shape[0], -1) if flatten else x, batch)
+
+    return View(frozenset({"label"}), encoder, append, count)

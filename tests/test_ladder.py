@@ -13,8 +13,6 @@ from jaxae.objectives.elbo import rate
 from jaxae.recipes.ladder import ladder_vae
 from jaxae.types import Model
 
-pytestmark = pytest.mark.slow
-
 SHAPE = (4, 4, 1)
 SIZES = {"channels": (4, 5, 6), "latent_channels": 2}
 
@@ -121,6 +119,7 @@ def test_decoding_the_codes_of_a_trace_gives_its_likelihood(small):
     np.testing.assert_allclose(again.mean, trace.likelihood.mean, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_every_layer_reaches_the_image_and_depends_on_those_above(small):
     module, variables, batch = small
     trace = _trace(small)
@@ -204,6 +203,7 @@ def test_ancestral_samples_have_the_moments_of_the_priors(small):
     np.testing.assert_allclose(white.var(axis=0), 1.0, atol=4 * np.sqrt(2 / count))
 
 
+@pytest.mark.slow
 def test_gradients_reach_every_parameter(small):
     module, variables, batch = small
 
@@ -217,9 +217,11 @@ def test_gradients_reach_every_parameter(small):
         assert jnp.abs(grad).max() > 0, path
 
 
+@pytest.mark.slow
 def test_it_trains_and_the_trained_model_is_usable():
     images = np.asarray(_batch(count=16)["x"])
-    recipe = ladder_vae(SHAPE, 2, channels=(4, 4, 4), num_samples=2, free_bits=0.01)
+    sizes = {"channels": (4, 4, 4), "stem": 0}
+    recipe = ladder_vae(SHAPE, 2, **sizes, num_samples=2, free_bits=0.01)
     fitted = jaxae.fit(
         recipe,
         images,
@@ -254,6 +256,7 @@ def test_it_trains_and_the_trained_model_is_usable():
     assert nll.mean() < -loose["elbo_nats"].mean() + 0.1
 
 
+@pytest.mark.slow
 def test_the_bottom_up_network_may_be_shown_the_mask():
     batch = _batch()
     module = LadderVAE(SHAPE, likelihoods.Bernoulli(), **SIZES, view=views.MASK_CHANNEL)
@@ -285,7 +288,7 @@ def test_bad_arguments_are_named(arguments, message):
 
 def test_images_of_another_shape_are_refused(small):
     module, variables, _ = small
-    model = Model(ladder_vae(SHAPE), variables)
+    model = Model(ladder_vae(SHAPE, stem=0), variables)
     with pytest.raises(ValueError, match="images must be of shape"):
         jaxae.encode(model, np.zeros((2, 5, 5, 1), np.float32))
     with pytest.raises(ValueError, match="x must be"):

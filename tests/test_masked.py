@@ -1,5 +1,7 @@
 """The masked auto-encoder: patches, the vision transformer and the recipe."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,7 +88,7 @@ def test_hidden_pixels_do_not_influence_the_code():
     _, mask = patches(2, 0.5)(jax.random.key(0), jnp.asarray(X))
     # More patches are hidden in the last image than the encoder leaves room for.
     mask = mask.at[-1].set(mask[-1].at[:2].set(True))
-    apply = jax.jit(ENCODER.apply)
+    apply = jax.jit(partial(ENCODER.apply, train=True))
     variables = ENCODER.init(jax.random.key(1), {"values": X, "mask": mask})
     one = apply(variables, {"values": X, "mask": mask})
     other = apply(variables, {"values": jnp.where(mask, 7.0, X), "mask": mask})
@@ -105,10 +107,25 @@ def test_fewer_visible_patches_are_encoded_as_if_there_was_no_room_for_more():
     mask[:, :2, 2:6] = False
     shown = {"values": X, "mask": jnp.asarray(mask)}
     variables = ENCODER.init(jax.random.key(1), shown)
-    narrow = ENCODER.clone(num_visible=2).apply(variables, shown)
-    np.testing.assert_allclose(
-        ENCODER.apply(variables, shown)[:, :2], narrow, rtol=1e-4, atol=1e-5
-    )
+    narrow = ENCODER.clone(num_visible=2).apply(variables, shown, train=True)
+    for train in (False, True):
+        wide = ENCODER.apply(variables, shown, train=train)
+        np.testing.assert_allclose(wide[:, :2], narrow, rtol=1e-4, atol=1e-5)
+
+
+def test_outside_training_all_visible_patches_are_encoded():
+    mask = np.zeros((8, *SHAPE), bool)
+    mask[:, :2, :2] = True
+    shown = {"values": X, "mask": jnp.asarray(mask)}
+    narrow = ENCODER.clone(num_visible=2)
+    variables = narrow.init(jax.random.key(1), shown)
+    tokens = narrow.apply(variables, shown)
+    assert tokens.shape == (8, 8, 8)
+    assert narrow.apply(variables, shown, train=True).shape == (8, 2, 8)
+    assert (jnp.abs(tokens[:, :7]).max(axis=-1) > 0).all()
+    changed = X.at[:, -1, -1].add(1.0)
+    last = narrow.apply(variables, {**shown, "values": changed})
+    assert (jnp.abs(last - tokens).max(axis=(1, 2)) > 1e-4).all()
 
 
 def test_without_a_mask_all_patches_are_encoded():

@@ -1,8 +1,11 @@
 """The maximum mean discrepancy against sums over pairs, and its recipes."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxae import fit, recipes
@@ -10,6 +13,7 @@ from jaxae.bottlenecks.matched import Matched
 from jaxae.errors import ArgumentError
 from jaxae.objectives.mmd import inverse_multiquadratic, mmd, rbf, unbiased_mmd
 from jaxae.recipes.divergence import info_vae_mmd, wae_mmd
+from jaxae.training import init_state, make_train_step
 from jaxae.types import Context, Latent, Trace
 
 RNG = np.random.default_rng(0)
@@ -121,3 +125,14 @@ def test_bad_arguments_are_named(name, make):
     assert name in str(caught.value)
     if name != "kernel":
         assert isinstance(caught.value, ArgumentError)
+
+
+def test_models_with_several_latents_are_refused():
+    recipe = recipes.ladder_vae((4, 4, 1), 1, channels=(2, 2), stem=0)
+    recipe = recipe._replace(objective=mmd())
+    batch, key = {"x": jnp.zeros((2, 4, 4, 1))}, jax.random.key(0)
+    init = partial(init_state, recipe, optax.sgd(1.0))
+    state = jax.eval_shape(init, batch, key)
+    step = make_train_step(recipe, optax.sgd(1.0))
+    with pytest.raises(ValueError, match="model must be flat for this objective"):
+        jax.eval_shape(step, state, batch)

@@ -35,7 +35,7 @@ OPTIONS = {
     "inpainting_autoencoder": {"network": recipes.conv((4, 4))},
     "iwae": {"num_samples": 2, **MLP},
     "keras_denoiser": {},
-    "ladder_vae": {"channels": (4, 4), "latent_channels": 2, "stem": 4},
+    "ladder_vae": {"channels": (4, 4, 4), "latent_channels": 2, "stem": 0},
     "lfq_autoencoder": {"bits": 4, **MLP},
     "masked_autoencoder": {"patch": 2, "width": 8, "depth": 1},
     "mixture_vae": MLP,

@@ -14,6 +14,7 @@ from jaxae import make_train_step, recipes
 from jaxae.bottlenecks import codebook
 from jaxae.bottlenecks.quantized import VectorQuantizer
 from jaxae.hooks import reset_moments, revive_codes
+from jaxae.objectives.base import each_its_own
 from jaxae.recipes.discrete import vqvae
 from jaxae.training import init_state
 from jaxae.training.state import trained_model
@@ -246,6 +247,19 @@ def test_reset_moments_zeroes_the_rows_of_one_parameter():
             tree["model"]["codebook"], old_tree["model"]["codebook"]
         )
     assert int(after.count) == int(before.count) == 1
+
+
+def test_reset_moments_finds_those_of_an_optimizer_of_its_own():
+    params = {
+        "model": {"a": {"b": jnp.ones(3)}},
+        "objective": {"a": {"b": jnp.ones(3)}},
+    }
+    tx = each_its_own({"model": optax.adam(0.1), "objective": optax.adam(0.2)})
+    state = updated(tx, params)
+    new = reset_moments(state, ("model", "a", "b"), jnp.asarray([1.0, 0.0, 1.0]))
+    moments = new["model"][0].mu["a"]["b"]
+    np.testing.assert_array_equal(moments != 0, [True, False, True])
+    jax.tree.map(np.testing.assert_array_equal, new["objective"], state["objective"])
 
 
 @pytest.mark.parametrize("started", [0.0, 1.0])

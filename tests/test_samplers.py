@@ -66,8 +66,11 @@ def classic():
 
 def test_aggregate_codes_are_draws_of_the_posterior(vae):
     codes = samplers.aggregate_codes(vae, _images(), KEY)
-    np.testing.assert_array_equal(codes, encode(vae, _images(), key=KEY))
-    assert (codes != encode(vae, _images())).all()
+    key_prepare, key_code = jax.random.split(KEY)
+    binary = samplers.prepared(vae, _images(), key_prepare)
+    assert set(np.unique(binary)) == {0.0, 1.0}
+    np.testing.assert_array_equal(codes, encode(vae, binary, key=key_code))
+    assert (codes != encode(vae, binary)).all()
 
 
 def test_aggregate_codes_are_the_codes_where_they_are_deterministic(classic):

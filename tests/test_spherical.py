@@ -10,13 +10,11 @@ import scipy.stats
 from numpyro.distributions import kl_divergence
 
 import jaxae
-from jaxae import spherical
+from jaxae import recipes, spherical
 from jaxae.bottlenecks.spherical import VonMisesFisher as Bottleneck
 from jaxae.evaluation import evaluate
 from jaxae.recipes.spherical import hyperspherical_vae
 from jaxae.spherical import SphereUniform, VonMisesFisher
-
-pytestmark = pytest.mark.slow
 
 DIMS = [2, 3, 5, 10, 40]
 KAPPAS = np.array([1e-3, 0.3, 1.0, 7.5, 60.0, 900.0, 1e4])
@@ -131,6 +129,7 @@ def test_kl_to_the_uniform_is_the_mean_log_ratio(drawn):
     assert (np.abs(ratio.mean(axis=0) - got) < 5 * error + 1e-4).all()
 
 
+@pytest.mark.slow
 def test_without_concentration_it_is_uniform():
     kappa = jnp.asarray([[0.0, 1e-6]])
     for dim in (2, 3, 10):
@@ -225,6 +224,7 @@ def test_it_passes_through_jit_as_a_pytree():
     assert prior.dim == 3 and prior.batch_shape == (1, 1)
 
 
+@pytest.mark.slow
 def test_the_bottleneck_has_unit_codes_and_finite_gradients():
     module, key = Bottleneck(3), jax.random.key(0)
     h = jax.random.normal(key, (8, 5)).at[0].set(0.0)
@@ -244,6 +244,7 @@ def test_the_bottleneck_has_unit_codes_and_finite_gradients():
     assert all(bool((g != 0).any()) for g in jax.tree.leaves(grads))
 
 
+@pytest.mark.slow
 def test_the_recipe_trains_samples_and_is_evaluated():
     recipe = hyperspherical_vae((5,), 3, num_samples=2, likelihood="gaussian")
     x = np.random.default_rng(0).random((8, 5)).astype(np.float32)
@@ -254,6 +255,17 @@ def test_the_recipe_trains_samples_and_is_evaluated():
     np.testing.assert_allclose(jnp.linalg.norm(codes, axis=-1), 1, atol=1e-5)
     assert np.isfinite(jaxae.sample(model, key, 3)).all()
     assert np.isfinite(evaluate(model, x, key, nll_samples=20)["nll_nats"])
+
+
+def test_the_decoder_sees_directions_alone():
+    recipe = hyperspherical_vae((3,), 2, network=recipes.mlp(()))
+    x = jnp.zeros((1, 3))
+    key = jax.random.key(0)
+    variables = recipe.model.init(key, {"x": x, "inputs": x}, key)
+    model = jaxae.Model(recipe, variables)
+    z = np.asarray([[0.6, 0.8], [3.0, 4.0]], np.float32)
+    near, far = jaxae.decode(model, z)
+    np.testing.assert_allclose(near, far, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

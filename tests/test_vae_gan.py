@@ -296,7 +296,7 @@ def test_models_without_one_random_code_are_refused():
     objective = image_critic(networks.MLP((4,)))
     ladder = recipes.ladder_vae((8, 8, 1), channels=(4, 4, 4), latent_channels=2)
     batch = {"x": jnp.zeros((2, 8, 8, 1))}
-    with pytest.raises(ArgumentError, match="one latent"):
+    with pytest.raises(ArgumentError, match="flat for this objective"):
         _state(ladder._replace(objective=objective), batch)
     plain = recipes.autoencoder(SHAPE, DIM, network=recipes.mlp((4,)))
     recipe = plain._replace(objective=objective)

@@ -38,3 +38,13 @@ def test_labels_are_added_one_hot(shape):
         hot = np.eye(4)[np.asarray(label)].reshape(2, *[1] * (len(shape) - 2), 4)
         expected = np.broadcast_to(hot, (*shape[:-1], 4))
         np.testing.assert_array_equal(shown[..., shape[-1] :], expected)
+
+
+def test_flattened_images_get_further_entries():
+    view, label = views.labels(4, flatten=True), jnp.asarray([3, 0])
+    x = jnp.arange(36.0).reshape(2, 3, 3, 2)
+    shown = view.encoder({"inputs": x, "label": label})
+    expected = np.concatenate([x.reshape(2, -1), np.eye(4)[[3, 0]]], axis=1)
+    np.testing.assert_array_equal(shown, expected)
+    z = jnp.ones((2, 5))
+    assert view.decoder(z, {"label": label}).shape == (2, 9)

@@ -49,6 +49,10 @@ class Bottleneck(nn.Module):
         """p(z) with batch shape [1, 1], of a bottleneck that has one."""
         raise NotImplementedError
 
+    def constrain(self, z: Float[Array, "k b ..."]) -> Float[Array, "k b ..."]:
+        """The nearest code, where not every z is one."""
+        return z
+
     def embed(self, indices: Int[Array, "b ..."]) -> Float[Array, "b ..."]:
         """The z of whole numbers, of a discrete bottleneck."""
         raise NotImplementedError

@@ -1,5 +1,6 @@
 """Quantisation without a codebook to learn: every dimension is rounded by itself."""
 
+import itertools
 import math
 
 import jax
@@ -80,10 +81,8 @@ class LFQ(Bottleneck):
     A bit is 1 with the probability sigmoid(4 f), which is softmax(-|f - e|²) over the
     two values. The penalty is, summed over the positions of an example, entropy_weight
     · (H(code | x) - diversity · H(code)) in nats, plus commitment_weight · |f -
-    stop(z)|², a squared error. The first entropy makes single codes sure, the second
-    makes the batch use all of them. Bits are independent given x, so that H(code | x)
-    is the sum over them; so is H(code) here, which leaves out how the bits of a batch
-    depend on each other and bounds the entropy of the codes from above.
+    stop(z)|², a squared error. The first entropy makes single codes sure, the second,
+    that of the mean of p(code | x) over the batch, makes it use all of them.
 
     Attributes:
         bits: Dimensions of a code, of which there are 2^bits.
@@ -96,9 +95,9 @@ class LFQ(Bottleneck):
     """
 
     bits: int = 10
-    entropy_weight: float = 0.1
+    entropy_weight: float = 0.3
     diversity: float = 1.0
-    commitment_weight: float = 0.25
+    commitment_weight: float = 0.02
 
     def __post_init__(self) -> None:
         check_count("bits", self.bits)
@@ -129,7 +128,7 @@ class LFQ(Bottleneck):
         signs = jnp.where(f > 0, jnp.ones_like(f), -jnp.ones_like(f))
         z = straight_through(f, signs)
         indices = levels_to_indices((signs - 1) / 2, (2,) * self.bits)
-        sure, even = bit_entropies(f)
+        sure, even = code_entropies(f)
         entropy = sure - self.diversity * even
         commitment = jnp.square(f - signs).sum(axis=-1)
         charge = self.entropy_weight * entropy + self.commitment_weight * commitment
@@ -185,20 +184,31 @@ def indices_to_levels(
     return (digits - (count // 2)).astype(jnp.float32)
 
 
-def bit_entropies(
+def code_entropies(
     f: Float[Array, "... d"],
 ) -> tuple[Float[Array, "..."], Float[Array, ""]]:
-    """H(code | x) of every position and H(code) of all, both in nats and over the bits.
+    """H(code | x) of every position and H(code) of all positions, both in nats.
 
     See `LFQ` for the probabilities.
     """
     p = jax.nn.sigmoid(4 * f)
     # From the logits: the gradient of p log p is not finite at p = 0.
     each = jax.nn.softplus(4 * f) - 4 * f * p
-    mean = p.reshape(-1, f.shape[-1]).mean(axis=0)
-    mean = jnp.clip(mean, 1e-6, 1 - 1e-6)
-    every = -(mean * jnp.log(mean) + (1 - mean) * jnp.log1p(-mean))
-    return each.sum(axis=-1), every.sum()
+    flat = f.reshape(-1, f.shape[-1])
+    first, second = (
+        _code_probabilities(half) for half in jnp.split(flat, (f.shape[-1] // 2,), -1)
+    )
+    # Given x the two halves of a code are independent, so that the mean over x of the
+    # probabilities of whole codes is a product of matrices.
+    mean = jnp.matmul(first.T, second, precision=jax.lax.Precision.HIGHEST)
+    mean = jnp.maximum(mean / flat.shape[0], 1e-12)
+    return each.sum(axis=-1), jax.scipy.special.entr(mean).sum()
+
+
+def _code_probabilities(f: Float[Array, "n d"]) -> Float[Array, "n m"]:
+    """softmax(-|f - e|²) over all m = 2^d codes e."""
+    codes = np.asarray(list(itertools.product((-1, 1), repeat=f.shape[-1])))
+    return jax.nn.softmax(2 * f @ jnp.asarray(codes.T, f.dtype), axis=-1)
 
 
 def _half(levels: tuple[int, ...]) -> np.ndarray:

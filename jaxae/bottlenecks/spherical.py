@@ -47,14 +47,17 @@ class VonMisesFisher(Bottleneck):
         del train
         h = h.reshape(h.shape[0], -1)
         direction = nn.Dense(self.latent_dim)(h)
-        # The floor keeps the gradient finite at features of 0.
-        square = jnp.square(direction).sum(axis=-1, keepdims=True)
-        mean = direction * jax.lax.rsqrt(jnp.maximum(square, 1e-12))
+        mean = self.constrain(direction[None])[0]
         concentration = jax.nn.softplus(nn.Dense(1)(h)[:, 0]) + 1.0
         posterior = spherical.VonMisesFisher(mean[None], concentration[None])
         z = posterior.sample(key, (num_samples,))[:, 0]
         metrics = {"concentration": concentration}
         return Latent(z, mean, posterior, self.prior(), metrics=metrics)
+
+    def constrain(self, z: Float[Array, "k b d"]) -> Float[Array, "k b d"]:
+        """On the sphere; the floor keeps the gradient finite at 0."""
+        square = jnp.square(z).sum(axis=-1, keepdims=True)
+        return z * jax.lax.rsqrt(jnp.maximum(square, 1e-12))
 
     def prior(self) -> Distribution:
         """Uniform on the unit sphere."""

@@ -1,11 +1,14 @@
 """All numbers of a trained model at once."""
 
 import math
+from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from jaxae.autoencoder import call
 from jaxae.checks import check_count
 from jaxae.corruptions import identity
 from jaxae.evaluation.latents import active_units, codebook_usage, posterior_means
@@ -63,12 +66,24 @@ def evaluate(
     numbers |= _means(quality)
     if is_generative(model.recipe):
         numbers |= _means(elbo_terms(model, images, key))
-        numbers["active_units"] = active_units(posterior_means(model, images, key))
+        if _has_known_means(model):
+            numbers["active_units"] = active_units(posterior_means(model, images, key))
     if is_generative(model.recipe) and nll_samples:
         nll = float(np.mean(nll_nats(model, images, key, num_samples=nll_samples)))
         numbers |= {"nll_nats": nll, "nll_samples": nll_samples}
         numbers["bits_per_dim"] = _bits_per_dim(model, nll)
     return numbers | _code_use(model, images, key)
+
+
+def _has_known_means(model: Model) -> bool:
+    """Whether `Latent.mean` is E[z | x]: not after a flow, nor given codes above."""
+    module = model.recipe.model
+    image = jax.ShapeDtypeStruct((1, *module.shape), jnp.float32)
+    label = jax.ShapeDtypeStruct((1,), jnp.int32)
+    batch = {"x": image, "inputs": image, "label": label}
+    encode = partial(call, module, model.variables, method="encode")
+    latents = jax.eval_shape(encode, batch, jax.random.key(0))
+    return len(latents) == 1 and latents[0].posterior is not None
 
 
 def _code_use(model: Model, images: Any, key: jax.Array) -> dict[str, Any]:

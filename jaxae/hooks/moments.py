@@ -17,14 +17,18 @@ def reset_moments(opt_state: PyTree, path: tuple[str, ...], keep: Array) -> PyTr
             broadcasts to the parameter's.
 
     Returns:
-        The state, with every array that belongs to the parameter (it has the
-        parameter's path at the end of its own, and `keep` broadcasts to it)
+        The state, with every array that belongs to the parameter (its
+        path ends like the parameter's, and `keep` broadcasts to it)
         multiplied by `keep`.
     """
+    # An optimizer of one player alone has the player's name before its own fields.
+    player, *names_below = path
+    rest = tuple(names_below)
 
     def reset(keys: tuple[Any, ...], leaf: Array) -> Array:
         names = tuple(str(getattr(k, "key", getattr(k, "name", k))) for k in keys)
-        if names[-len(path) :] != path or not _broadcasts(keep.shape, leaf.shape):
+        own = names[-len(rest) :] == rest and player in names[: -len(rest)]
+        if not own or not _broadcasts(keep.shape, leaf.shape):
             return leaf
         kept = jnp.broadcast_to(keep.reshape(_aligned(keep, leaf)), leaf.shape)
         return jnp.where(kept != 0, leaf, jnp.zeros_like(leaf))

@@ -62,12 +62,13 @@ def resample_dead(every: int = 2500, *, scale: float = 0.2) -> Hook:
 
     After every `every` steps, a latent that the bottleneck counts as dead gets an
     example, drawn from the batch with probability proportional to its squared loss, as
-    its direction: the atom is the example divided by its norm, and the encoder's
-    weights are `scale` times the mean norm of those of the living latents in the same
-    direction, with a bias of zero (Bricken et al. 2023, "Neuron resampling", which
-    draws from a larger sample of the data). Its moments in the optimizer and its count
-    of examples start anew, and what else an activation learns for every latent takes
-    its first value, or for thresholds the mean of the living ones.
+    its direction: the atom is the example, less the decoder's bias, divided by its
+    norm, and the encoder's weights are `scale` times the mean norm of those of the
+    living latents in the same direction, with no bias beside what centres x (Bricken
+    et al. 2023, "Neuron resampling", which draws from a larger sample of the data). Its
+    moments in the optimizer and its count of examples start anew, and what else an
+    activation learns for every latent takes its first value, or for thresholds the mean
+    of the living ones.
 
     For a model of `bottlenecks.Sparse` on the flattened input, `networks.Dictionary`
     and the Gaussian likelihood of std 1, whose constant does not count as loss.
@@ -99,12 +100,13 @@ def _resample(
 ) -> TrainState:
     dead = seen.info["dead"]
     model = state.params["model"]
-    examples = _drawn_examples(seen, key, dead.shape[0])
+    center = model["decoder"]["bias"]
+    examples = _drawn_examples(seen, key, dead.shape[0], center)
     # An example of zeros has no direction; without another the latent keeps its own.
     empty = (examples == 0).all(axis=1, keepdims=True)
     rows = jnp.where(empty, model["decoder"]["atoms"], examples)
     directions = normalize_rows(rows)
-    encoder = _new_encoder(model["bottleneck"], directions, dead, scale)
+    encoder = _new_encoder(model["bottleneck"], directions, center, dead, scale)
     atoms = jnp.where(dead[:, None], directions, model["decoder"]["atoms"])
     decoder = {**model["decoder"], "atoms": atoms}
     params = {**model, "bottleneck": encoder, "decoder": decoder}
@@ -115,9 +117,11 @@ def _resample(
     )
 
 
-def _drawn_examples(seen: Observed, key: jax.Array, count: int) -> Rows:
-    """`count` flat examples, with probability ∝ weight · loss²; none of zeros."""
-    x = seen.batch["inputs"].reshape(seen.loss.shape[0], -1)
+def _drawn_examples(
+    seen: Observed, key: jax.Array, count: int, center: Float[Array, " d"]
+) -> Rows:
+    """`count` flat, centred examples, with probability ∝ weight · loss²; no zeros."""
+    x = seen.batch["inputs"].reshape(seen.loss.shape[0], -1) - center[None]
     constant = 0.5 * x.shape[1] * math.log(2.0 * math.pi)
     odds = jnp.square(jnp.maximum(seen.loss - constant, 0.0))
     if "weight" in seen.batch:
@@ -131,6 +135,7 @@ def _drawn_examples(seen: Observed, key: jax.Array, count: int) -> Rows:
 def _new_encoder(
     encoder: Mapping[str, Array],
     directions: Rows,
+    center: Float[Array, " d"],
     dead: Bool[Array, " n"],
     scale: float,
 ) -> dict[str, Array]:
@@ -140,6 +145,9 @@ def _new_encoder(
     norm = _mean_of_living(jnp.linalg.norm(kernel, axis=0), dead)
     new = {name: jnp.zeros_like(value) for name, value in encoder.items()}
     new["kernel"] = scale * norm * directions.T
+    # The bias of zero is that of an encoder which subtracts the decoder's bias.
+    offset = -(center @ new["kernel"])
+    new |= {name: offset for name in encoder if name.endswith("bias")}
     if "log_threshold" in encoder:
         old = encoder["log_threshold"]
         new["log_threshold"] = jnp.full_like(old, _mean_of_living(old, dead))

@@ -60,13 +60,13 @@ def positions(rows: int, columns: int, width: int) -> Float[np.ndarray, "n width
 class ViTEncoder(nn.Module):
     """Visible patches -> tokens [b, n, width], through transformer blocks.
 
-    With a mask the first `num_visible` visible patches of each image are kept, in
-    their order in the image; where there are fewer, the tokens in excess are zeros that
-    no other attends to. Without a mask all patches are encoded.
+    While training with a mask the first `num_visible` visible patches of each image
+    are kept, in their order in the image; where there are fewer, the tokens in excess
+    are zeros that no other attends to. Otherwise all visible patches are encoded.
 
     Attributes:
         patch: Side of a patch in pixels.
-        num_visible: n, the patches that are kept where there is a mask.
+        num_visible: n, the patches that are kept in training where there is a mask.
         width: Entries of a token, a multiple of 4 and of `num_heads`.
         depth: Transformer blocks.
         num_heads: Heads of the attention.
@@ -91,7 +91,6 @@ class ViTEncoder(nn.Module):
     def __call__(
         self, shown: Mapping[str, Array], *, train: bool = False
     ) -> Float[Array, "b n width"]:
-        del train
         x = shown["values"]
         check_grid("x", x.shape[1:], self.patch)
         rows, columns = x.shape[1] // self.patch, x.shape[2] // self.patch
@@ -102,7 +101,9 @@ class ViTEncoder(nn.Module):
         if "mask" in shown:
             visible = ~hidden_patches(shown["mask"], self.patch)
             # Stable, so that the visible patches come first and in their order.
-            order = jnp.argsort(~visible, axis=1, stable=True)[:, : self.num_visible]
+            order = jnp.argsort(~visible, axis=1, stable=True)
+            # Other masks than those of training may leave more to see.
+            order = order[:, : self.num_visible] if train else order
             valid = jnp.take_along_axis(visible, order, axis=1)
             pixels, places = (
                 jnp.take_along_axis(values, order[..., None], axis=1)

@@ -13,6 +13,7 @@ from jaxae.objectives.regularized import (
     decoder_weight_decay,
 )
 from jaxae.objectives.schedules import cyclical
+from jaxae.objectives.sparse import sparse_reconstruction
 from jaxae.objectives.total_correlation import beta_tc_vae
 from jaxae.objectives.vae_gan import image_critic
 
@@ -33,6 +34,7 @@ __all__ = [
     "log_weights",
     "mmd",
     "reconstruction",
+    "sparse_reconstruction",
     "stateless",
     "total_correlation_critic",
 ]

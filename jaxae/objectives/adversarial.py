@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 
 from jaxae.checks import check_sizes
 from jaxae.networks.mlp import MLPDecoder
-from jaxae.objectives.base import Weight, check_weight, weight_at
+from jaxae.objectives.base import Weight, check_weight, only_latent, weight_at
 from jaxae.objectives.mmd import flat_codes, prior_codes
 from jaxae.types import Context, Objective, Params, Trace
 
@@ -58,12 +58,12 @@ def total_correlation_critic(
     critic = make_critic(hidden, 2)
 
     def init(key: jax.Array, trace: Trace) -> Params:
-        return critic.init(key, flat_codes(trace.latents[0].z)[0])["params"]
+        return critic.init(key, flat_codes(only_latent(trace).z)[0])["params"]
 
     def loss(
         params: Params, trace: Trace, context: Context
     ) -> tuple[Array, dict[str, Array]]:
-        z = flat_codes(trace.latents[0].z)
+        z = flat_codes(only_latent(trace).z)
 
         def log_ratio(params: Params, z: Array) -> Array:
             logits = _apply(critic, params, z)
@@ -109,12 +109,12 @@ def adversarial_prior(
     critic = make_critic(hidden, 1)
 
     def init(key: jax.Array, trace: Trace) -> Params:
-        return critic.init(key, flat_codes(trace.latents[0].z)[0])["params"]
+        return critic.init(key, flat_codes(only_latent(trace).z)[0])["params"]
 
     def loss(
         params: Params, trace: Trace, context: Context
     ) -> tuple[Array, dict[str, Array]]:
-        latent = trace.latents[0]
+        latent = only_latent(trace)
         z = flat_codes(latent.z)
         draws = flat_codes(prior_codes(latent, context.key))
 

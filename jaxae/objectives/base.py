@@ -56,6 +56,17 @@ def log_prior(latent: Latent) -> Float[Array, "k b"]:
     return jnp.asarray(latent.prior.log_prob(latent.z))
 
 
+def only_latent(trace: Trace) -> Latent:
+    """The latent of a flat model.
+
+    Raises:
+        ValueError: The model has several latents, or none.
+    """
+    count = len(trace.latents)
+    require(count == 1, "model", f"one with {count} latents", "flat for this objective")
+    return trace.latents[0]
+
+
 def _require_stochastic(distribution: Distribution | None) -> None:
     came = "one without a posterior or a prior"
     found = distribution is not None

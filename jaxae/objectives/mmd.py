@@ -8,7 +8,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxae.errors import choose, require
-from jaxae.objectives.base import Weight, check_weight, stateless, weight_at
+from jaxae.objectives.base import (
+    Weight,
+    check_weight,
+    only_latent,
+    stateless,
+    weight_at,
+)
 from jaxae.types import Context, Latent, Objective, Trace
 
 Kernel = Callable[[Float[Array, "n m"]], Float[Array, "n m"]]
@@ -48,7 +54,7 @@ def mmd(
     require(bandwidth > 0, "bandwidth", bandwidth, "a number above 0")
 
     def loss(trace: Trace, context: Context) -> tuple[Array, dict[str, Array]]:
-        latent = trace.latents[0]
+        latent = only_latent(trace)
         codes = flat_codes(latent.z)
         draws = flat_codes(prior_codes(latent, context.key))
         function = make_kernel(codes.shape[-1], bandwidth)

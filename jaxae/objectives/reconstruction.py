@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 from numpyro.distributions import Independent
 
 from jaxae.errors import require
-from jaxae.objectives.base import Weight, stateless, weight_at
+from jaxae.objectives.base import Weight, check_weight, stateless, weight_at
 from jaxae.types import Context, Objective, Trace
 
 Region = Literal["all", "hole", "outside"]
@@ -51,8 +51,10 @@ def reconstruction(
         penalty_weight: Of the bottleneck's penalty: a number or an optax schedule.
 
     Raises:
-        ValueError: See `log_likelihood`; said when the objective first sees a trace.
+        ValueError: The weight is negative; see also `log_likelihood`, said when the
+            objective first sees a trace.
     """
+    check_weight("penalty_weight", penalty_weight)
 
     def loss(trace: Trace, context: Context) -> tuple[Array, dict[str, Array]]:
         distortion = -log_likelihood(trace, region).mean(axis=0)

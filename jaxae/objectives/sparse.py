@@ -7,7 +7,13 @@ from jaxtyping import Array, Float
 from jaxae.bottlenecks.sparse import top_k
 from jaxae.checks import check_count
 from jaxae.errors import require
-from jaxae.objectives.base import Weight, check_weight, stateless, weight_at
+from jaxae.objectives.base import (
+    Weight,
+    check_weight,
+    only_latent,
+    stateless,
+    weight_at,
+)
 from jaxae.objectives.reconstruction import log_likelihood, penalty
 from jaxae.types import Context, Latent, Objective, Trace
 
@@ -24,7 +30,9 @@ def sparse_reconstruction(
 
     - AuxK, weighed by `aux_weight`: what the reconstruction misses, as explained by the
       `k_aux` largest of the dead latents, so that they get gradients (Gao et al. 2024,
-      section A.2). The residual is a constant in it. Needs a decoder that is linear.
+      section A.2). As there it is relative to what is missing, of which the batch's
+      variance is the unit: it does not fade as the reconstruction gets better. The
+      residual is a constant in it. Needs a decoder that is linear.
     - Of gated codes: the reconstruction from the gate alone, by the decoder as a
       constant, which is what teaches the gate (Rajamanoharan et al. 2024, Gated SAE).
 
@@ -44,7 +52,7 @@ def sparse_reconstruction(
     check_count("k_aux", k_aux)
 
     def loss(trace: Trace, context: Context) -> tuple[Array, dict[str, Array]]:
-        latent = trace.latents[0]
+        latent = only_latent(trace)
         known = "dead" in latent.info
         require(known, "bottleneck", "one of another kind", "Sparse for this objective")
         distortion = -log_likelihood(trace).mean(axis=0)
@@ -69,11 +77,18 @@ def sparse_reconstruction(
 def explained_variance(trace: Trace) -> Loss:
     """1 - Σ (x - x̂)² / Σ (x - mean over the batch)², the same for all examples."""
     x = trace.target
-    error = jnp.square(_residual(trace)).sum()
-    variance = jnp.square(x - x.mean(axis=0, keepdims=True)).sum()
-    # A batch of equal examples has no variance to explain.
-    tiny = jnp.finfo(x.dtype).tiny
-    return jnp.broadcast_to(1.0 - error / jnp.maximum(variance, tiny), x.shape[:1])
+    unexplained = _ratio(jnp.square(_residual(trace)).sum(), _variance(x))
+    return jnp.broadcast_to(1.0 - unexplained, x.shape[:1])
+
+
+def _variance(x: Float[Array, "b ..."]) -> Float[Array, ""]:
+    """Σ (x - mean over the batch)²."""
+    return jnp.square(x - x.mean(axis=0, keepdims=True)).sum()
+
+
+def _ratio(a: Float[Array, ""], b: Float[Array, ""]) -> Float[Array, ""]:
+    # A batch of equal examples has no variance, a perfect code misses nothing.
+    return a / jnp.maximum(b, 1e-12)
 
 
 def gate_loss(trace: Trace, latent: Latent, context: Context) -> Loss:
@@ -84,14 +99,19 @@ def gate_loss(trace: Trace, latent: Latent, context: Context) -> Loss:
 
 
 def aux_loss(trace: Trace, latent: Latent, context: Context, k_aux: int) -> Loss:
-    """½ ‖(x - x̂) - (decode(z_aux) - decode(0))‖²; zero where no latent is dead."""
+    """½ ‖e - (decode(z_aux) - decode(0))‖² · variance / Σ ‖e‖² with e = x - x̂.
+
+    Zero where no latent is dead.
+    """
     dead, pre = latent.info["dead"], latent.info["pre_activations"]
     candidates = jnp.where(jnp.broadcast_to(dead[None], pre.shape), pre, -jnp.inf)
     z = top_k(candidates, min(k_aux, pre.shape[-1]))[None]
     explained = context.decode(context.params, (z,)).mean[0]
     origin = context.decode(context.params, (jnp.zeros_like(z),)).mean[0]
     missing = jax.lax.stop_gradient(_residual(trace))
-    return jnp.where(dead.any(), _half_square(missing - (explained - origin)), 0.0)
+    scale = _ratio(_variance(trace.target), jnp.square(missing).sum())
+    loss = scale * _half_square(missing - (explained - origin))
+    return jnp.where(dead.any(), loss, 0.0)
 
 
 def _residual(trace: Trace) -> Float[Array, "b ..."]:

@@ -12,7 +12,13 @@ from numpyro.distributions import Normal as AnyNormal
 from jaxae.checks import check_count
 from jaxae.distributions import Normal
 from jaxae.errors import require
-from jaxae.objectives.base import Weight, check_weight, stateless, weight_at
+from jaxae.objectives.base import (
+    Weight,
+    check_weight,
+    only_latent,
+    stateless,
+    weight_at,
+)
 from jaxae.objectives.elbo import rate
 from jaxae.objectives.reconstruction import log_likelihood, penalty
 from jaxae.types import Context, Latent, Objective, Trace
@@ -69,7 +75,7 @@ def beta_tc_vae(
     require(sampling in choices, "sampling", sampling, f"one of {choices}")
 
     def loss(trace: Trace, context: Context) -> tuple[Array, dict[str, Array]]:
-        latent = _only(trace)
+        latent = only_latent(trace)
         distortion = -log_likelihood(trace).mean(axis=0)
         information, correlation, dimension_kl = _parts(latent, data_size, sampling)
         exact_rate = rate(latent)
@@ -146,9 +152,3 @@ def _log_batch_weights(
         return jnp.zeros((1, 1))
     others = math.log((data_size - 1) / (data_size * (batch - 1)))
     return jnp.where(jnp.eye(batch, dtype=bool), -math.log(data_size), others)
-
-
-def _only(trace: Trace) -> Latent:
-    count = len(trace.latents)
-    require(count == 1, "model", f"one with {count} latents", "flat for this objective")
-    return trace.latents[0]

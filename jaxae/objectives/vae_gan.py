@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from jaxae.autoencoder import call
 from jaxae.errors import require
 from jaxae.objectives.adversarial import contest, gradient_only, own_adam
-from jaxae.objectives.base import Weight, check_weight, weight_at
+from jaxae.objectives.base import Weight, check_weight, only_latent, weight_at
 from jaxae.objectives.elbo import name_rates, rate
 from jaxae.objectives.mmd import prior_codes
 from jaxae.objectives.reconstruction import log_likelihood, penalty
@@ -69,8 +69,7 @@ def image_critic(
     module = FeatureCritic(critic)
 
     def init(key: jax.Array, trace: Trace) -> Params:
-        count = len(trace.latents)
-        require(count == 1, "model", f"one with {count} latents", "one with one latent")
+        only_latent(trace)
         variables = module.init(key, trace.target[None])
         kept = sorted(variables.keys() - {"params"})
         require(not kept, "critic", f"one with {kept}", "a module of params alone")
@@ -89,7 +88,7 @@ def image_critic(
         fake = learning(stop_gradient(made))[1]
         own, verdicts = contest(jnp.broadcast_to(learning(real)[1], fake.shape), fake)
 
-        kl, pixels = rate(trace.latents[0]), -log_likelihood(trace).mean(axis=0)
+        kl, pixels = rate(only_latent(trace)), -log_likelihood(trace).mean(axis=0)
         total = kl + distortion + weight_at(weight, context.step) * generator
         return total + penalty(trace) + gradient_only(own), {
             "feature_distortion_nats": distortion,
@@ -129,6 +128,6 @@ def _judge(module: FeatureCritic, params: Params, images: Array) -> tuple[Array,
 
 def _images(trace: Trace, context: Context) -> Float[Array, "k2 b ..."]:
     """Of the codes and of as many from the prior, with gradients to the decoder."""
-    latent = trace.latents[0]
+    latent = only_latent(trace)
     codes = jnp.concatenate([stop_gradient(latent.z), prior_codes(latent, context.key)])
     return jnp.asarray(context.decode(context.params, (codes,)).mean)

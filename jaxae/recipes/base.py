@@ -59,9 +59,7 @@ def compose_model(
         ValueError: A name is unknown, or `shape` is not made of positive sizes.
     """
     check_shape(shape)
-    if isinstance(network, str):
-        network = choose("network", network, {"mlp": mlp, "conv": conv})()
-    encoder, decoder = network
+    encoder, decoder = as_networks(network)
     likelihood = as_likelihood(likelihood)
     outputs = (*shape[:-1], shape[-1] * likelihood.params_per_value)
     return AutoEncoder(
@@ -73,6 +71,13 @@ def compose_model(
         prior=prior,
         view=view,
     )
+
+
+def as_networks(network: str | Networks) -> Networks:
+    """Networks by their name, or as they are."""
+    if isinstance(network, str):
+        return choose("network", network, {"mlp": mlp, "conv": conv})()
+    return network
 
 
 def as_likelihood(likelihood: str | Likelihood) -> Likelihood:

@@ -1,9 +1,15 @@
 """The conditional variational auto-encoder."""
 
-from jaxae import bottlenecks, objectives, views
+from jaxae import bottlenecks, networks, objectives, views
 from jaxae.likelihoods import Likelihood
 from jaxae.objectives.base import Weight
-from jaxae.recipes.base import Networks, Shape, compose_model, compose_recipe
+from jaxae.recipes.base import (
+    Networks,
+    Shape,
+    as_networks,
+    compose_model,
+    compose_recipe,
+)
 from jaxae.types import Recipe
 
 
@@ -22,7 +28,8 @@ def conditional_vae(
     Both networks see the label as a one-hot code, so that z is left with what the label
     does not say. Data need a "label" [n] of whole numbers below `num_labels`.
     """
-    view = views.labels(num_labels)
+    pair = as_networks(network)
+    view = views.labels(num_labels, flatten=isinstance(pair[0], networks.MLP))
     bottleneck = bottlenecks.Gaussian(latent_dim)
-    model = compose_model(shape, network, bottleneck, likelihood, view=view)
+    model = compose_model(shape, pair, bottleneck, likelihood, view=view)
     return compose_recipe(model, objectives.elbo(beta), num_samples=num_samples)

@@ -57,9 +57,9 @@ def lfq_autoencoder(
     *,
     network: str | Networks = "conv",
     likelihood: str | Likelihood = "gaussian",
-    entropy_weight: float = 0.1,
+    entropy_weight: float = 0.3,
     diversity: float = 1.0,
-    commitment_weight: float = 0.25,
+    commitment_weight: float = 0.02,
 ) -> Recipe:
     """Lookup-free quantisation (Yu et al. 2023); see `bottlenecks.LFQ`."""
     bottleneck = LFQ(bits, entropy_weight, diversity, commitment_weight)

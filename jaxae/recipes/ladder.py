@@ -1,11 +1,16 @@
 """The hierarchical variational auto-encoder."""
 
+import optax
+
 from jaxae import objectives
 from jaxae.ladder import LadderVAE
 from jaxae.likelihoods import Likelihood
 from jaxae.objectives.base import Weight
 from jaxae.recipes.base import Shape, as_likelihood, check_shape, compose_recipe
 from jaxae.types import Recipe
+
+WARM_UP = optax.linear_schedule(0.0, 1.0, 1000)
+"""Over the first 1,000 steps; without one the layers at the top fall out of use."""
 
 
 def ladder_vae(
@@ -15,7 +20,7 @@ def ladder_vae(
     channels: tuple[int, ...] = (32, 32, 32),
     stem: int = 16,
     likelihood: str | Likelihood = "bernoulli",
-    beta: Weight = 1.0,
+    beta: Weight = WARM_UP,
     free_bits: Weight = 0.0,
     num_samples: int = 1,
 ) -> Recipe:

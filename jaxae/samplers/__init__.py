@@ -11,7 +11,7 @@ those whose prior q(z) does not match:
 """
 
 from jaxae.samplers.autoregressive import autoregressive
-from jaxae.samplers.base import Sampler, aggregate_codes, prior
+from jaxae.samplers.base import Sampler, aggregate_codes, prepared, prior
 from jaxae.samplers.flow import flow
 from jaxae.samplers.mixture import gaussian_mixture
 from jaxae.samplers.two_stage import two_stage
@@ -22,6 +22,7 @@ __all__ = [
     "autoregressive",
     "flow",
     "gaussian_mixture",
+    "prepared",
     "prior",
     "two_stage",
 ]

@@ -11,7 +11,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from jaxae.checks import check_count, check_key
+from jaxae.checks import check_count, check_images, check_key
 from jaxae.errors import require
 from jaxae.training import fit
 from jaxae.types import Model, Recipe
@@ -32,7 +32,8 @@ def aggregate_codes(
 ) -> Codes:
     """A sample of the aggregate posterior: one draw of q(z | x) for every image.
 
-    The codes themselves where they are deterministic.
+    The codes themselves where they are deterministic. Images are prepared (binarised)
+    as in training.
 
     Args:
         model: As `jaxae.fit` returns it.
@@ -44,8 +45,14 @@ def aggregate_codes(
         ValueError: See `jaxae.encode`.
     """
     check_key(key)
-    noise = key if model.recipe.model.generative else None
-    return encode(model, images, label=label, key=noise)
+    key_prepare, key_code = jax.random.split(key)
+    noise = key_code if model.recipe.model.generative else None
+    return encode(model, prepared(model, images, key_prepare), label=label, key=noise)
+
+
+def prepared(model: Model, images: Any, key: jax.Array) -> Float[Array, "n ..."]:
+    """Images as the model is to explain them: binarised, if the recipe does so."""
+    return model.recipe.prepare(key, jnp.asarray(check_images(model.recipe, images)))
 
 
 def prior(model: Model) -> Sampler:

@@ -172,8 +172,8 @@ class FlowModel(Family):
 
     @property
     def generative(self) -> bool:
-        """There is no posterior."""
-        return False
+        """p(x) is exact."""
+        return True
 
     @property
     def has_prior(self) -> bool:

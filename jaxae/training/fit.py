@@ -115,7 +115,7 @@ def fit(
     else:
         example, run_epoch = stream_runner(recipe, step, images, steps_per_epoch)
     key_init, key_validation = jax.random.split(key)
-    last_step = None if steps_per_epoch is None else epochs * steps_per_epoch
+    last_step = None if steps_per_epoch is None else epochs * steps_per_epoch - 1
     validate = _validator(recipe, validation, key_validation, batch_size, last_step)
     state = jax.jit(partial(init_state, recipe, tx))(example, key_init)
 

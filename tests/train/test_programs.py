@@ -363,7 +363,7 @@ def test_ctrl_c_keeps_the_finished_epochs(images, tmp_path):
     assert json.loads((out / "result.json").read_text())["epochs"] >= 3
 
 
-def test_batches_from_the_disk_train_like_those_in_memory(images, tmp_path):
+def test_batches_from_the_disk_train_a_sparse_auto_encoder(images, tmp_path):
     vectors = tmp_path / "vectors.npy"
     np.save(vectors, np.random.default_rng(0).normal(size=(70, 6)).astype(np.float32))
     options = ["--model.latent-dim", "12", "--model.k", "3", "--stream"]

@@ -41,7 +41,7 @@ class FSQ(Family):
 
     title = "auto-encoder with finite scalar quantisation"
     make = staticmethod(recipes.fsq_autoencoder)
-    levels: tuple[int, ...] = (8, 5, 5, 5)
+    levels: tuple[int, ...] = (8, 6, 5)
     """Levels of every code dimension."""
     likelihood: Likelihood = "gaussian"
     """p(x | z); gaussian is the squared error."""
@@ -57,7 +57,7 @@ class LFQ(Family):
     make = staticmethod(recipes.lfq_autoencoder)
     bits: int = 10
     """Code dimensions."""
-    entropy_weight: float = 0.1
+    entropy_weight: float = 0.3
     """Weight of the entropy penalty."""
     likelihood: Likelihood = "gaussian"
     """p(x | z); gaussian is the squared error."""
@@ -70,6 +70,8 @@ class SparseAutoEncoder(Family):
     """A linear encoder, a sparse code and unit-norm atoms."""
 
     title = "sparse auto-encoder"
+    # The loss has the auxiliary term, which is for the dead alone.
+    monitor = "validation_distortion_nats"
     make = staticmethod(recipes.sparse_autoencoder)
     latent_dim: int = 1024
     """Atoms."""
@@ -79,6 +81,10 @@ class SparseAutoEncoder(Family):
     """Active latents per example, for topk and batch_topk."""
     sparsity_weight: float = 0.01
     """Weight of the penalty of the other activations."""
+    bandwidth: float = 0.001
+    """Width of the window around a threshold of jump_relu; small batches need more."""
+    aux_weight: float | None = None
+    """Weight of AuxK; 1 for topk and batch_topk and otherwise 0 if not given."""
     dead_after: int = 10_000
     """Examples without activity after which a latent is dead."""
     resample_every: int | None = None

@@ -1,12 +1,11 @@
 """Auto-encoders that match an aggregate posterior to a prior, or are regularised."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from jaxae import recipes
 from jaxae.objectives.mmd import KernelName
 from jaxae.recipes.regularized import ContractionEstimator, Regularizer
-from train.families.base import Family, Likelihood, Plan
+from train.families.base import Family, Likelihood
 from train.networks import MLP, Conv, Network
 
 
@@ -15,6 +14,8 @@ class FactorVAE(Family):
     """A critic's estimate of the total correlation is charged."""
 
     title = "factorising variational auto-encoder (FactorVAE)"
+    # The loss has the verdict of a critic that learns.
+    monitor = "validation_distortion_nats"
     make = staticmethod(recipes.factor_vae)
     latent_dim: int = 10
     """Number of latent dimensions."""
@@ -35,6 +36,8 @@ class AdversarialAutoEncoder(Family):
     """A critic matches the codes to the prior."""
 
     title = "adversarial auto-encoder"
+    # The loss has the verdict of a critic that learns.
+    monitor = "validation_distortion_nats"
     make = staticmethod(recipes.adversarial_autoencoder)
     latent_dim: int = 8
     """Number of latent dimensions."""
@@ -119,16 +122,9 @@ class ContractiveAutoEncoder(Family):
     weight: float = 0.1
     """Weight of the squared norm of the Jacobian."""
     estimator: ContractionEstimator = "closed_form"
-    """closed_form needs an encoder of one layer; the others take any network."""
-    network: Network | None = None
-    """The networks; an encoder of one layer if not given."""
+    """closed_form has an encoder of one layer; the others have an MLP."""
     likelihood: Likelihood = "gaussian"
     """p(x | z); gaussian is the squared error."""
-
-    def options(self, plan: Plan) -> dict[str, Any]:
-        """See `Family`."""
-        network = self.network and self.network.networks()
-        return {**vars(self), "network": network}
 
 
 @dataclass(frozen=True)

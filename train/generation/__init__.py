@@ -58,17 +58,20 @@ def compare_samplers(
     Raises:
         ArgumentError: See `feature_space`.
     """
+    key_fit, key_draw, key_prepare = jax.random.split(key, 3)
     space = feature_space(run, data, features)
     test, count = data.test, len(data.test.images)
     labels = _labels(model, test)
     shown = {
         "training_images": _unit(data.train.images[:count]),
-        "reconstructions": jaxae.reconstruct(model, test.images, **labels),
+        "reconstructions": jaxae.reconstruct(
+            model, samplers.prepared(model, test.images, key_prepare), **labels
+        ),
     }
     new = {}
-    for i, (name, make) in enumerate(_samplers(model, data, key)):
+    for i, (name, make) in enumerate(_samplers(model, data, key_fit)):
         print(f"sampler: {name}", flush=True)
-        codes = make()(jax.random.fold_in(key, i), count)
+        codes = make()(jax.random.fold_in(key_draw, i), count)
         new[name] = np.asarray(jaxae.decode(model, codes, **labels))
     real = _features(space, _unit(test.images))
     distances = {

@@ -1,5 +1,6 @@
 """Where images are compared: the features of a classifier, or a user's function."""
 
+import shutil
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -68,7 +69,10 @@ def _classifier(run: Run, data: Dataset, num_labels: int) -> jaxae.Model:
     tx, path = optax.adam(LEARNING_RATE), run.path / "features"
     if not path.is_dir():
         print(f"training a classifier for its features, kept in {path}", flush=True)
-        with save_epochs(path, MONITOR) as save:
+        # Under another name until it is complete.
+        scratch = path.with_name("features.new")
+        shutil.rmtree(scratch, ignore_errors=True)
+        with save_epochs(scratch, MONITOR) as save:
             jaxae.fit(
                 recipe,
                 _labelled(data.train),
@@ -79,6 +83,7 @@ def _classifier(run: Run, data: Dataset, num_labels: int) -> jaxae.Model:
                 validation=_labelled(data.validation),
                 callbacks=[save],
             )
+        scratch.rename(path)
     state, _ = restore_state(path, recipe, tx)
     return trained_model(recipe, state)
 

@@ -297,3 +297,25 @@ def test_the_library_leaves_matplotlib_and_its_global_state_alone():
     )
     printed = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert printed.split() == ["False", "False", "True"]
+
+
+def test_code_usage_ranks_the_codes_that_occur():
+    figure = plotting.code_usage([[0, 6, 2, 0], [1, 1, 1, 1]])
+    (axes,) = figure.axes
+    first, second = (patch.get_data() for patch in axes.patches)
+    np.testing.assert_allclose(first.values, [0.75, 0.25])
+    np.testing.assert_allclose(second.values, [0.25] * 4)
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert texts == ["codebook 1: 2 of 4 codes used", "codebook 2: 4 of 4 codes used"]
+    with pytest.raises(ValueError, match="counts must be"):
+        plotting.code_usage([[0, 0]])
+
+
+def test_image_rows_have_their_labels():
+    images = np.random.default_rng(0).uniform(size=(2, 3, 4, 4, 1))
+    labels = {"row_labels": ["a", "b"], "column_labels": ["x", "y", "z"]}
+    axes = plotting.image_rows(images, **labels).axes[0]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["a", "b"]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["x", "y", "z"]
+    with pytest.raises(ValueError, match="row_labels must be 2 labels or none"):
+        plotting.image_rows(images, row_labels=["a"])

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import tyro
@@ -20,11 +20,14 @@ class Arguments:
     """encode: to codes. reconstruct: through the code and back. restore: remove noise,
     or fill the holes of --mask. sample: new images."""
     out: Path = Path("out.npy")
-    """Where to: FILE.npy for an array, or a new folder for PNG images."""
+    """Where to: FILE.npy for an array, FILE.npz for the codes of a model with several
+    latents, or a new folder for PNG images."""
     mask: Path | None = None
     """For restore: images as INPUT, non-zero where pixels are missing."""
     image_size: tuple[int, int] | None = None
     """Height and width to resize the images to."""
+    label: int | None = None
+    """The label of all images, for a model that is shown labels."""
     count: int = 64
     """For sample: how many."""
     seed: int = 0
@@ -63,40 +66,56 @@ def apply(arguments: Arguments) -> None:
     require(task == "sample" or source, "INPUT", None, f"given to {task}")
     require(task == "restore" or not arguments.mask, "--mask", task, "for restore only")
     require(not out.exists(), "--out", str(out), "a path that does not exist yet")
-    is_array = out.suffix == ".npy"
-    require(is_array or task != "encode", "--out", str(out), "a .npy file for codes")
+    is_array = out.suffix in (".npy", ".npz")
+    require(
+        is_array or task != "encode",
+        "--out",
+        str(out),
+        "a .npy file, or .npz, for codes",
+    )
 
     model, _ = restore_model(open_run(arguments.run))
     if source is None:
         key = jax.random.key(arguments.seed)
-        result = jaxae.sample(model, key, arguments.count)
+        labels = _labels(arguments, arguments.count)
+        result = jaxae.sample(model, key, arguments.count, **labels)
     else:
         images = read_images(source, arguments.image_size)
+        labels = _labels(arguments, len(images))
         if arguments.mask:
             masks = read_images(arguments.mask, arguments.image_size)
             missing = (masks != 0).any(axis=-1, keepdims=True)
-            result = jaxae.restore(model, images, mask=missing)
+            result = jaxae.restore(model, images, mask=missing, **labels)
         else:
             function = jaxae.encode if task == "encode" else jaxae.reconstruct
-            result = function(model, images)
-    write(out, np.asarray(result))
-    print(f"{task}: {len(result)} -> {out}")
+            result = function(model, images, **labels)
+    write(out, result)
+    print(f"{task}: {jax.tree.leaves(result)[0].shape[0]} -> {out}")
 
 
-def write(out: Path, values: np.ndarray) -> None:
-    """An array as one file, or images as numbered PNGs in a new folder.
+def _labels(arguments: Arguments, count: int) -> dict[str, Any]:
+    label = arguments.label
+    return {} if label is None else {"label": np.full(count, label)}
+
+
+def write(out: Path, result: Any) -> None:
+    """An array or several as one file, or images as numbered PNGs in a new folder.
 
     Raises:
-        ArgumentError: A folder is asked for and the values are not grey or RGB images.
+        ArgumentError: `out` is of a kind that the values do not go into.
     """
     from PIL import Image
 
     from jaxae.errors import require
 
-    if out.suffix == ".npy":
+    several = isinstance(result, tuple)
+    fits = several == (out.suffix == ".npz")
+    require(fits, "--out", str(out), "a .npz file for several latents, and only then")
+    if several or out.suffix == ".npy":
         out.parent.mkdir(parents=True, exist_ok=True)
-        np.save(out, values)
+        np.savez(out, *result) if several else np.save(out, result)
         return
+    values = np.asarray(result)
     images = values.ndim == 4 and values.shape[-1] in (1, 3)
     require(images, "--out", str(out), f"a .npy file for values of {values.shape[1:]}")
     out.mkdir(parents=True)

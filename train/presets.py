@@ -125,7 +125,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
         Config(VQVAE(codebook_size=64, num_quantizers=4), epochs=10),
     ),
     "fsq": (
-        "Finite scalar quantisation: 7x7 codes of 240 kinds.",
+        "Finite scalar quantisation: 7x7 codes of 1,000 kinds.",
         Config(FSQ(), epochs=10),
     ),
     "lfq": (

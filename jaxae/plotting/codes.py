@@ -65,10 +65,12 @@ def code_usage(counts: Any) -> Figure:
     for i, share in enumerate(shares):
         used = f"{np.count_nonzero(share):,} of {size:,} codes used"
         name = used if books == 1 else f"codebook {i + 1}: {used}"
-        axes.stairs(share, label=name, color=colormaps["tab10"](i % 10), linewidth=1.5)
+        used_alone = share[share > 0]
+        color = colormaps["tab10"](i % 10)
+        axes.stairs(used_alone, label=name, color=color, baseline=None, linewidth=1.5)
     axes.axhline(1 / size, color=FAINT, linewidth=1.0, linestyle="--")
     axes.set_xlim(0, size)
-    axes.set_ylim(0)
+    axes.set_yscale("log")  # a few codes, of empty ground say, are most of all
     axes.set_xlabel("code, by rank", size=TEXT, color=INK)
     axes.set_ylabel("share of all codes", size=TEXT, color=INK)
     axes.legend(fontsize=TEXT, labelcolor=INK, frameon=False)

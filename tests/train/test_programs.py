@@ -216,6 +216,21 @@ def test_apply_encodes_reconstructs_and_samples(vae, images, tmp_path):
     assert np.load(tmp_path / "more.npy").shape == (5, 8, 8, 1)
 
 
+def test_several_latents_are_written_side_by_side(tmp_path):
+    apply.write(tmp_path / "codes.npz", (np.ones((2, 3)), np.zeros((2, 1))))
+    with np.load(tmp_path / "codes.npz") as codes:
+        assert [codes[name].shape for name in codes.files] == [(2, 3), (2, 1)]
+    for name, values in (("a.npy", (np.ones(2),)), ("a.npz", np.ones(2))):
+        with pytest.raises(ArgumentError, match="file for several latents"):
+            apply.write(tmp_path / name, values)
+
+
+def test_apply_has_no_label_for_a_model_without(vae, tmp_path):
+    options = {"task": "sample", "out": tmp_path / "x.npy", "count": 2}
+    with pytest.raises(ArgumentError, match="label must be None"):
+        apply.apply(apply.Arguments(vae.path, label=3, **options))
+
+
 def test_apply_restores_only_what_the_mask_names(tmp_path, images):
     run = run_preset(tmp_path / "run", images, "inpaint", "--model.hole", "3", "3")
     x = np.load(images)["images"]

@@ -41,7 +41,7 @@ class FSQ(Family):
 
     title = "auto-encoder with finite scalar quantisation"
     make = staticmethod(recipes.fsq_autoencoder)
-    levels: tuple[int, ...] = (8, 6, 5)
+    levels: tuple[int, ...] = (8, 5, 5, 5)
     """Levels of every code dimension."""
     likelihood: Likelihood = "gaussian"
     """p(x | z); gaussian is the squared error."""

@@ -129,7 +129,7 @@ def check_images(recipe: Recipe, images: Any, name: str = "images") -> np.ndarra
     real = images.dtype == bool or jnp.issubdtype(images.dtype, jnp.floating)
     require(real, name, str(images.dtype), "bytes (uint8) or floats")
     with np.errstate(over="ignore"):
-        images = images.astype(np.float32)
+        images = images.astype(np.float32, copy=False)
     bad = int(images.size - np.isfinite(images).sum())
     require(bad == 0, name, f"{bad} values that are NaN or infinite", "finite")
     return images

@@ -170,12 +170,17 @@ def top_k(pre: Codes, k: int) -> Codes:
 
     Gao et al. 2024. Of equal values the first ones count.
     """
+    return nn.relu(largest(pre, k))
+
+
+def largest(pre: Codes, k: int) -> Codes:
+    """The `k` largest of every example, zero elsewhere."""
     values, indices = jax.lax.top_k(pre, k)
 
     def scatter(values: Array, indices: Array) -> Array:
-        return jnp.zeros(pre.shape[-1:], pre.dtype).at[indices].set(values)
+        return jnp.zeros(pre.shape[1:], pre.dtype).at[indices].set(values)
 
-    return jax.vmap(scatter)(nn.relu(values), indices)
+    return jax.vmap(scatter)(values, indices)
 
 
 def batch_top_k(pre: Codes, k: int) -> Codes:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxae.bottlenecks.sparse import top_k
+from jaxae.bottlenecks.sparse import largest
 from jaxae.checks import check_count
 from jaxae.errors import require
 from jaxae.objectives.base import (
@@ -32,7 +32,9 @@ def sparse_reconstruction(
       `k_aux` largest of the dead latents, so that they get gradients (Gao et al. 2024,
       section A.2). As there it is relative to what is missing, of which the batch's
       variance is the unit: it does not fade as the reconstruction gets better. The
-      residual is a constant in it. Needs a decoder that is linear.
+      residual is a constant in it. Unlike there the largest count where they are
+      negative, too: a latent that no example excites would get no gradient. Needs a
+      decoder that is linear.
     - Of gated codes: the reconstruction from the gate alone, by the decoder as a
       constant, which is what teaches the gate (Rajamanoharan et al. 2024, Gated SAE).
 
@@ -105,7 +107,9 @@ def aux_loss(trace: Trace, latent: Latent, context: Context, k_aux: int) -> Loss
     """
     dead, pre = latent.info["dead"], latent.info["pre_activations"]
     candidates = jnp.where(jnp.broadcast_to(dead[None], pre.shape), pre, -jnp.inf)
-    z = top_k(candidates, min(k_aux, pre.shape[-1]))[None]
+    z = largest(candidates, min(k_aux, pre.shape[-1]))
+    # Those below zero too: where none is above, nothing else would raise them.
+    z = jnp.where(jnp.isfinite(z), z, 0.0)[None]
     explained = context.decode(context.params, (z,)).mean[0]
     origin = context.decode(context.params, (jnp.zeros_like(z),)).mean[0]
     missing = jax.lax.stop_gradient(_residual(trace))

@@ -29,16 +29,14 @@ def sparse_autoencoder(
     `bottlenecks.Sparse`. "topk" and "batch_topk" activate `k` latents per example; the
     other three charge `sparsity_weight`, a number or a schedule, times their penalty
     beside half the squared error. Latents that `dead_after` examples did not activate
-    are revived by AuxK, weighed by `aux_weight` (1 for the two with `k`, otherwise 0,
-    unless given), and by resampling after every `resample_every` steps. The paper's
-    1/32 is for far larger batches: on MNIST, 100 images a step, it leaves a fifth of
-    1,024 latents dead, and 1 a twenty-fifth, at the same explained variance.
+    are revived by AuxK, weighed by `aux_weight` (1/32 for the two with `k`, otherwise
+    0, unless given), and by resampling after every `resample_every` steps.
 
     Vectors have the shape (d,). Give them about unit variance: the weights and
     `bandwidth` count in their unit.
     """
     if aux_weight is None:
-        aux_weight = 1.0 if activation.endswith("topk") else 0.0
+        aux_weight = 1 / 32 if activation.endswith("topk") else 0.0
     bottleneck = Sparse(latent_dim, activation, k, bandwidth, dead_after)
     network = networks.MLP(()), Dictionary
     model = compose_model(shape, network, bottleneck, "gaussian")

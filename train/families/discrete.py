@@ -84,7 +84,7 @@ class SparseAutoEncoder(Family):
     bandwidth: float = 0.001
     """Width of the window around a threshold of jump_relu; small batches need more."""
     aux_weight: float | None = None
-    """Weight of AuxK; 1 for topk and batch_topk and otherwise 0 if not given."""
+    """Weight of AuxK; 1/32 for topk and batch_topk and otherwise 0 if not given."""
     dead_after: int = 10_000
     """Examples without activity after which a latent is dead."""
     resample_every: int | None = None

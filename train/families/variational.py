@@ -157,7 +157,7 @@ class FlowVAE(Family):
     """The kind of layers."""
     layers: int = 4
     """How many of them."""
-    hidden: tuple[int, ...] = (64,)
+    hidden: tuple[int, ...] = (320,)
     """Units of the masked networks inside autoregressive layers."""
     beta: float = 1.0
     """Weight of the rate, the KL divergence from the prior."""

@@ -22,9 +22,9 @@ def two_stage(
 
     Section 4 there: the codes of a first VAE fill their space, so that a second one
     whose variance is learned can match their distribution. Samples are draws of
-    z ~ N(mean(u), diag(std(u)²)) with u ~ N(0, I), of the standardised codes. The
-    paper's one variance for all dimensions is that of the noisiest ones, and a VAE has
-    dimensions that hold nothing else.
+    z ~ N(mean(u), σ² I) with u ~ N(0, I), of the standardised codes. The one variance
+    σ² is the best for each batch, see `likelihoods.Gaussian("optimal")`: by gradients
+    its logarithm moves only as far in a step as the learning rate.
 
     Args:
         codes: As `aggregate_codes` returns them, real numbers.
@@ -41,7 +41,8 @@ def two_stage(
 
     def make(shape: tuple[int, ...]) -> Recipe:
         network = recipes.mlp(hidden)
-        likelihood = "gaussian_per_value"
-        return recipes.vae(shape, shape[0], network=network, likelihood=likelihood)
+        return recipes.vae(
+            shape, shape[0], network=network, likelihood="gaussian_optimal"
+        )
 
     return fit_sampler(make, codes, key, epochs, batch_size)

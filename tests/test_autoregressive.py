@@ -235,6 +235,7 @@ def _dependent(count):
     return np.repeat(rows[..., None], 2, axis=2)
 
 
+@pytest.mark.slow
 def test_it_learns_a_dependency_and_its_entropy():
     codes = _dependent(600)
     flat = np.float32(codes.reshape(-1, 4))
@@ -253,6 +254,7 @@ def test_it_learns_a_dependency_and_its_entropy():
     assert found.mean() == pytest.approx(last, abs=0.03)
 
 
+@pytest.mark.slow
 def test_samples_of_the_fitted_prior_are_like_the_codes():
     codes = _dependent(600).astype(np.uint8)
     options = {"width": 16, "depth": 1, "epochs": 25, "batch_size": 50}

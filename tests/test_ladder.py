@@ -163,6 +163,7 @@ def test_the_mean_is_the_way_down_without_noise(small):
         np.testing.assert_allclose(latent.mean, other.z[0], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_samples_of_an_example_are_independent_draws_of_one_posterior(small):
     many = _trace(small, 3)
     top = many.latents[0]
@@ -176,6 +177,7 @@ def test_samples_of_an_example_are_independent_draws_of_one_posterior(small):
         np.testing.assert_allclose(alone[0], many.likelihood.mean[j], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_ancestral_samples_have_the_moments_of_the_priors(small):
     module, variables, _ = small
     count = 3000

@@ -333,6 +333,7 @@ def test_recipe_trains_and_its_codes_are_whole_numbers(options):
 
 
 @pytest.mark.parametrize("learning", ["ema", "gradient"])
+@pytest.mark.slow
 def test_codebooks_do_not_depend_on_the_device_count(learning):
     recipe, tx, step = small(codebook=learning)
     batch = {"x": images()}

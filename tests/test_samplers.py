@@ -267,6 +267,7 @@ def test_without_scikit_learn(monkeypatch):
     ],
     ids=["two_stage", "flow"],
 )
+@pytest.mark.slow
 def test_moments_of_a_correlated_gaussian(fitted):
     codes, mean, covariance = _correlated(2000)
     drawn = np.asarray(fitted(codes, KEY)(jax.random.key(1), 10_000))
@@ -276,6 +277,7 @@ def test_moments_of_a_correlated_gaussian(fitted):
     np.testing.assert_allclose(np.corrcoef(drawn.T)[0, 1], 0.8, atol=0.06)
 
 
+@pytest.mark.slow
 def test_the_loss_of_the_flow_nears_the_entropy():
     """The mean of -log p over new codes is at least the entropy of their source."""
     codes, _, covariance = _correlated(4000)

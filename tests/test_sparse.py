@@ -430,6 +430,7 @@ def test_the_encoder_starts_as_the_transpose_of_the_centred_decoder(activation):
     jax.tree.map(np.testing.assert_array_equal, later.params, moved.params)
 
 
+@pytest.mark.slow
 def test_batch_top_k_step_does_not_depend_on_the_device_count():
     recipe = tiny("batch_topk", dead_after=8, aux_weight=0.5, resample_every=2)
     batch = {"x": jnp.asarray(normal((16, D)))}

@@ -263,6 +263,7 @@ def test_made_images_are_of_the_labels_of_the_batch():
     assert np.isfinite([first, second]).all() and abs(first - second) > 1e-4
 
 
+@pytest.mark.slow
 def test_trains():
     result = fit(
         vae_gan(SHAPE, DIM, **MLPS),

@@ -37,6 +37,7 @@ def run(tmp_path_factory):
         yield train(folder / "run", name, config)
 
 
+@pytest.mark.slow
 def test_every_sampler_has_a_distance_and_a_picture(run):
     evaluate.evaluate(evaluate.Arguments(run.path, samplers=True))
     result = json.loads((run.path / "result.json").read_text())

@@ -138,9 +138,9 @@ def test_evaluate_recomputes_the_same_numbers(vae):
 @pytest.mark.parametrize(
     "preset",
     [
-        "dae",
         "inpaint",
-        "ae",
+        pytest.param("dae", marks=pytest.mark.slow),
+        pytest.param("ae", marks=pytest.mark.slow),
         pytest.param("conv-dae", marks=pytest.mark.slow),
         pytest.param("keras-dae", marks=pytest.mark.slow),
     ],

@@ -95,7 +95,14 @@ UNUSUAL = {
 
 
 @pytest.mark.parametrize("case", UNUSUAL)
-@pytest.mark.parametrize("value", [None, 0.0, 0.5], ids=["any", "black", "grey"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(None, id="any"),
+        pytest.param(0.0, id="black", marks=pytest.mark.slow),
+        pytest.param(0.5, id="grey", marks=pytest.mark.slow),
+    ],
+)
 def test_unusual_data_train(case, value):
     count, shape, network = UNUSUAL[case]
     images = np.random.default_rng(0).uniform(size=(count, *shape))

@@ -123,6 +123,7 @@ def test_two_steps_draw_different_noise():
 
 
 @pytest.mark.parametrize(("family", "shape"), [(NOISY, (4,)), (CONV, (8, 8, 1))])
+@pytest.mark.slow
 def test_numbers_do_not_depend_on_the_device_count(family, shape):
     assert jax.device_count() == DEVICES
     batch = {"x": images(16, shape)}
@@ -180,6 +181,7 @@ def test_pmap_without_noise_is_the_step_on_the_whole_batch():
     assert_close(first(metrics), expected, 1e-5)
 
 
+@pytest.mark.slow
 def test_vmap_over_keys_trains_several_seeds():
     batch = {"x": images(6)}
     begin = {"x": batch["x"][:2]}

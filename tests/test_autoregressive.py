@@ -279,6 +279,7 @@ def test_one_code_per_example():
     assert set(np.unique(drawn)) <= {0, 1}
 
 
+@pytest.mark.slow
 def test_images_of_a_quantised_model():
     images = np.random.default_rng(0).random((12, 4, 4, 1)).astype(np.float32)
     recipe = recipes.vqvae((4, 4, 1), 5, 2, network=conv((3,)), num_quantizers=2)

@@ -60,6 +60,7 @@ def test_the_bound_is_evaluated_with_labels(model):
     assert np.isfinite(evaluate(model, DATA, KEY, nll_samples=10)["nll_nats"])
 
 
+@pytest.mark.slow
 def test_convolutions_see_labels_too():
     recipe = conditional_vae((4, 4, 1), 2, num_labels=LABELS, network="conv")
     batch = {"inputs": jnp.asarray(X), "x": jnp.asarray(X)}

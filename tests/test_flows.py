@@ -270,6 +270,7 @@ def test_training_moves_all_parameters(flow):
     assert jax.tree.all(moved)
 
 
+@pytest.mark.slow
 def test_samples_are_finite_and_the_bound_is_below_the_likelihood():
     model, key = _untrained(_recipe("iaf")), jax.random.key(2)
     images = _images(8)

@@ -103,6 +103,7 @@ def _halved(shape):
     return -(-height // 2), -(-width // 2), channels
 
 
+@pytest.mark.slow
 def test_at_first_no_layer_costs_anything():
     module, batch = _module(), _batch()
     initialise = jax.jit(module.init_with_output)
@@ -111,6 +112,7 @@ def test_at_first_no_layer_costs_anything():
         np.testing.assert_array_equal(rate(latent), 0.0)
 
 
+@pytest.mark.slow
 def test_decoding_the_codes_of_a_trace_gives_its_likelihood(small):
     module, variables, batch = small
     trace = _trace(small, 2)
@@ -153,6 +155,7 @@ def test_the_rate_of_every_layer_is_its_monte_carlo_estimate(small):
         assert exact.mean() > 0.01
 
 
+@pytest.mark.slow
 def test_the_mean_is_the_way_down_without_noise(small):
     module, variables, _ = small
     trace = _trace(small)

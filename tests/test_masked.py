@@ -159,6 +159,7 @@ def test_the_decoder_puts_the_tokens_where_they_were():
     assert not changed[mask].any()
 
 
+@pytest.mark.slow
 def test_the_loss_counts_the_hidden_patches_alone():
     recipe = _recipe()
     state = training.init_state(

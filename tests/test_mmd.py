@@ -69,6 +69,7 @@ def test_single_points_are_finite():
     assert np.isfinite(value) and np.isfinite(grad).all()
 
 
+@pytest.mark.slow
 def test_gradient_pulls_codes_to_the_prior():
     """Codes that are all too large have less MMD if they shrink together."""
     z = 3.0 + 0.1 * jax.random.normal(jax.random.key(0), (1, 64, 2))

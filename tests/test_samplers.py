@@ -95,6 +95,7 @@ def test_the_prior_is_the_models(vae):
     assert decode(vae, codes[:3]).shape == (3, *SHAPE)
 
 
+@pytest.mark.slow
 def test_the_prior_of_several_latents():
     model = _model(recipes.ladder_vae(SHAPE, 2, channels=(3, 3)))
     codes = samplers.prior(model)(KEY, 3)

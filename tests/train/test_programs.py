@@ -138,7 +138,7 @@ def test_evaluate_recomputes_the_same_numbers(vae):
 @pytest.mark.parametrize(
     "preset",
     [
-        "inpaint",
+        pytest.param("inpaint", marks=pytest.mark.slow),
         pytest.param("dae", marks=pytest.mark.slow),
         pytest.param("ae", marks=pytest.mark.slow),
         pytest.param("conv-dae", marks=pytest.mark.slow),
@@ -387,10 +387,9 @@ def test_batches_from_the_disk_train_a_sparse_auto_encoder(images, tmp_path):
     assert [row["epoch"] for row in rows] == [1, 2]
     assert rows[-1]["validation_loss"] < rows[0]["validation_loss"]
     assert result["l0"] == 3 and result["explained_variance"] < 1
-    again = run_preset(tmp_path / "again", vectors, "sae", *options)
-    assert results(again)["validation_loss"] == result["validation_loss"]
 
 
+@pytest.mark.slow
 def test_the_seed_decides_everything(images, tmp_path):
     options = ["--model.network.hidden", "9"]
     first, again = (

@@ -12,6 +12,7 @@ The critic's loss adds its gradient to the total but nothing to its value, so th
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -57,9 +58,6 @@ def total_correlation_critic(
     check_weight("learning_rate", learning_rate)
     critic = make_critic(hidden, 2)
 
-    def init(key: jax.Array, trace: Trace) -> Params:
-        return critic.init(key, flat_codes(only_latent(trace).z)[0])["params"]
-
     def loss(
         params: Params, trace: Trace, context: Context
     ) -> tuple[Array, dict[str, Array]]:
@@ -76,7 +74,7 @@ def total_correlation_critic(
         total = weight_at(weight, context.step) * estimate + gradient_only(own)
         return total, {"total_correlation_nats": estimate, **metrics}
 
-    return Objective(init, loss, own_adam(learning_rate))
+    return Objective(partial(_init, critic), loss, own_adam(learning_rate))
 
 
 def adversarial_prior(
@@ -108,9 +106,6 @@ def adversarial_prior(
     check_weight("learning_rate", learning_rate)
     critic = make_critic(hidden, 1)
 
-    def init(key: jax.Array, trace: Trace) -> Params:
-        return critic.init(key, flat_codes(only_latent(trace).z)[0])["params"]
-
     def loss(
         params: Params, trace: Trace, context: Context
     ) -> tuple[Array, dict[str, Array]]:
@@ -126,7 +121,7 @@ def adversarial_prior(
         total = weight_at(weight, context.step) * generator + gradient_only(own)
         return total, {"generator_loss": generator, **metrics}
 
-    return Objective(init, loss, own_adam(learning_rate))
+    return Objective(partial(_init, critic), loss, own_adam(learning_rate))
 
 
 def make_critic(hidden: tuple[int, ...], outputs: int) -> nn.Module:
@@ -173,6 +168,10 @@ def own_adam(
 
 def _leaky_relu(x: Array) -> Array:
     return nn.leaky_relu(x, 0.2)
+
+
+def _init(critic: nn.Module, key: jax.Array, trace: Trace) -> Params:
+    return critic.init(key, flat_codes(only_latent(trace).z)[0])["params"]
 
 
 def _apply(

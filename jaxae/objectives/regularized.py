@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 from jaxae.errors import require
 from jaxae.objectives.base import Weight, check_weight, stateless, weight_at
 from jaxae.objectives.contraction import Estimator, check_estimator
+from jaxae.objectives.mmd import flat_codes
 from jaxae.types import Context, Objective, Trace
 
 
@@ -108,7 +109,7 @@ def _squared_norm(
 
 def _flat(codes: tuple[Array, ...]) -> Float[Array, "k b d"]:
     """All codes side by side."""
-    return jnp.concatenate([z.reshape(*z.shape[:2], -1) for z in codes], axis=-1)
+    return jnp.concatenate([flat_codes(z) for z in codes], axis=-1)
 
 
 def _split(flat: Float[Array, "k b d"], like: tuple[Array, ...]) -> tuple[Array, ...]:

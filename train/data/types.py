@@ -48,6 +48,14 @@ def examples(recipe: "jaxae.Recipe", split: Split) -> dict[str, np.ndarray]:
     return fields
 
 
+def label_argument(
+    recipe: "jaxae.Recipe", split: Split, count: int | None = None
+) -> dict[str, Any]:
+    """The keyword argument for models that are shown labels, of the first examples."""
+    fields = examples(recipe, split)
+    return {"label": fields["label"][:count]} if "label" in fields else {}
+
+
 class Source(NamedTuple):
     """Where images come from.
 

@@ -4,13 +4,16 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 import jaxae
 from jaxae import samplers
 from jaxae.evaluation import frechet_distance
-from train.data import Dataset, Split
-from train.data.types import examples
+from jaxae.preparation import unit_interval
+from train.data import Dataset
+from train.data.types import label_argument
 from train.generation.features import FeatureSpace, feature_space
 from train.run import Run
 
@@ -61,7 +64,7 @@ def compare_samplers(
     key_fit, key_draw, key_prepare = jax.random.split(key, 3)
     space = feature_space(run, data, features)
     test, count = data.test, len(data.test.images)
-    labels = _labels(model, test)
+    labels = label_argument(model.recipe, test)
     shown = {
         "training_images": _unit(data.train.images[:count]),
         "reconstructions": jaxae.reconstruct(
@@ -89,7 +92,7 @@ def _samplers(
     if module.has_prior:
         yield "prior", lambda: samplers.prior(model)
     key_codes, key_fit = jax.random.split(key)
-    labels = _labels(model, train)
+    labels = label_argument(model.recipe, train)
     codes = samplers.aggregate_codes(model, train.images, key_codes, **labels)
     if module.num_codes:
         yield (
@@ -106,17 +109,10 @@ def _samplers(
     yield "flow", lambda: samplers.flow(codes, key_fit)
 
 
-def _labels(model: jaxae.Model, split: Split) -> dict[str, Any]:
-    """As keyword arguments, for models that are shown them."""
-    fields = examples(model.recipe, split)
-    return {"label": fields["label"]} if "label" in fields else {}
-
-
 def _features(space: FeatureSpace, images: Any) -> np.ndarray:
     # The mean of a normal distribution may lie a little outside.
     return np.asarray(space.function(np.clip(np.asarray(images), 0.0, 1.0)))
 
 
-def _unit(images: np.ndarray) -> np.ndarray:
-    levels = images.dtype == np.uint8
-    return images.astype(np.float32) / np.float32(255 if levels else 1)
+def _unit(images: np.ndarray) -> Array:
+    return unit_interval(jax.random.key(0), jnp.asarray(images))

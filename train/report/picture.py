@@ -1,12 +1,12 @@
 """What a picture of a report is, and how many images and codes it shows."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jaxtyping import Array, PyTree
 from matplotlib.figure import Figure
 
 import jaxae
-from train.data.types import Split, examples
+from train.data.types import Split, label_argument
 
 # Images side by side, and rows of samples and of walks. One number for all, since every
 # further number of images that are encoded or decoded has to be compiled.
@@ -23,13 +23,7 @@ class Picture(NamedTuple):
     figure: Figure
 
 
-def labels_of(model: jaxae.Model, test: Split, count: int) -> dict[str, Any]:
-    """As keyword arguments, for models that are shown them."""
-    fields = examples(model.recipe, test)
-    return {"label": fields["label"][:count]} if "label" in fields else {}
-
-
 def encoded(model: jaxae.Model, test: Split, count: int) -> PyTree[Array]:
     """The codes of the first images."""
-    labels = labels_of(model, test, count)
+    labels = label_argument(model.recipe, test, count)
     return jaxae.encode(model, test.images[:count], **labels)

@@ -14,9 +14,9 @@ from jaxae.corruptions import identity
 from jaxae.evaluation import psnr_db
 from jaxae.evaluation.quality import hole_mse, restored
 from jaxae.training.batch import model_batch
-from train.data.types import Split
+from train.data.types import Split, label_argument
 from train.report.parts import part_pictures
-from train.report.picture import MAX_CODES, SIDE, Picture, encoded, labels_of
+from train.report.picture import MAX_CODES, SIDE, Picture, encoded
 
 MAX_CODE_VALUES = 2**23  # in memory for the scatter plot
 
@@ -40,7 +40,7 @@ def make_pictures(
     yield _curves(history)
     if len(recipe.model.shape) == 3:
         images = jnp.asarray(test.images[:SIDE])
-        labels = labels_of(model, test, SIDE)
+        labels = label_argument(recipe, test, SIDE)
         batch = _model_batch(recipe, {"x": images, **labels}, key_damage)
         if recipe.corruption is not identity:
             yield _restorations(model, batch, key_damage)

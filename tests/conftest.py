@@ -15,6 +15,8 @@ from jaxtyping import install_import_hook
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_legacy_prng_key", "error")
+# Eight devices are for the tests that ask for them.
+jax.config.update("jax_default_device", jax.devices()[0])
 # Most tests compile much and compute little: without most optimisations, and once
 # where tests share a program.
 jax.config.update("jax_disable_most_optimizations", True)

@@ -17,7 +17,8 @@ from jaxae.objectives.adversarial import (
 )
 from jaxae.recipes.adversarial import adversarial_autoencoder, factor_vae
 from jaxae.training import init_state
-from jaxae.training.step import batch_loss, make_train_step
+from jaxae.training.loss import batch_loss
+from jaxae.training.step import make_train_step
 from jaxae.types import Context, Latent, Trace
 
 IMAGES = np.random.default_rng(0).random((8, 2, 2, 1)).astype(np.float32)

@@ -14,7 +14,7 @@ from jaxae.objectives import elbo
 from jaxae.objectives.importance import iwae, log_weights
 from jaxae.objectives.schedules import cyclical
 from jaxae.recipes.importance import iwae as iwae_recipe
-from jaxae.training.step import batch_loss
+from jaxae.training.loss import batch_loss
 from jaxae.types import Context, Latent, Trace
 
 B, D, STD = 2, 2, 0.8

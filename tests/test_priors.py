@@ -21,7 +21,7 @@ from jaxae.objectives.elbo import rate
 from jaxae.priors import MixturePrior, VampPrior
 from jaxae.recipes.priors import mixture_vae, vamp_vae
 from jaxae.training import init_state, trained_model
-from jaxae.training.step import batch_loss
+from jaxae.training.loss import batch_loss
 
 K, B, M, D = 2, 3, 5, 4
 SHAPE = (4, 4, 1)

@@ -18,8 +18,9 @@ from jaxae.hooks import resample_dead, tie_at_start
 from jaxae.networks.dictionary import Dictionary
 from jaxae.objectives.sparse import sparse_reconstruction
 from jaxae.recipes.sparse import sparse_autoencoder
+from jaxae.training.loss import batch_loss
 from jaxae.training.state import init_state
-from jaxae.training.step import batch_loss, make_train_step
+from jaxae.training.step import make_train_step
 from jaxae.types import Model, Observed
 
 KEY = jax.random.key(0)

@@ -17,7 +17,7 @@ from jaxae.likelihoods import Gaussian
 from jaxae.objectives import elbo
 from jaxae.objectives.total_correlation import beta_tc_vae
 from jaxae.recipes.importance import beta_tc_vae as recipe_of
-from jaxae.training.step import batch_loss
+from jaxae.training.loss import batch_loss
 from jaxae.types import Context, Latent, Trace
 
 PARTS = ("mutual_information_nats", "total_correlation_nats", "dimension_kl_nats")

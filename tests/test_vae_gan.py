@@ -15,7 +15,7 @@ from jaxae.objectives.vae_gan import image_critic
 from jaxae.recipes.adversarial import vae_gan
 from jaxae.training import init_state, make_train_step
 from jaxae.training.batch import MODEL, OBJECTIVE, model_batch
-from jaxae.training.step import batch_loss
+from jaxae.training.loss import batch_loss
 
 SHAPE, DIM, K, WEIGHT = (4, 4, 1), 3, 2, 0.7
 IMAGES = np.random.default_rng(0).random((8, *SHAPE)).astype(np.float32)

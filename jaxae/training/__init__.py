@@ -1,7 +1,9 @@
 """Training: the state, the one step, the epoch and the loop."""
 
 from jaxae.training.epoch import make_epoch, make_validation
-from jaxae.training.fit import Epoch, Fit, fit
+from jaxae.training.fit import fit
+from jaxae.training.loop import Epoch, Fit, Progress
+from jaxae.training.parallel import Parallel
 from jaxae.training.state import init_state, trained_model
 from jaxae.training.step import make_train_step
 from jaxae.types import TrainState
@@ -9,6 +11,8 @@ from jaxae.types import TrainState
 __all__ = [
     "Epoch",
     "Fit",
+    "Parallel",
+    "Progress",
     "TrainState",
     "fit",
     "init_state",

@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from jaxae.errors import CheckpointError
-from jaxae.training.fit import Epoch
+from jaxae.training.loop import Epoch
 from jaxae.training.state import init_state
 from jaxae.types import Recipe, TrainState
 

@@ -8,27 +8,36 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxae.training.batch import SHUFFLE, total_weight
-from jaxae.training.step import Metrics, Step, batch_loss
+from jaxae.training.loss import Metrics, batch_loss
+from jaxae.training.step import Step
 from jaxae.types import Batch, Params, Recipe, TrainState, Variables
 
 Carry = TypeVar("Carry")
 
 
+Share = Callable[[Int[Array, " b"]], Int[Array, " r"]]
+
+
 def make_epoch(
-    step: Step, batch_size: int
+    step: Step, batch_size: int, share: Share = lambda rows: rows
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """The pure function (state, data) -> (state, mean metrics), one pass in new order.
 
     Every example counts exactly once: where `batch_size` does not divide their number,
     the last step has a batch of the remainder. The means are over the examples; steps
     that were skipped are left out and counted in `skipped_steps`.
+
+    Args:
+        step: As from `make_train_step`.
+        batch_size: Examples of a step.
+        share: From the rows of a batch to those that this device takes, under pmap.
     """
     counted = count_examples(step)
 
     def epoch(state: TrainState, data: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), SHUFFLE)
         order = jax.random.permutation(key, data["x"].shape[0])
-        state, totals = over_batches(counted, state, data, order, batch_size)
+        state, totals = over_batches(counted, state, data, order, batch_size, share)
         return state, means(totals)
 
     return epoch
@@ -48,12 +57,15 @@ def count_examples(step: Step) -> Step:
 
 
 def make_validation(
-    recipe: Recipe, batch_size: int
+    recipe: Recipe,
+    batch_size: int,
+    divide: Callable[[Batch], Batch] = lambda batch: batch,
 ) -> Callable[[dict[str, Params], Variables, Array, Batch, jax.Array], Metrics]:
     """The mean loss and metrics over data, with noise that is fixed by a key.
 
     Returns the pure function (params, collections, step, data, key) -> means; scheduled
-    weights have their values at `step`.
+    weights have their values at `step`. `divide` is applied to every batch, see
+    `jaxae.training.parallel.divide`.
     """
 
     def validate(
@@ -66,7 +78,7 @@ def make_validation(
         def body(i: Array, batch: Batch) -> tuple[Array, Metrics]:
             own = jax.random.fold_in(key, i)
             loss, (metrics, *_) = batch_loss(
-                recipe, params, collections, batch, own, step, train=False
+                recipe, params, collections, divide(batch), own, step, train=False
             )
             return i + 1, weigh({"loss": loss, **metrics}, total_weight(batch))
 
@@ -83,6 +95,7 @@ def over_batches(
     data: Batch,
     order: Int[Array, " n"],
     batch_size: int,
+    share: Share = lambda rows: rows,
 ) -> tuple[Carry, Metrics]:
     """Scans `body` over full batches, then calls it on the remainder if there is one.
 
@@ -92,6 +105,7 @@ def over_batches(
     count, rest = divmod(order.shape[0], batch_size)
 
     def take(indices: Array) -> Batch:
+        indices = share(indices)
         return {name: values[indices] for name, values in data.items()}
 
     def scanned(carry: Carry, indices: Array) -> tuple[Carry, Metrics]:

@@ -1,60 +1,40 @@
-"""The training loop: epochs, validation, the best model, callbacks."""
+"""Training a recipe: data, devices, validation and the loop put together."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
-from jaxae.checks import check_count, check_data, check_key, check_recipe
+from jaxae.checks import check_count, check_key, check_recipe
 from jaxae.errors import TrainingDiverged, require
 from jaxae.training.epoch import make_validation
-from jaxae.training.progress import Report, progress_log
+from jaxae.training.loop import Best, Epoch, Fit, Member, Progress, run_epochs
+from jaxae.training.loss import Metrics
+from jaxae.training.parallel import (
+    DATA,
+    Parallel,
+    default_mesh,
+    divide,
+    gather,
+    replicated,
+    shardings,
+)
+from jaxae.training.placement import place, place_data
+from jaxae.training.progress import progress_log
 from jaxae.training.runners import (
     Row,
-    RunEpoch,
+    Runner,
     array_runner,
     is_array_data,
     stream_runner,
 )
 from jaxae.training.state import init_state, trained_model
-from jaxae.training.step import make_train_step
-from jaxae.types import Model, Recipe, TrainState
-
-
-class Epoch(NamedTuple):
-    """What a callback gets after every epoch.
-
-    Attributes:
-        number: Epochs done, from 1.
-        state: The train state. The next epoch reuses its buffers: copy what you keep.
-        metrics: The epoch's row of the history.
-        improved: Whether this is the best epoch so far.
-    """
-
-    number: int
-    state: TrainState
-    metrics: Row
-    improved: bool
-
-
-class Fit(NamedTuple):
-    """What `fit` returns.
-
-    Attributes:
-        model: The best epoch's model: what `encode`, `sample` and the rest take.
-        state: The last train state.
-        history: One row an epoch: means over the epoch, "validation_..." where there
-            are validation data, "seconds" and "images_per_second" of the pass alone.
-        best_epoch: From 1.
-    """
-
-    model: Model
-    state: TrainState
-    history: list[Row]
-    best_epoch: int
+from jaxae.training.step import Step, make_train_step
+from jaxae.types import Batch, Params, Recipe, TrainState
 
 
 def fit(
@@ -71,6 +51,11 @@ def fit(
     callbacks: Sequence[Callable[[Epoch], None]] = (),
     max_skipped: int = 10,
     progress: bool = True,
+    parallel: Parallel | None = None,
+    accumulate: int = 1,
+    remat: bool = False,
+    resume: Progress | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Fit:
     """Trains a recipe.
 
@@ -78,8 +63,9 @@ def fit(
         recipe: The family, see `jaxae.recipes`.
         images: An array [n, *shape] of bytes, or of floats in [0, 1]; or a mapping with
             such an array as "x" and, where there are any, "label" [n] and "weight" [n];
-            or an iterable of batches of either kind. An array goes to the device whole,
-            batches one by one.
+            or an iterable of batches of either kind, or a function from the number of
+            steps done to one. An array goes to the devices whole, batches one by one;
+            for several hosts see `jaxae.training.placement`.
         key: A typed key, `jax.random.key(0)`. The result depends on nothing else.
         epochs: Passes over the data.
         batch_size: Examples per step; the last step of a pass takes what is left. Not
@@ -94,6 +80,16 @@ def fit(
         callbacks: Called after every epoch, before the next one starts.
         max_skipped: Updates in a row that are not finite before training gives up.
         progress: Report every epoch.
+        parallel: The devices and how they share the work. None for data parallel over
+            all of them, those of other hosts too, or for the one that
+            `jax.default_device` names. The result is the same to rounding.
+        accumulate: Parts that a batch goes through the model in, for less memory; see
+            `make_train_step`.
+        remat: Compute activations again for the backward pass, for less memory.
+        resume: Go on from there, with the same other arguments, to the very result of
+            a training that was never interrupted.
+        stop: Asked after every epoch whether to end early, as when a machine is about
+            to be taken away.
 
     Raises:
         ValueError: An argument or the data are not as they must be.
@@ -105,103 +101,116 @@ def fit(
     check_count("epochs", epochs)
     check_count("batch_size", batch_size)
     check_count("max_skipped", max_skipped)
+    check_count("accumulate", accumulate)
     tx = optax.adam(1e-3) if tx is None else tx
-    step = make_train_step(recipe, tx)
-    if is_array_data(images):
-        whole = "None for an array, whose epoch is one pass"
-        require(steps_per_epoch is None, "steps_per_epoch", steps_per_epoch, whole)
-        runner = array_runner(recipe, step, images, batch_size)
-        example, run_epoch, steps_per_epoch = runner
-    else:
-        example, run_epoch = stream_runner(recipe, step, images, steps_per_epoch)
+    parallel = Parallel(default_mesh(), replicated) if parallel is None else parallel
+    mesh, layout, mapped = parallel
+    gathered = gather(mesh, layout)
+    step = make_train_step(
+        recipe,
+        tx,
+        DATA if mapped else None,
+        accumulate=accumulate,
+        remat=remat,
+        gather=gathered,
+    )
+    runner = _runner(
+        recipe, step, images, batch_size, steps_per_epoch, parallel, resume
+    )
     key_init, key_validation = jax.random.split(key)
-    last_step = None if steps_per_epoch is None else epochs * steps_per_epoch - 1
-    validate = _validator(recipe, validation, key_validation, batch_size, last_step)
-    state = jax.jit(partial(init_state, recipe, tx))(example, key_init)
+    steps = runner.steps and epochs * runner.steps
+    validate = make_validator(
+        recipe, validation, key_validation, batch_size, steps, mesh, gathered
+    )
+    if resume is None:
+        state = fresh_state(recipe, tx, runner.example, key_init, parallel)
+        resume = Progress(state, Best(trained_model(recipe, state)))
 
-    def epoch(state: TrainState) -> tuple[TrainState, Row]:
-        state, row = run_epoch(state)
-        _check_updates(state, max_skipped)
-        return state, {**row, **validate(state)}
+    def epoch(state: TrainState) -> tuple[TrainState, list[Row]]:
+        state, row = runner.epoch(state)
+        return state, [row | validate(state)]
+
+    def notify(_: int, epoch: Epoch) -> None:
+        for callback in callbacks:
+            callback(epoch)
 
     monitor = monitor or ("loss" if validation is None else "validation_loss")
     with progress_log(epochs, enabled=progress) as report:
-        return _loop(recipe, state, epoch, epochs, monitor, callbacks, report)
+        (result,) = run_epochs(
+            [Member(recipe, resume, monitor)],
+            place(resume.state, mesh, layout),  # a copy, as the epochs donate it
+            epoch,
+            lambda state: [state],
+            epochs=epochs,
+            max_skipped=max_skipped,
+            callback=notify,
+            report=report,
+            stop=stop,
+        )
+    if result.best_epoch == 0:
+        last = result.history[-1]
+        raise TrainingDiverged(f"no epoch had a finite {monitor}: {last}")
+    return result
 
 
-def _loop(
+def _runner(
     recipe: Recipe,
-    state: TrainState,
-    epoch: RunEpoch,
-    epochs: int,
-    monitor: str,
-    callbacks: Sequence[Callable[[Epoch], None]],
-    report: Report,
-) -> Fit:
-    """Epoch after epoch; keeps the best model."""
-    best = _Best(trained_model(recipe, state), 0, float("inf"))
-    history: list[Row] = []
-    for number in range(1, epochs + 1):
-        state, row = epoch(state)
-        row = {"epoch": number, **row}
-        best = _better(best, recipe, state, row, monitor)
-        history.append(row)
-        for callback in callbacks:
-            callback(Epoch(number, state, row, best.epoch == number))
-        report(number, row)
-    if best.epoch == 0:
-        raise TrainingDiverged(f"no epoch had a finite {monitor}: {history[-1]}")
-    return Fit(best.model, state, history, best.epoch)
+    step: Step,
+    images: Any,
+    batch_size: int,
+    steps_per_epoch: int | None,
+    parallel: Parallel,
+    resume: Progress | None,
+) -> Runner:
+    if is_array_data(images):
+        whole = "None for an array, whose epoch is one pass"
+        require(steps_per_epoch is None, "steps_per_epoch", steps_per_epoch, whole)
+        return array_runner(recipe, step, images, batch_size, parallel)
+    if callable(images):
+        images = images(0 if resume is None else int(resume.state.step))
+    return stream_runner(recipe, step, images, steps_per_epoch, parallel)
 
 
-class _Best(NamedTuple):
-    model: Model
-    epoch: int
-    value: float
+def fresh_state(
+    recipe: Recipe,
+    tx: optax.GradientTransformation,
+    example: Batch,
+    key: jax.Array,
+    parallel: Parallel,
+) -> TrainState:
+    """A state that is made where the layout puts it, by all devices together."""
+    init = partial(init_state, recipe, tx)
+    where = shardings(jax.eval_shape(init, example, key), *parallel[:2])
+    return jax.jit(init, out_shardings=where)(example, key)
 
 
-def _better(
-    best: _Best, recipe: Recipe, state: TrainState, row: Row, monitor: str
-) -> _Best:
-    require(monitor in row, "monitor", monitor, f"one of {sorted(row)}")
-    if not row[monitor] < best.value:
-        return best
-    # A copy, since the next epoch reuses the state's buffers.
-    model = jax.tree.map(jnp.copy, trained_model(recipe, state).variables)
-    return _Best(Model(recipe, model), int(row["epoch"]), row[monitor])
-
-
-def _validator(
+def make_validator(
     recipe: Recipe,
     validation: Any,
     key: jax.Array,
     batch_size: int,
-    last_step: int | None,
+    steps: int | None,
+    mesh: Mesh,
+    gathered: Callable[[Params], Params],
 ) -> Callable[[TrainState], Row]:
     """The function state -> {"validation_...": mean}; of nothing without data.
 
-    Scheduled weights have their values at the last step, where it is known, so that
-    epochs can be compared: early in a warm-up of beta a loss is low only because the
-    rate costs nothing yet.
+    Scheduled weights have their values at the last of `steps`, where they are known, so
+    that epochs can be compared: early in a warm-up of beta a loss is low only because
+    the rate costs nothing yet.
     """
     if validation is None:
         return lambda state: {}
-    data = jax.device_put(check_data(recipe, validation, "validation"))
-    compiled = jax.jit(make_validation(recipe, batch_size))
+    data = place_data(recipe, validation, mesh, "validation")
+    mean = make_validation(recipe, batch_size, partial(divide, mesh=mesh))
+
+    @jax.jit
+    def compiled(state: TrainState, data: Batch) -> Metrics:
+        at = state.step if steps is None else jnp.asarray(steps - 1)
+        return mean(gathered(state.params), state.collections, at, data, key)
 
     def validate(state: TrainState) -> Row:
-        at = state.step if last_step is None else jnp.asarray(last_step)
-        means = compiled(state.params, state.collections, at, data, key)
+        means = compiled(state, data)
         return {f"validation_{k}": float(v) for k, v in jax.device_get(means).items()}
 
     return validate
-
-
-def _check_updates(state: TrainState, max_skipped: int) -> None:
-    skipped = int(state.skipped_in_row)
-    if skipped >= max_skipped:
-        raise TrainingDiverged(
-            f"the last {skipped} updates were not finite and were left out, at step "
-            f"{int(state.step)}: lower the learning rate, clip the gradient "
-            "(optax.clip_by_global_norm), or clamp log_std_range"
-        )

@@ -5,13 +5,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain, islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from jaxae.checks import check_count, check_data
 from jaxae.errors import require
 from jaxae.training.epoch import count_examples, make_epoch, means
+from jaxae.training.mapped import check_mapped, mapped_epoch, mapped_step
+from jaxae.training.parallel import Parallel, compile_step, on_mesh
+from jaxae.training.placement import Share, place_batch, place_data
 from jaxae.training.step import Step
 from jaxae.types import Batch, Recipe, TrainState
 
@@ -24,18 +28,43 @@ def is_array_data(images: Any) -> bool:
     return isinstance(images, Mapping) or hasattr(images, "shape")
 
 
-def array_runner(
-    recipe: Recipe, step: Step, images: Any, batch_size: int
-) -> tuple[Batch, RunEpoch, int]:
-    """Puts the data on the device and compiles the epoch at its first call.
+class Runner(NamedTuple):
+    """A way through an epoch.
 
-    Returns:
-        A few examples for the initialisation, state -> (state, row), and the number of
-        steps in an epoch.
+    Attributes:
+        example: A few examples for the initialisation.
+        epoch: state -> (state, row).
+        steps: In an epoch, where that is known.
     """
-    data = jax.device_put(check_data(recipe, images, "images"))
+
+    example: Batch
+    epoch: RunEpoch
+    steps: int | None
+
+
+def array_runner(
+    recipe: Recipe, step: Step, images: Any, batch_size: int, parallel: Parallel
+) -> Runner:
+    """Puts the data on the devices and compiles the epoch at its first call."""
+    mesh, layout, mapped = parallel
+    data = place_data(recipe, images, mesh, "images")
     count = data["x"].shape[0]
-    epoch = jax.jit(make_epoch(step, batch_size), donate_argnums=0)
+    if mapped:
+        check_mapped(parallel, batch_size)
+        epoch = mapped_epoch(step, batch_size, mesh)
+    else:
+        epoch = make_epoch(on_mesh(step, mesh, layout), batch_size)
+        epoch = jax.jit(epoch, donate_argnums=0)
+    run = compile_once(epoch, data, count)
+    example = {name: jnp.zeros_like(values[:2]) for name, values in data.items()}
+    return Runner(example, run, -(-count // batch_size))
+
+
+def compile_once(epoch: Any, data: Batch, count: int) -> RunEpoch:
+    """state -> (state, row) from a jitted (state, data) -> (state, metrics).
+
+    The time of an epoch, with `count` examples, is that of its run alone.
+    """
     compiled: list[Any] = []
 
     def run(state: TrainState) -> tuple[TrainState, Row]:
@@ -46,34 +75,47 @@ def array_runner(
         row = _fetch(metrics)
         return state, row | _speed(count, start)
 
-    example = {name: values[:2] for name, values in data.items()}
-    return example, run, -(-count // batch_size)
+    return run
 
 
 def stream_runner(
-    recipe: Recipe, step: Step, batches: Iterable[Any], steps_per_epoch: int | None
-) -> tuple[Batch, RunEpoch]:
-    """Steps through batches as they come; metrics stay on the device until the end.
-
-    Returns:
-        The first batch for the initialisation, and state -> (state, row).
-    """
+    recipe: Recipe,
+    step: Step,
+    batches: Iterable[Any],
+    steps_per_epoch: int | None,
+    parallel: Parallel,
+) -> Runner:
+    """Steps through batches as they come; metrics stay on the device until the end."""
     if steps_per_epoch is not None:
         check_count("steps_per_epoch", steps_per_epoch)
-    first, epochs = _epochs(recipe, batches, steps_per_epoch)
-    counted = jax.jit(count_examples(step), donate_argnums=0)
+    first, epochs = _epochs(recipe, batches, steps_per_epoch, parallel)
+    spread, counted, collect = _compile(step, parallel)
     add = jax.jit(partial(jax.tree.map, operator.add), donate_argnums=0)
 
     def run(state: TrainState) -> tuple[TrainState, Row]:
         start, count, totals = time.perf_counter(), 0, {}
+        state = spread(state)
         for batch in next(epochs, ()):
             count += batch["x"].shape[0]
             state, new = counted(state, batch)
             totals = add(totals, new) if totals else new
         require(totals, "images", "an iterable with no batch left", _AGAIN)
-        return state, _fetch(means(totals)) | _speed(count, start)
+        return collect(state), _fetch(means(totals)) | _speed(count, start)
 
-    return first, run
+    return Runner(first, run, steps_per_epoch)
+
+
+def _compile(step: Step, parallel: Parallel) -> tuple[Any, Any, Any]:
+    """What becomes of the state before an epoch, with a batch, and after the epoch."""
+    if parallel.pmap:
+        check_mapped(parallel)
+        return mapped_step(step, parallel.mesh)
+    counted = compile_step(count_examples(step), parallel.mesh, parallel.layout)
+    return _same, counted, _same
+
+
+def _same(state: TrainState) -> TrainState:
+    return state
 
 
 _AGAIN = (
@@ -83,7 +125,7 @@ _AGAIN = (
 
 
 def _epochs(
-    recipe: Recipe, batches: Iterable[Any], steps: int | None
+    recipe: Recipe, batches: Iterable[Any], steps: int | None, parallel: Parallel
 ) -> tuple[Batch, Iterator[Iterator[Batch]]]:
     """The first checked batch, and the batches of one epoch after the other."""
     require(
@@ -113,7 +155,11 @@ def _epochs(
             yield islice(endless, steps)
 
     def check(batch: Any) -> Batch:
-        return jax.device_put(check_data(recipe, batch, "images"))
+        if isinstance(batch, Share):
+            batch = batch._replace(batch=check_data(recipe, batch.batch, "images"))
+        else:
+            batch = check_data(recipe, batch, "images")
+        return place_batch(batch, parallel.mesh)
 
     epochs = passes() if steps is None else counted()
     return check(first), (map(check, epoch) for epoch in epochs)

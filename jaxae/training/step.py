@@ -1,42 +1,30 @@
 """The one train step of all families."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array
-from numpyro.distributions import Distribution
 
-from jaxae.autoencoder import call
-from jaxae.training.batch import (
-    DROPOUT,
-    HOOKS,
-    MODEL,
-    OBJECTIVE,
-    model_batch,
-    weighted_mean,
-)
+from jaxae.training.batch import HOOKS
+from jaxae.training.gradient import make_gradient
+from jaxae.training.loss import Metrics
 from jaxae.training.state import optimizer
-from jaxae.types import (
-    Batch,
-    Context,
-    Hook,
-    Latent,
-    Observed,
-    Params,
-    Recipe,
-    TrainState,
-    Variables,
-)
+from jaxae.types import Batch, Hook, Observed, Params, Recipe, TrainState
 
-Metrics = Mapping[str, Array]
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
 def make_train_step(
-    recipe: Recipe, tx: optax.GradientTransformation, axis_name: str | None = None
+    recipe: Recipe,
+    tx: optax.GradientTransformation,
+    axis_name: str | None = None,
+    *,
+    accumulate: int = 1,
+    remat: bool = False,
+    gather: Callable[[Params], Params] = lambda params: params,
 ) -> Step:
     """The pure function (state, batch) -> (state, metrics): a gradient and an update.
 
@@ -49,17 +37,23 @@ def make_train_step(
             collections are averaged and the noise differs; devices count alike,
             whatever their examples weigh. Under jit leave it out: the batch is then the
             global one on any number of devices.
+        accumulate: Parts that a batch goes through the model in, one after the other,
+            for less memory. Each has noise and batch statistics of its own; collections
+            move at every part, hooks see the last one. Of a batch that does not divide
+            into so many there are fewer.
+        remat: Keep only the products of the networks for the backward pass, and
+            compute what is between them again: less memory, more time.
+        gather: What becomes of the parameters before they are used, see
+            `jaxae.training.parallel.gather`.
     """
     tx = optimizer(recipe, tx)
+    gradient = make_gradient(recipe, accumulate=accumulate, remat=remat, gather=gather)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
         if axis_name is not None:
             key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
-        loss_fn = jax.value_and_grad(batch_loss, has_aux=True, argnums=1)
-        (loss, (metrics, collections, seen)), grads = loss_fn(
-            recipe, state.params, state.collections, batch, key, state.step
-        )
+        grads, loss, metrics, collections, seen = gradient(state, batch, key)
         if axis_name is not None:
             loss, metrics, grads = jax.lax.pmean((loss, metrics, grads), axis_name)
             collections = jax.tree.map(partial(_agree, axis_name), collections)
@@ -113,66 +107,3 @@ def _run_hooks(
     first = jax.tree.map(lambda x: jax.lax.all_gather(x, axis_name)[0], local)
     params, collections, opt_state = first
     return state._replace(params=params, collections=collections, opt_state=opt_state)
-
-
-def batch_loss(
-    recipe: Recipe,
-    params: dict[str, Params],
-    collections: Variables,
-    batch: Batch,
-    key: jax.Array,
-    step: Array,
-    train: bool = True,
-) -> tuple[Array, tuple[Metrics, Variables, Observed]]:
-    """The mean loss of a stored batch, with (mean metrics, new collections, seen)."""
-    seen = model_batch(recipe, batch, key)
-    trace, new_collections = recipe.model.apply(
-        {"params": params["model"], **collections},
-        seen,
-        jax.random.fold_in(key, MODEL),
-        num_samples=recipe.num_samples,
-        train=train,
-        mutable=list(collections) if train else [],
-        rngs={"dropout": jax.random.fold_in(key, DROPOUT)} if train else None,
-    )
-    key_objective = jax.random.fold_in(key, OBJECTIVE)
-    context = _context(recipe, params, collections, seen, key_objective, step)
-    loss, metrics = recipe.objective.loss(params["objective"], trace, context)
-    metrics = {**latent_metrics(trace.latents), **metrics}
-    means = {name: weighted_mean(value, seen) for name, value in metrics.items()}
-    info = {k: v for latent in trace.latents for k, v in latent.info.items()}
-    observed = Observed(seen, loss, info)
-    return weighted_mean(loss, seen), (means, new_collections, observed)
-
-
-def latent_metrics(latents: Sequence[Latent]) -> dict[str, Array]:
-    """What the bottlenecks log; with the number of the latent if there are several."""
-    several = len(latents) > 1
-    return {
-        f"{name}_{i}" if several else name: value
-        for i, latent in enumerate(latents, start=1)
-        for name, value in latent.metrics.items()
-    }
-
-
-def _context(
-    recipe: Recipe,
-    params: dict[str, Params],
-    collections: Variables,
-    seen: Batch,
-    key: jax.Array,
-    step: Array,
-) -> Context:
-    """What objectives may call: the model as a function of its parameters."""
-
-    def encode(params: Params, inputs: Array) -> tuple[Latent, ...]:
-        variables = {"params": params, **collections}
-        return call(
-            recipe.model, variables, {**seen, "inputs": inputs}, key, method="encode"
-        )
-
-    def decode(params: Params, codes: tuple[Array, ...]) -> Distribution:
-        variables = {"params": params, **collections}
-        return call(recipe.model, variables, codes, seen, method="decode")
-
-    return Context(key, step, seen, params["model"], encode, decode)

@@ -1,0 +1,161 @@
+"""Epoch after epoch: the history, the best model, callbacks, when to stop."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxae.errors import TrainingDiverged, require
+from jaxae.training.progress import Report
+from jaxae.training.runners import Row
+from jaxae.training.state import trained_model
+from jaxae.types import Model, Recipe, TrainState
+
+
+class Epoch(NamedTuple):
+    """What a callback gets after every epoch.
+
+    Attributes:
+        number: Epochs done, from 1.
+        state: The train state. The next epoch reuses its buffers: copy what you keep.
+        metrics: The epoch's row of the history.
+        improved: Whether this is the best epoch so far.
+    """
+
+    number: int
+    state: TrainState
+    metrics: Row
+    improved: bool
+
+
+class Best(NamedTuple):
+    """The best epoch so far.
+
+    Attributes:
+        model: Its model.
+        epoch: From 1; 0 before the first.
+        value: Of the monitored metric.
+    """
+
+    model: Model
+    epoch: int = 0
+    value: float = float("inf")
+
+
+class Progress(NamedTuple):
+    """How far a training came, all that it needs to go on.
+
+    Attributes:
+        state: The train state after the last finished epoch.
+        best: The best epoch so far.
+        history: One row for every epoch done.
+    """
+
+    state: TrainState
+    best: Best
+    history: Sequence[Row] = ()
+
+
+class Fit(NamedTuple):
+    """What `fit` returns.
+
+    Attributes:
+        model: The best epoch's model: what `encode`, `sample` and the rest take.
+        state: The last train state.
+        history: One row an epoch: means over the epoch, "validation_..." where there
+            are validation data, "seconds" and "images_per_second" of the pass alone.
+        best_epoch: From 1; 0 if the monitored metric was finite in none, which only
+            `fit_many` returns.
+    """
+
+    model: Model
+    state: TrainState
+    history: list[Row]
+    best_epoch: int
+
+
+class Member:
+    """One training's record: the only thing that changes while epochs go by."""
+
+    def __init__(self, recipe: Recipe, progress: Progress, monitor: str) -> None:
+        """Goes on where `progress` is."""
+        self.recipe, self.monitor = recipe, monitor
+        self.best, self.history = progress.best, list(progress.history)
+
+    def add(self, state: TrainState, row: Row) -> Epoch:
+        """Notes an epoch."""
+        row = {"epoch": len(self.history) + 1, **row}
+        require(self.monitor in row, "monitor", self.monitor, f"one of {sorted(row)}")
+        self.history.append(row)
+        number, value = len(self.history), row[self.monitor]
+        if improved := value < self.best.value:
+            # A copy, since the next epoch reuses the state's buffers.
+            model = trained_model(self.recipe, _copy(state))
+            self.best = Best(model, number, value)
+        return Epoch(number, state, row, improved)
+
+    def result(self, state: TrainState) -> Fit:
+        """After the last epoch."""
+        return Fit(self.best.model, state, self.history, self.best.epoch)
+
+
+@jax.jit
+def _copy(state: TrainState) -> TrainState:
+    return jax.tree.map(jnp.copy, state)
+
+
+def run_epochs(
+    members: Sequence[Member],
+    state: TrainState,
+    epoch: Callable[[TrainState], tuple[TrainState, list[Row]]],
+    split: Callable[[TrainState], Sequence[TrainState]],
+    *,
+    epochs: int,
+    max_skipped: int,
+    callback: Callable[[int, Epoch], None],
+    report: Report,
+    stop: Callable[[], bool],
+) -> list[Fit]:
+    """Trains until `epochs` are done or `stop` says so, the members in step.
+
+    Args:
+        members: One, or several that are trained at once.
+        state: Of all of them.
+        epoch: state -> (state, a row for every member).
+        split: From the state of all to one each.
+        epochs: To be done in total.
+        max_skipped: Updates in a row that are not finite before training gives up.
+        callback: (number of the member from 0, its epoch), after every epoch.
+        report: For progress.
+        stop: Asked after every epoch but the last.
+
+    Raises:
+        TrainingDiverged: `max_skipped` updates in a row were not finite.
+    """
+    for number in range(len(members[0].history) + 1, epochs + 1):
+        state, rows = epoch(state)
+        _check_updates(state, max_skipped)
+        for i, own in enumerate(split(state)):
+            callback(i, members[i].add(own, rows[i]))
+        report(number, _mean(rows))
+        if number < epochs and stop():
+            break
+    states = split(state)
+    return [member.result(own) for member, own in zip(members, states, strict=True)]
+
+
+def _mean(rows: Sequence[Row]) -> Row:
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def _check_updates(state: TrainState, max_skipped: int) -> None:
+    """Gives up where no member has had a finite update for long."""
+    skipped = int(np.min(jax.device_get(state.skipped_in_row)))
+    if skipped >= max_skipped:
+        raise TrainingDiverged(
+            f"the last {skipped} updates were not finite and were left out, at step "
+            f"{int(np.max(jax.device_get(state.step)))}: lower the learning rate, clip "
+            "the gradient (optax.clip_by_global_norm), or clamp log_std_range"
+        )

@@ -1,0 +1,101 @@
+"""The mean loss of a batch: what the train step differentiates."""
+
+from collections.abc import Mapping, Sequence
+
+import jax
+from jaxtyping import Array
+from numpyro.distributions import Distribution
+
+from jaxae.autoencoder import call
+from jaxae.training.batch import (
+    DROPOUT,
+    MODEL,
+    OBJECTIVE,
+    model_batch,
+    weighted_mean,
+)
+from jaxae.types import (
+    Batch,
+    Context,
+    Latent,
+    Observed,
+    Params,
+    Recipe,
+    Trace,
+    Variables,
+)
+
+Metrics = Mapping[str, Array]
+Aux = tuple[Metrics, Variables, Observed]
+
+
+def batch_loss(
+    recipe: Recipe,
+    params: dict[str, Params],
+    collections: Variables,
+    batch: Batch,
+    key: jax.Array,
+    step: Array,
+    train: bool = True,
+    remat: bool = False,
+) -> tuple[Array, Aux]:
+    """The mean loss of a stored batch, with (mean metrics, new collections, seen)."""
+    seen = model_batch(recipe, batch, key)
+
+    def apply(variables: Variables, seen: Batch) -> tuple[Trace, Variables]:
+        return recipe.model.apply(
+            variables,
+            seen,
+            jax.random.fold_in(key, MODEL),
+            num_samples=recipe.num_samples,
+            train=train,
+            mutable=list(collections) if train else [],
+            rngs={"dropout": jax.random.fold_in(key, DROPOUT)} if train else None,
+        )
+
+    if remat:
+        policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+        apply = jax.checkpoint(apply, policy=policy)
+    variables = {"params": params["model"], **collections}
+    trace, new_collections = apply(variables, seen)
+    key_objective = jax.random.fold_in(key, OBJECTIVE)
+    context = _context(recipe, params, collections, seen, key_objective, step)
+    loss, metrics = recipe.objective.loss(params["objective"], trace, context)
+    metrics = {**latent_metrics(trace.latents), **metrics}
+    means = {name: weighted_mean(value, seen) for name, value in metrics.items()}
+    info = {k: v for latent in trace.latents for k, v in latent.info.items()}
+    observed = Observed(seen, loss, info)
+    return weighted_mean(loss, seen), (means, new_collections, observed)
+
+
+def latent_metrics(latents: Sequence[Latent]) -> dict[str, Array]:
+    """What the bottlenecks log; with the number of the latent if there are several."""
+    several = len(latents) > 1
+    return {
+        f"{name}_{i}" if several else name: value
+        for i, latent in enumerate(latents, start=1)
+        for name, value in latent.metrics.items()
+    }
+
+
+def _context(
+    recipe: Recipe,
+    params: dict[str, Params],
+    collections: Variables,
+    seen: Batch,
+    key: jax.Array,
+    step: Array,
+) -> Context:
+    """What objectives may call: the model as a function of its parameters."""
+
+    def encode(params: Params, inputs: Array) -> tuple[Latent, ...]:
+        variables = {"params": params, **collections}
+        return call(
+            recipe.model, variables, {**seen, "inputs": inputs}, key, method="encode"
+        )
+
+    def decode(params: Params, codes: tuple[Array, ...]) -> Distribution:
+        variables = {"params": params, **collections}
+        return call(recipe.model, variables, codes, seen, method="decode")
+
+    return Context(key, step, seen, params["model"], encode, decode)

@@ -9,6 +9,7 @@ from jaxae import (
     likelihoods,
     networks,
     objectives,
+    precision,
     preparation,
     priors,
     recipes,
@@ -19,8 +20,18 @@ from jaxae import (
 from jaxae._version import __version__
 from jaxae.autoencoder import AutoEncoder
 from jaxae.errors import ArgumentError, CheckpointError, TrainingDiverged
+from jaxae.exporting import export
 from jaxae.ladder import LadderVAE
-from jaxae.training import Epoch, Fit, TrainState, fit, make_train_step
+from jaxae.training import (
+    Epoch,
+    Fit,
+    Parallel,
+    Progress,
+    TrainState,
+    fit,
+    fit_many,
+    make_train_step,
+)
 from jaxae.types import Batch, Context, Latent, Model, Objective, Recipe, Trace
 from jaxae.use import decode, encode, interpolate, reconstruct, restore, sample
 
@@ -36,6 +47,8 @@ __all__ = [
     "Latent",
     "Model",
     "Objective",
+    "Parallel",
+    "Progress",
     "Recipe",
     "Trace",
     "TrainState",
@@ -46,7 +59,9 @@ __all__ = [
     "decode",
     "encode",
     "evaluation",
+    "export",
     "fit",
+    "fit_many",
     "flows",
     "hooks",
     "interpolate",
@@ -54,6 +69,7 @@ __all__ = [
     "make_train_step",
     "networks",
     "objectives",
+    "precision",
     "preparation",
     "priors",
     "recipes",

@@ -12,6 +12,7 @@ from jaxae import views
 from jaxae.bottlenecks.base import Bottleneck
 from jaxae.errors import require
 from jaxae.likelihoods import Likelihood
+from jaxae.precision import widened
 from jaxae.types import Batch, Latent, Trace, Variables
 from jaxae.views import View
 
@@ -143,7 +144,7 @@ class AutoEncoder(Family):
         """The codes of `batch["inputs"]`, `num_samples` each."""
         x = batch["inputs"]
         require(x.shape[1:] == self.shape, "x", x.shape, f"[b, {self.shape}]")
-        h = self.encoder(self.view.encoder(batch), train=train)
+        h = self._features(batch, train)
         latent = self.bottleneck(h, key, num_samples=num_samples, train=train)
         if self.prior is not None:
             latent = latent._replace(prior=self._prior())
@@ -177,6 +178,9 @@ class AutoEncoder(Family):
         """The code [1, b, ...] of whole numbers, of a discrete bottleneck."""
         return (self.bottleneck.embed(indices)[None],)
 
+    def _features(self, batch: Batch, train: bool = False) -> Array:
+        return widened(self.encoder(self.view.encoder(batch), train=train))
+
     def _prior(self) -> Distribution:
         if self.prior is None:
             return self.bottleneck.prior()
@@ -187,7 +191,7 @@ class AutoEncoder(Family):
         labels = self.view.num_labels
         expected = "one without labels for a prior made of posteriors"
         require(not labels, "view", f"one of {labels} labels", expected)
-        h = self.encoder(self.view.encoder({"inputs": x}))
+        h = self._features({"inputs": x})
         posterior = self.bottleneck(h, jax.random.key(0)).posterior
         name, expected = type(self.bottleneck).__name__, "one with a density of any z"
         require(posterior is not None, "bottleneck", name, expected)

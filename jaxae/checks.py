@@ -40,6 +40,16 @@ def check_key(key: Any) -> None:
     )
 
 
+def check_keys(keys: Any) -> int:
+    """The number of typed keys; raises ValueError for anything else."""
+    typed = isinstance(keys, jax.Array) and jnp.issubdtype(
+        keys.dtype, jax.dtypes.prng_key
+    )
+    several = typed and keys.ndim == 1 and keys.shape[0] > 0
+    require(several, "keys", keys, "an array [S] of typed keys, with S at least 1")
+    return keys.shape[0]
+
+
 def check_recipe(recipe: Any) -> None:
     """Raises ValueError unless `recipe` is a Recipe."""
     require(

@@ -45,7 +45,7 @@ def masking(rate: float, *, fill: float = 0.0) -> Corruption:
     Raises:
         ValueError: `rate` is outside [0, 1].
     """
-    require(0 <= rate <= 1, "rate", rate, "a probability in [0, 1]")
+    require((rate >= 0) & (rate <= 1), "rate", rate, "a probability in [0, 1]")
 
     def corrupt(key: jax.Array, x: Array) -> tuple[Array, Array]:
         mask = jax.random.bernoulli(key, rate, _pixel_shape(x))
@@ -60,7 +60,7 @@ def salt_and_pepper(rate: float) -> Corruption:
     Raises:
         ValueError: `rate` is outside [0, 1].
     """
-    require(0 <= rate <= 1, "rate", rate, "a probability in [0, 1]")
+    require((rate >= 0) & (rate <= 1), "rate", rate, "a probability in [0, 1]")
 
     def corrupt(key: jax.Array, x: Array) -> tuple[Array, None]:
         u = jax.random.uniform(key, x.shape)

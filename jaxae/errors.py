@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from jax.core import Tracer
+
 T = TypeVar("T")
 
 
@@ -21,10 +23,13 @@ class TrainingDiverged(RuntimeError):
 def require(condition: Any, name: str, came: Any, expected: str) -> None:
     """Raises ArgumentError unless `condition` holds.
 
+    A condition that JAX traces is not judged: what varies in one program was checked
+    when it was a number, see `jaxae.training.many`.
+
     Raises:
         ArgumentError: "`name` must be `expected`, got `came`".
     """
-    if not condition:
+    if not isinstance(condition, Tracer) and not condition:
         raise ArgumentError(f"{name} must be {expected}, got {came!r}")
 
 

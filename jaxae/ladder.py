@@ -1,5 +1,8 @@
 """The hierarchical variational auto-encoder with top-down inference."""
 
+from functools import partial
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -13,6 +16,7 @@ from jaxae.distributions import Normal
 from jaxae.errors import require
 from jaxae.likelihoods import Likelihood
 from jaxae.networks import Conv, ConvTranspose, ResidualBlock, halvings
+from jaxae.precision import widened
 from jaxae.types import Batch, Latent
 from jaxae.views import View
 
@@ -40,6 +44,8 @@ class LadderVAE(Family):
         log_std_range: Clamps log std of all posteriors and priors to (lowest, highest).
         view: What the bottom-up network is shown of a batch beside x. The top-down path
             is shown nothing, so there are no labels.
+        dtype: Compute dtype of the convolutions; None: that of inputs and parameters.
+            Posteriors, priors, codes and the likelihood are float32 at least.
 
     Raises:
         ValueError: `shape` is not that of an image, a size is below 1, there are no
@@ -53,6 +59,7 @@ class LadderVAE(Family):
     stem: int = 0
     log_std_range: tuple[float, float] = (-6.0, 2.0)
     view: View = views.PLAIN
+    dtype: Any = None
 
     def __post_init__(self) -> None:
         """Checks the attributes."""
@@ -76,11 +83,12 @@ class LadderVAE(Family):
         outputs = self.shape[-1] * self.likelihood.params_per_value
         below = (self.stem or outputs, *self.channels[:-1])
         if self.stem:
-            self.first = Conv(self.stem, stride=2)
-            self.last = ConvTranspose(outputs, stride=2)
-        self.stages = [Stage(features) for features in self.channels]
+            self.first = Conv(self.stem, stride=2, dtype=self.dtype)
+            self.last = ConvTranspose(outputs, stride=2, dtype=self.dtype)
+        self.stages = [Stage(features, self.dtype) for features in self.channels]
+        limits, latent = self.log_std_range, self.latent_channels
         self.rungs = [
-            Rung(width, self.latent_channels, out, side, self.log_std_range)
+            Rung(width, latent, out, side, limits, self.dtype)
             for width, out, side in zip(self.channels, below, sides, strict=True)
         ][::-1]
 
@@ -174,14 +182,17 @@ class Stage(nn.Module):
 
     Attributes:
         features: Channels of the result.
+        dtype: See `LadderVAE`.
     """
 
     features: int
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _h _w _c"]:
         """The features of half the size; an odd side n becomes (n + 1) / 2."""
-        return ResidualBlock()(Conv(self.features, stride=2)(x))
+        halved = Conv(self.features, stride=2, dtype=self.dtype)(x)
+        return ResidualBlock(dtype=self.dtype)(halved)
 
 
 class Rung(nn.Module):
@@ -195,6 +206,7 @@ class Rung(nn.Module):
         below: Channels of the state below.
         side: Height and width of the state below.
         log_std_range: Clamps log std to (lowest, highest).
+        dtype: See `LadderVAE`.
     """
 
     features: int
@@ -202,16 +214,20 @@ class Rung(nn.Module):
     below: int
     side: tuple[int, int]
     log_std_range: tuple[float, float]
+    dtype: Any = None
 
     def setup(self) -> None:
         """Names the layers."""
-        zeros = nn.initializers.zeros
-        self.prior_head = Conv(2 * self.latent_channels, kernel_init=zeros)
-        self.posterior_hidden = Conv(self.features)
-        self.posterior_head = Conv(2 * self.latent_channels, kernel_init=zeros)
-        self.embed = Conv(self.features, kernel_size=1)
-        self.block = ResidualBlock()
-        self.upsample = ConvTranspose(self.below, stride=2)
+        conv = partial(Conv, dtype=self.dtype)
+        head = partial(
+            conv, 2 * self.latent_channels, kernel_init=nn.initializers.zeros
+        )
+        self.prior_head = head()
+        self.posterior_hidden = conv(self.features)
+        self.posterior_head = head()
+        self.embed = conv(self.features, kernel_size=1)
+        self.block = ResidualBlock(dtype=self.dtype)
+        self.upsample = ConvTranspose(self.below, stride=2, dtype=self.dtype)
 
     def prior(self, state: Float[Array, "k b ..."]) -> Distribution:
         """p(z | z above), batch shape [k, b]."""
@@ -236,7 +252,8 @@ class Rung(nn.Module):
 
     def _normal(self, parameters: Float[Array, "n ..."], k: int) -> Distribution:
         n, *sizes = parameters.shape
-        mean, log_std = jnp.split(parameters.reshape(k, n // k, *sizes), 2, axis=-1)
+        parameters = widened(parameters).reshape(k, n // k, *sizes)
+        mean, log_std = jnp.split(parameters, 2, axis=-1)
         std = jnp.exp(jnp.clip(log_std, *self.log_std_range))
         return Normal(mean, std).to_event(3)
 

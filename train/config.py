@@ -55,6 +55,9 @@ class Config:
     """Height and width to resize the images to."""
     epochs: int = 20
     """Passes over the training images."""
+    steps_per_epoch: int | None = None
+    """With --stream: what counts as an epoch, after which there are a line of metrics
+    and a checkpoint; a pass if not given."""
     batch_size: int = 100
     """Images per step."""
     seed: int = 0
@@ -65,5 +68,32 @@ class Config:
     """Directory of the run; runs/PRESET-DATE if not given."""
     overwrite: bool = False
     """Replace the run that is already there."""
+    resume: bool = False
+    """Go on with the run in --out, to the very end that it would have had; start it if
+    it is not there yet."""
+    seeds: int = 1
+    """Trainings at once in one program, with the seeds SEED, SEED + 1, ..."""
+    sweep: tuple[str, ...] = ()
+    """An option and its values, such as `model.beta 0.5 1 2`: a training of each at
+    once, with every seed."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the networks compute in; parameters, losses and updates are float32."""
+    accumulate: int = 1
+    """Parts that a batch goes through the model in, for less memory."""
+    remat: bool = False
+    """Compute activations again for the backward pass, for less memory."""
+    random: Literal["threefry2x32", "rbg"] = "threefry2x32"
+    """The random numbers; those of rbg are faster on TPUs, but depend on the number of
+    devices."""
+    parallel: Literal["data", "fsdp", "pmap", "none"] = "data"
+    """All devices share every batch; with fsdp they also share parameters and optimizer
+    state; pmap is the older way; none takes one device."""
+    distributed: str | None = None
+    """Several hosts, each of which starts this program: auto on TPU pods, Slurm and
+    GKE; or HOST:PORT of the first, with the next two."""
+    num_processes: int | None = None
+    """Number of hosts."""
+    process_id: int | None = None
+    """This one, from 0."""
     tensorboard: bool = False
     """Write scalars and pictures for TensorBoard into the run's directory."""

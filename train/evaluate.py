@@ -56,7 +56,8 @@ def evaluate(arguments: Arguments) -> None:
         config = dataclasses.replace(run.config, nll_samples=arguments.nll_samples)
         run = run._replace(config=config)
     model, epoch = restore_model(run)
-    data = load(run.config.data, image_size=run.config.image_size)
+    config = run.config
+    data = load(config.data, image_size=config.image_size, stream=config.stream)
     generated = None
     if arguments.samplers:
         key = jax.random.fold_in(jax.random.key(EVALUATION_KEY), 1)

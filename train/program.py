@@ -1,6 +1,8 @@
 """What all programs share: errors in one line, a compilation cache, quiet logs."""
 
+import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,7 +12,10 @@ from absl import logging as absl_logging
 from jaxae.errors import ArgumentError, CheckpointError, TrainingDiverged
 from train.data import DataError
 from train.data.cache import default_folder
+from train.hosts import LostHost
 from train.run import RunError
+from train.supervisor import LOST_HOST
+from train.termination import EXIT_STATUS, Terminated
 
 EXPECTED = (
     ArgumentError,
@@ -35,6 +40,13 @@ def program() -> Iterator[None]:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
+    except Terminated as end:
+        print(f"terminated: {end}", file=sys.stderr)
+        raise SystemExit(EXIT_STATUS) from None
+    except LostHost as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        # JAX would wait for the other hosts, minutes long, before the process ends.
+        os._exit(LOST_HOST)
 
 
 def set_up() -> None:
@@ -45,3 +57,8 @@ def set_up() -> None:
     jax.config.update("jax_compilation_cache_dir", str(default_folder() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     absl_logging.set_verbosity(absl_logging.FATAL)
+    warnings.showwarning = _show_warning
+
+
+def _show_warning(message: Warning | str, *_: object) -> None:
+    print(f"warning: {message}", file=sys.stderr)

@@ -7,8 +7,10 @@ import jax
 import numpy as np
 
 import jaxae
+from jaxae.corruptions import identity
 from jaxae.evaluation import evaluate
 from train.data import Dataset
+from train.data.rows import LazyRows, mean_example
 from train.data.types import examples
 from train.report import write_report
 from train.run import Run, RunError, write_json
@@ -38,12 +40,13 @@ def write_results(
     """
     key = jax.random.key(EVALUATION_KEY)
     history = run.history()
+    undamaged = model.recipe.corruption is identity  # no holes to fill
     numbers = evaluate(
         model,
         examples(model.recipe, data.test),
         key,
         nll_samples=run.config.nll_samples,
-        pixel_means=_pixel_means(data.train.images),
+        pixel_means=None if undamaged else _pixel_means(data.train.images),
     )
     compared = {} if generated is None else generated.numbers()
     result = {**_about(run, model, epoch, history), **numbers, **compared}
@@ -91,9 +94,9 @@ def _about(
     }
 
 
-def _pixel_means(images: np.ndarray) -> np.ndarray:
+def _pixel_means(images: np.ndarray | LazyRows) -> np.ndarray:
     """The training set's mean image in [0, 1]."""
-    mean = images.mean(axis=0, dtype=np.float64)
+    mean = mean_example(images)
     return (mean / 255 if images.dtype == np.uint8 else mean).astype(np.float32)
 
 

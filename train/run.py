@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import optax
 
 import jaxae
+from jaxae.precision import compute_in
 from jaxae.training import trained_model
 from jaxae.training.checkpoint import restore_state
 from train.config import Config
@@ -44,7 +46,10 @@ class Run(NamedTuple):
     def recipe(self) -> jaxae.Recipe:
         """The family, for this data set."""
         plan = Plan(self.train_size, self.steps_per_epoch)
-        return self.config.model.recipe(self.shape, plan)
+        recipe = self.config.model.recipe(self.shape, plan)
+        if self.config.precision == "float32":
+            return recipe
+        return compute_in(recipe, self.config.precision)
 
     def optimizer(self) -> optax.GradientTransformation:
         """The optimizer, for the whole training."""
@@ -53,7 +58,9 @@ class Run(NamedTuple):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches in a pass over the training examples."""
+        """Batches in a pass over the training examples, unless configured."""
+        if self.config.steps_per_epoch is not None:
+            return self.config.steps_per_epoch
         return -(-self.train_size // self.config.batch_size)
 
     @property
@@ -98,7 +105,9 @@ def create_run(run: Run) -> None:
     path = run.path
     if path.exists() and not path.is_dir():
         raise RunError(f"--out {path}: is a file, a directory is needed")
-    if path.exists() and any(path.iterdir()):
+    # Nothing but an unfinished configuration: a start that was killed at once.
+    scratch = _scratch(path / CONFIG)
+    if path.exists() and any(each != scratch for each in path.iterdir()):
         if not run.config.overwrite:
             raise RunError(f"--out {path}: is not empty; choose another or --overwrite")
         if not (path / CONFIG).exists():
@@ -134,7 +143,10 @@ def restore_model(run: Run) -> tuple[jaxae.Model, int]:
         CheckpointError: There is none, or it does not fit the configuration.
     """
     recipe = run.recipe()
-    state, epoch = restore_state(run.checkpoints, recipe, run.optimizer())
+    if not run.checkpoints.exists() and (run.path / "summary.json").exists():
+        raise RunError(f"{run.path}: holds several runs; name one of them")
+    with jax.default_prng_impl(run.config.random):
+        state, epoch = restore_state(run.checkpoints, recipe, run.optimizer())
     return trained_model(recipe, state), epoch
 
 
@@ -146,9 +158,29 @@ def append_metrics(run: Run, row: Mapping[str, int | float]) -> None:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Writes whole or not at all: what was there before stays until it is replaced."""
-    scratch = path.with_suffix(".tmp")
+    scratch = _scratch(path)
     scratch.write_text(json.dumps(_finite(value), indent=2, default=str) + "\n")
     scratch.replace(path)
+
+
+def _scratch(path: Path) -> Path:
+    return path.with_suffix(".tmp")
+
+
+def keep_rows(run: Run, count: int) -> None:
+    """Cuts the metrics after so many epochs, as they are to be trained again.
+
+    Raises:
+        RunError: There are fewer.
+    """
+    if not run.metrics.exists() and count == 0:
+        return
+    lines = run.metrics.read_text().splitlines(keepends=True)[:count]
+    if len(lines) < count:
+        raise RunError(f"{run.metrics}: has no line of epoch {count}")
+    scratch = _scratch(run.metrics)
+    scratch.write_text("".join(lines))
+    scratch.replace(run.metrics)
 
 
 def _finite(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """From a configuration to a finished run."""
 
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -9,49 +11,97 @@ import numpy as np
 import jaxae
 from jaxae.checks import check_count, check_data
 from jaxae.errors import require
+from jaxae.training import Epoch, Parallel, Progress
 from jaxae.training.checkpoint import abstract_state, save_epochs
+from jaxae.training.many import fit_many
+from jaxae.training.parallel import DATA, fsdp, make_mesh, replicated
+from jaxae.training.placement import local
 from train.config import Config
-from train.data import Dataset, Split, load
+from train.data import Dataset, LazySplit, Split, load
 from train.data.stream import shuffled_batches
 from train.data.types import examples
+from train.hosts import first_host, join, say, wait_for_all, watching_hosts
+from train.members import Members, plan_members
 from train.results import write_results
-from train.run import Run, append_metrics, create_run
+from train.resuming import create_or_check, restore
+from train.run import Run, append_metrics
+from train.summary import write_summary
+from train.termination import Terminated, noting_termination
+
+CHECKED = 1000  # unread examples before the training; the rest as they come
 
 
 def train(path: Path, preset: str, config: Config) -> Run:
-    """Trains, evaluates and reports into a new directory.
+    """Trains, evaluates and reports into a directory.
 
     Raises:
         RunError: The directory holds something already.
         DataError: The data cannot be used.
         ArgumentError: An option, or an option and the data, do not go together.
+        CheckpointError: There is nothing to resume from that can be read.
+        LostHost: Another host is gone.
+        Terminated: SIGTERM came; the finished epochs are kept.
         OSError: The directory cannot be written to.
     """
-    check_count("--epochs", config.epochs)
-    check_count("--batch-size", config.batch_size)
-    check_count("--nll-samples", config.nll_samples, least=0)
-    data = load(config.data, image_size=config.image_size)
+    join(config)
+    with (
+        watching_hosts(),
+        jax.default_prng_impl(config.random),
+        noting_termination() as stop,
+    ):
+        return _train(path, preset, config, stop)
+
+
+def _train(path: Path, preset: str, config: Config, stop: Callable[[], bool]) -> Run:
+    _check_counts(config)
+    data = load(config.data, image_size=config.image_size, stream=config.stream)
     images = data.train.images
     run = Run(path, preset, config, images.shape[1:], len(images))
-    recipe = run.recipe()
+    members = plan_members(run)
+    runs = [run] if members is None else members.runs
     # All that can be wrong is said before the directory is made.
+    for each in runs:
+        recipe = each.recipe()
+        abstract_state(recipe, each.optimizer())
     for name, split in data.splits().items():
         _check_split(recipe, split, f"the {name} images of {data.name}")
-    abstract_state(recipe, run.optimizer())
-    create_run(run)
-    print(f"{preset} on {data.name}: {len(images):,} images, run {path}", flush=True)
+    parallel = _parallel(config)
+    there = [create_or_check(each) for each in dict.fromkeys([run, *runs])]
+    starts = restore(runs, parallel) if all(there) else None
+    say(f"{preset} on {data.name}: {len(images):,} images, run {path}")
+    say(_situation(parallel, len(runs), starts))
     try:
-        fitted = _fit(run, recipe, data)
+        if members is None:
+            fits = [_fit(run, data, parallel, starts, stop)]
+        else:
+            fits = _fit_members(members, data, parallel, starts, stop)
     except KeyboardInterrupt:
-        print(f"\nthe finished epochs are kept: python -m train.evaluate {path}")
+        say(f"\nthe finished epochs are kept: python -m train.evaluate {path}")
         raise
-    print(f"best epoch {fitted.best_epoch}; evaluating", flush=True)
-    write_results(run, fitted.model, fitted.best_epoch, data)
+    done = len(fits[0].history)
+    if done < config.epochs:
+        saved = f"saved after epoch {done} of {config.epochs}"
+        raise Terminated(f"{saved}; go on with --resume")
+    _write(run, runs, fits, data, members)
     return run
 
 
-def _check_split(recipe: jaxae.Recipe, split: Split, name: str) -> None:
+def _check_counts(config: Config) -> None:
+    check_count("--epochs", config.epochs)
+    check_count("--batch-size", config.batch_size)
+    check_count("--accumulate", config.accumulate)
+    check_count("--nll-samples", config.nll_samples, least=0)
+    if config.steps_per_epoch is not None:
+        check_count("--steps-per-epoch", config.steps_per_epoch)
+        require(config.stream, "--steps-per-epoch", "no --stream", "with --stream")
+    fits = config.batch_size % config.accumulate == 0
+    require(fits, "--accumulate", config.accumulate, "a divisor of --batch-size")
+
+
+def _check_split(recipe: jaxae.Recipe, split: Split | LazySplit, name: str) -> None:
     """As `fit` does; and images, which damage and reports take so, lie in [0, 1]."""
+    if isinstance(split, LazySplit):
+        split = split.head(CHECKED)
     images = split.images
     check_data(recipe, examples(recipe, split), name)
     if images.ndim == 4 and images.dtype != np.uint8:
@@ -60,28 +110,134 @@ def _check_split(recipe: jaxae.Recipe, split: Split, name: str) -> None:
         require(low >= 0 and high <= 1, name, came, "bytes, or floats in [0, 1]")
 
 
-def _fit(run: Run, recipe: jaxae.Recipe, data: Dataset) -> jaxae.Fit:
-    config = run.config
-    with ExitStack() as stack:
-        save = stack.enter_context(save_epochs(run.checkpoints, config.model.monitor))
-        # A row without a checkpoint does no harm, but not the other way round.
-        callbacks = [lambda epoch: append_metrics(run, epoch.metrics), save]
-        if config.tensorboard:
-            from train.tensorboard import scalars
+def _parallel(config: Config) -> Parallel:
+    kind = config.parallel
+    devices = jax.devices()[:1] if kind == "none" else jax.devices()
+    hosts = jax.process_count()
+    require(kind != "none" or hosts == 1, "--parallel", kind, f"data on {hosts} hosts")
+    layout = fsdp if kind == "fsdp" else replicated
+    return Parallel(make_mesh(devices=devices), layout, pmap=kind == "pmap")
 
-            callbacks.append(stack.enter_context(scalars(run.path)))
-        images = examples(recipe, data.train)
-        batch_size = config.batch_size
-        stream = shuffled_batches(images, batch_size, config.seed)
+
+def _situation(
+    parallel: Parallel, members: int, starts: Sequence[Progress] | None
+) -> str:
+    mesh = parallel.mesh
+    kind = mesh.devices.flat[0].device_kind
+    parts = [f"{mesh.size} × {kind}"]
+    if jax.process_count() > 1:
+        parts.append(f"{jax.process_count()} hosts")
+    if members > 1:
+        parts.append(f"{members} trainings at once")
+    if starts is not None:
+        parts.append(f"going on after epoch {len(starts[0].history)}")
+    return ", ".join(parts)
+
+
+def _fit(
+    run: Run,
+    data: Dataset,
+    parallel: Parallel,
+    starts: Sequence[Progress] | None,
+    stop: Callable[[], bool],
+) -> jaxae.Fit:
+    config, recipe = run.config, run.recipe()
+    images = examples(recipe, data.train)
+    with ExitStack() as stack:
+
+        def stream(first: int) -> Iterator[Any]:
+            batches = shuffled_batches(
+                images,
+                config.batch_size,
+                config.seed,
+                first=first,
+                process=jax.process_index(),
+                processes=jax.process_count(),
+                devices=parallel.mesh.shape[DATA],
+            )
+            return stack.enter_context(closing(batches))
+
         return jaxae.fit(
             recipe,
             stream if config.stream else images,
             steps_per_epoch=run.steps_per_epoch if config.stream else None,
             key=jax.random.key(config.seed),
             epochs=config.epochs,
-            batch_size=batch_size,
+            batch_size=config.batch_size,
             tx=run.optimizer(),
             validation=examples(recipe, data.validation),
             monitor=config.model.monitor,
-            callbacks=callbacks,
+            callbacks=_callbacks(run, stack),
+            progress=first_host(),
+            parallel=parallel,
+            accumulate=config.accumulate,
+            remat=config.remat,
+            resume=None if starts is None else starts[0],
+            stop=stop,
         )
+
+
+def _fit_members(
+    members: Members,
+    data: Dataset,
+    parallel: Parallel,
+    starts: Sequence[Progress] | None,
+    stop: Callable[[], bool],
+) -> list[jaxae.Fit]:
+    config, recipe = members.runs[0].config, members.runs[0].recipe()
+    with ExitStack() as stack:
+        callbacks = [_callbacks(run, stack) for run in members.runs]
+
+        def notify(member: int, epoch: Epoch) -> None:
+            for callback in callbacks[member]:
+                callback(epoch)
+
+        return fit_many(
+            members.build,
+            examples(recipe, data.train),
+            keys=members.keys(),
+            values=members.values,
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            validation=examples(recipe, data.validation),
+            monitor=config.model.monitor,
+            callbacks=[notify],
+            mesh=parallel.mesh,
+            accumulate=config.accumulate,
+            remat=config.remat,
+            resume=starts,
+            stop=stop,
+        )
+
+
+def _callbacks(run: Run, stack: ExitStack) -> list[Callable[[Epoch], None]]:
+    """What is written after every epoch; only checkpoints by all hosts."""
+    save = stack.enter_context(save_epochs(run.checkpoints, run.config.model.monitor))
+    if not first_host():
+        return [save]
+    # A row without a checkpoint does no harm, but not the other way round.
+    callbacks = [lambda epoch: append_metrics(run, epoch.metrics), save]
+    if run.config.tensorboard:
+        from train.tensorboard import scalars
+
+        callbacks.append(stack.enter_context(scalars(run.path)))
+    return callbacks
+
+
+def _write(
+    run: Run,
+    runs: Sequence[Run],
+    fits: Sequence[jaxae.Fit],
+    data: Dataset,
+    members: Members | None,
+) -> None:
+    """Evaluates and reports on the first host, from where every model fits whole."""
+    for each, fitted in zip(runs, fits, strict=True):
+        model = fitted.model._replace(variables=local(fitted.model.variables))
+        if first_host() and fitted.best_epoch:
+            name = "" if members is None else f"{each.path.name}: "
+            print(f"{name}best epoch {fitted.best_epoch}; evaluating", flush=True)
+            write_results(each, model, fitted.best_epoch, data)
+    if members is not None and first_host():
+        write_summary(run, members)
+    wait_for_all("the results")

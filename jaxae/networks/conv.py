@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 from flax import linen as nn
 from jaxtyping import Array, Float
@@ -9,6 +10,8 @@ from jaxtyping import Array, Float
 from jaxae.checks import check_count, check_sizes
 from jaxae.errors import require
 from jaxae.networks.convolution import Conv, ConvTranspose
+from jaxae.networks.dense import Dense
+from jaxae.precision import widened
 
 Activation = Callable[[Array], Array]
 
@@ -24,6 +27,8 @@ class ConvEncoder(nn.Module):
         residual_blocks: Residual blocks after each halving; 0 for the plain variant.
         activation: Applied after every strided convolution.
         batch_norm: Normalise before every activation.
+        dtype: Compute dtype; None: that of inputs and parameters. Batch statistics and
+            their running averages are float32 at least.
 
     Raises:
         ValueError: A size is below 1, there are no channels, or the residual blocks
@@ -35,6 +40,7 @@ class ConvEncoder(nn.Module):
     residual_blocks: int = 0
     activation: Activation = nn.relu
     batch_norm: bool = False
+    dtype: Any = None
 
     def __post_init__(self) -> None:
         _check(self.channels, self.kernel_size, self.residual_blocks)
@@ -44,12 +50,18 @@ class ConvEncoder(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w c"], *, train: bool = False
     ) -> Float[Array, "b _h _w _c"]:
-        bias = not self.batch_norm
         for features in self.channels:
-            x = Conv(features, self.kernel_size, stride=2, use_bias=bias)(x)
+            x = Conv(
+                features,
+                self.kernel_size,
+                stride=2,
+                use_bias=not self.batch_norm,
+                dtype=self.dtype,
+            )(x)
             x = self.activation(_normalise(x, self.batch_norm, train))
             for _ in range(self.residual_blocks):
-                x = ResidualBlock(self.activation, self.batch_norm)(x, train=train)
+                block = ResidualBlock(self.activation, self.batch_norm, self.dtype)
+                x = block(x, train=train)
         return x
 
 
@@ -67,6 +79,8 @@ class ConvDecoder(nn.Module):
         residual_blocks: Residual blocks before each doubling; 0 for the plain variant.
         activation: Applied before every transposed convolution.
         batch_norm: Normalise before every activation.
+        dtype: Compute dtype; None: that of inputs and parameters. Batch statistics and
+            their running averages are float32 at least.
 
     Raises:
         ValueError: See `ConvEncoder`; also when a code does not fit.
@@ -78,6 +92,7 @@ class ConvDecoder(nn.Module):
     residual_blocks: int = 0
     activation: Activation = nn.relu
     batch_norm: bool = False
+    dtype: Any = None
 
     def __post_init__(self) -> None:
         check_sizes("shape", self.shape)
@@ -94,14 +109,16 @@ class ConvDecoder(nn.Module):
         for (height, width), features in zip(sides[-2::-1], widths[1:], strict=True):
             x = self.activation(_normalise(x, self.batch_norm, train))
             for _ in range(self.residual_blocks):
-                x = ResidualBlock(self.activation, self.batch_norm)(x, train=train)
-            x = ConvTranspose(features, self.kernel_size, stride=2)(x)
-            x = x[:, :height, :width]
+                block = ResidualBlock(self.activation, self.batch_norm, self.dtype)
+                x = block(x, train=train)
+            up = ConvTranspose(features, self.kernel_size, stride=2, dtype=self.dtype)
+            x = up(x)[:, :height, :width]
         return x
 
     def _to_image(self, z: Array, side: tuple[int, int]) -> Array:
         if z.ndim == 2:
-            z = nn.Dense(math.prod(side) * self.channels[0])(z)
+            size = math.prod(side) * self.channels[0]
+            z = Dense(size, dtype=self.dtype)(z)
             return z.reshape(z.shape[0], *side, self.channels[0])
         require(
             z.ndim == 4 and z.shape[1:3] == side,
@@ -109,14 +126,21 @@ class ConvDecoder(nn.Module):
             z.shape,
             f"[b, d] or [b, {side[0]}, {side[1]}, d] for outputs of {self.shape}",
         )
-        return Conv(self.channels[0], kernel_size=1)(z)
+        return Conv(self.channels[0], kernel_size=1, dtype=self.dtype)(z)
 
 
 class ResidualBlock(nn.Module):
-    """x + two 3x3 convolutions of x, pre-activation (He et al. 2016b, figure 1b)."""
+    """x + two 3x3 convolutions of x, pre-activation (He et al. 2016b, figure 1b).
+
+    Attributes:
+        activation: Applied before every convolution.
+        batch_norm: Normalise before every activation.
+        dtype: See `ConvEncoder`.
+    """
 
     activation: Activation = nn.relu
     batch_norm: bool = False
+    dtype: Any = None
 
     @nn.compact
     def __call__(
@@ -125,8 +149,8 @@ class ResidualBlock(nn.Module):
         h = x
         for _ in range(2):
             h = self.activation(_normalise(h, self.batch_norm, train))
-            h = Conv(x.shape[-1])(h)
-        return x + h
+            h = Conv(x.shape[-1], dtype=self.dtype)(h)
+        return x.astype(h.dtype) + h
 
 
 def halvings(side: tuple[int, int], count: int) -> list[tuple[int, int]]:
@@ -149,4 +173,7 @@ def _check(channels: tuple[int, ...], kernel_size: int, residual_blocks: int) ->
 
 
 def _normalise(x: Array, batch_norm: bool, train: bool) -> Array:
-    return nn.BatchNorm(use_running_average=not train)(x) if batch_norm else x
+    if not batch_norm:
+        return x
+    norm = nn.BatchNorm(use_running_average=not train)
+    return norm(widened(x)).astype(x.dtype)

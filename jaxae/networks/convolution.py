@@ -17,6 +17,7 @@ XLA's own convolution; the choice is made when a program is lowered.
 import functools
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxae.errors import require
+from jaxae.precision import spread
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 Pads = tuple[int, int]
@@ -121,6 +123,7 @@ class Conv(nn.Module):
         stride: In pixels.
         use_bias: Add a bias per output channel, zero at first.
         kernel_init: Initialiser of the kernel.
+        dtype: Compute dtype; None: that of inputs and parameters.
     """
 
     features: int
@@ -128,6 +131,7 @@ class Conv(nn.Module):
     stride: int = 1
     use_bias: bool = True
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, "b _h _w o"]:
@@ -143,6 +147,7 @@ class ConvTranspose(nn.Module):
         stride: In pixels of the result.
         use_bias: Add a bias per output channel, zero at first.
         kernel_init: Initialiser of the kernel.
+        dtype: Compute dtype; None: that of inputs and parameters.
     """
 
     features: int
@@ -150,6 +155,7 @@ class ConvTranspose(nn.Module):
     stride: int = 1
     use_bias: bool = True
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, "b _h _w o"]:
@@ -162,12 +168,12 @@ def _apply_layer(
     require(x.ndim == 4, "x", x.shape, "[batch, height, width, channels]")
     shape = (layer.kernel_size, layer.kernel_size, x.shape[-1], layer.features)
     kernel = layer.param("kernel", layer.kernel_init, shape)
-    bias = None
-    if layer.use_bias:
-        bias = layer.param("bias", nn.initializers.zeros, (layer.features,))
-    x, kernel, bias = promote_dtype(x, kernel, bias)
+    x, kernel = promote_dtype(x, kernel, dtype=layer.dtype)
     y = op(x, kernel, layer.stride)
-    return y if bias is None else y + bias.reshape(1, 1, 1, -1)
+    if not layer.use_bias:
+        return y
+    bias = layer.param("bias", nn.initializers.zeros, (layer.features,))
+    return y + spread(bias, y)
 
 
 def _check(x: Array, kernel: Array, stride: int) -> None:

@@ -1,13 +1,16 @@
 """The linear decoder of sparse auto-encoders."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 from jaxae.checks import check_sizes
+from jaxae.precision import spread
 
 
 def unit_rows(key: jax.Array, shape: tuple[int, int]) -> Float[Array, "n d"]:
@@ -30,12 +33,15 @@ class Dictionary(nn.Module):
 
     Attributes:
         shape: The output's shape without the batch.
+        dtype: Compute dtype; None: that of inputs and parameters. Norms are taken
+            in the parameters' own.
 
     Raises:
         ValueError: A size is below 1.
     """
 
     shape: tuple[int, ...]
+    dtype: Any = None
 
     def __post_init__(self) -> None:
         check_sizes("shape", self.shape)
@@ -49,5 +55,6 @@ class Dictionary(nn.Module):
         size = math.prod(self.shape)
         atoms = self.param("atoms", unit_rows, (z.shape[-1], size))
         bias = self.param("bias", nn.initializers.zeros, (size,))
-        out = z @ normalize_rows(atoms) + bias[None]
-        return out.reshape(z.shape[0], *self.shape)
+        z, atoms = promote_dtype(z, normalize_rows(atoms), dtype=self.dtype)
+        out = z @ atoms
+        return (out + spread(bias, out)).reshape(z.shape[0], *self.shape)

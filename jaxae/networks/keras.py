@@ -1,5 +1,7 @@
 """The two networks of Keras' "Convolutional autoencoder for image denoising"."""
 
+from typing import Any
+
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -7,7 +9,13 @@ from jaxae.networks.convolution import Conv, ConvTranspose, max_pool
 
 
 class KerasEncoder(nn.Module):
-    """Twice a 3x3 convolution to 32 channels, ReLU and 2x2 max-pooling."""
+    """Twice a 3x3 convolution to 32 channels, ReLU and 2x2 max-pooling.
+
+    Attributes:
+        dtype: Compute dtype; None: that of inputs and parameters.
+    """
+
+    dtype: Any = None
 
     @nn.compact
     def __call__(
@@ -15,7 +23,7 @@ class KerasEncoder(nn.Module):
     ) -> Float[Array, "b _h _w 32"]:
         del train
         for _ in range(2):
-            x = max_pool(nn.relu(Conv(32)(x)), 2)
+            x = max_pool(nn.relu(Conv(32, dtype=self.dtype)(x)), 2)
         return x
 
 
@@ -24,9 +32,11 @@ class KerasDecoder(nn.Module):
 
     Attributes:
         channels: Of the output, which has no sigmoid: the likelihood takes logits.
+        dtype: Compute dtype; None: that of inputs and parameters.
     """
 
     channels: int = 1
+    dtype: Any = None
 
     @nn.compact
     def __call__(
@@ -34,5 +44,5 @@ class KerasDecoder(nn.Module):
     ) -> Float[Array, "b _h _w _c"]:
         del train
         for _ in range(2):
-            z = nn.relu(ConvTranspose(32, stride=2)(z))
-        return Conv(self.channels)(z)
+            z = nn.relu(ConvTranspose(32, stride=2, dtype=self.dtype)(z))
+        return Conv(self.channels, dtype=self.dtype)(z)

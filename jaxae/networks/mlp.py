@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,19 +11,28 @@ from jaxtyping import Array, Float
 
 from jaxae.checks import check_sizes
 from jaxae.errors import require
+from jaxae.networks.dense import Dense
+from jaxae.precision import widened
 
 Activation = Callable[[Array], Array]
 
 
 class GatedDense(nn.Module):
-    """h · sigmoid(g), both linear in the input (Dauphin et al. 2017, equation 1)."""
+    """h · sigmoid(g), both linear in the input (Dauphin et al. 2017, equation 1).
+
+    Attributes:
+        features: Units.
+        dtype: Compute dtype; None: that of inputs and parameters.
+    """
 
     features: int
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "b _"]) -> Float[Array, "b _"]:
         # One product for both halves; He-normal, as for the ReLU that this replaces.
-        both = nn.Dense(2 * self.features, kernel_init=nn.initializers.he_normal())(x)
+        init = nn.initializers.he_normal()
+        both = Dense(2 * self.features, dtype=self.dtype, kernel_init=init)(x)
         value, gate = jnp.split(both, 2, axis=-1)
         return value * jax.nn.sigmoid(gate)
 
@@ -35,6 +45,8 @@ class MLP(nn.Module):
         gated: Gated layers, which replace the activation.
         activation: Applied after every layer that is not gated.
         batch_norm: Normalise before the activation; not with `gated`.
+        dtype: Compute dtype; None: that of inputs and parameters. Batch statistics and
+            their running averages are float32 at least.
 
     Raises:
         ValueError: A size is below 1, or the layers are gated and normalised.
@@ -44,6 +56,7 @@ class MLP(nn.Module):
     gated: bool = False
     activation: Activation = nn.relu
     batch_norm: bool = False
+    dtype: Any = None
 
     def __post_init__(self) -> None:
         check_sizes("hidden", self.hidden)
@@ -62,11 +75,12 @@ class MLP(nn.Module):
 
     def _layer(self, x: Array, features: int, train: bool) -> Array:
         if self.gated:
-            return GatedDense(features)(x)
+            return GatedDense(features, self.dtype)(x)
         # A bias in front of BatchNorm has no effect and a gradient of zero.
-        x = nn.Dense(features, use_bias=not self.batch_norm)(x)
+        x = Dense(features, use_bias=not self.batch_norm, dtype=self.dtype)(x)
         if self.batch_norm:
-            x = nn.BatchNorm(use_running_average=not train)(x)
+            norm = nn.BatchNorm(use_running_average=not train)
+            x = norm(widened(x)).astype(x.dtype)
         return self.activation(x)
 
 
@@ -79,6 +93,7 @@ class MLPDecoder(nn.Module):
         gated: See `MLP`.
         activation: See `MLP`.
         batch_norm: See `MLP`.
+        dtype: See `MLP`.
 
     Raises:
         ValueError: See `MLP`.
@@ -89,6 +104,7 @@ class MLPDecoder(nn.Module):
     gated: bool = False
     activation: Activation = nn.relu
     batch_norm: bool = False
+    dtype: Any = None
 
     def __post_init__(self) -> None:
         check_sizes("shape", self.shape)
@@ -99,6 +115,9 @@ class MLPDecoder(nn.Module):
     def __call__(
         self, z: Float[Array, "b ..."], *, train: bool = False
     ) -> Float[Array, "b ..."]:
-        trunk = MLP(self.hidden, self.gated, self.activation, self.batch_norm)
-        out = nn.Dense(math.prod(self.shape))(trunk(z, train=train))
+        trunk = MLP(
+            self.hidden, self.gated, self.activation, self.batch_norm, self.dtype
+        )
+        h = trunk(z, train=train)
+        out = Dense(math.prod(self.shape), dtype=self.dtype)(h)
         return out.reshape(z.shape[0], *self.shape)

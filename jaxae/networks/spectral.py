@@ -1,11 +1,13 @@
 """A decoder whose layers do not stretch: kernels of spectral norm 1."""
 
 import math
+from typing import Any
 
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jaxae.checks import check_sizes
+from jaxae.networks.dense import Dense
 from jaxae.networks.mlp import Activation
 
 
@@ -22,6 +24,8 @@ class SpectralMLPDecoder(nn.Module):
         shape: The output's shape without the batch.
         hidden: Units per layer; empty for the linear output layer alone.
         activation: Applied after every layer but the last.
+        dtype: Compute dtype; None: that of inputs and parameters. The power iteration
+            is in the parameters' own.
 
     Raises:
         ValueError: A size is below 1.
@@ -30,6 +34,7 @@ class SpectralMLPDecoder(nn.Module):
     shape: tuple[int, ...]
     hidden: tuple[int, ...] = (512,)
     activation: Activation = nn.relu
+    dtype: Any = None
 
     def __post_init__(self) -> None:
         check_sizes("shape", self.shape)
@@ -42,7 +47,7 @@ class SpectralMLPDecoder(nn.Module):
     ) -> Float[Array, "b ..."]:
         h = z.reshape(z.shape[0], -1)
         for features in self.hidden:
-            layer = nn.SpectralNorm(nn.Dense(features))
+            layer = nn.SpectralNorm(Dense(features, dtype=self.dtype))
             h = self.activation(layer(h, update_stats=train))
-        layer = nn.SpectralNorm(nn.Dense(math.prod(self.shape)))
+        layer = nn.SpectralNorm(Dense(math.prod(self.shape), dtype=self.dtype))
         return layer(h, update_stats=train).reshape(z.shape[0], *self.shape)

@@ -1,6 +1,8 @@
 """A small vision transformer that encodes visible patches alone (He et al. 2022)."""
 
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,9 @@ from jaxtyping import Array, Bool, Float
 
 from jaxae.checks import check_count, check_sizes
 from jaxae.errors import require
+from jaxae.networks.dense import Dense
 from jaxae.patches import check_grid
+from jaxae.precision import spread, widened
 from jaxae.types import Batch
 from jaxae.views import View
 
@@ -70,6 +74,8 @@ class ViTEncoder(nn.Module):
         width: Entries of a token, a multiple of 4 and of `num_heads`.
         depth: Transformer blocks.
         num_heads: Heads of the attention.
+        dtype: Compute dtype; None: that of inputs and parameters. Moments and the
+            weights of the attention are float32 at least.
 
     Raises:
         ValueError: A number is below 1, or `width` is no such multiple.
@@ -80,6 +86,7 @@ class ViTEncoder(nn.Module):
     width: int = 64
     depth: int = 2
     num_heads: int = 4
+    dtype: Any = None
 
     def __post_init__(self) -> None:
         check_count("patch", self.patch)
@@ -109,11 +116,12 @@ class ViTEncoder(nn.Module):
                 jnp.take_along_axis(values, order[..., None], axis=1)
                 for values in (pixels, places)
             )
-        tokens = nn.Dense(self.width)(pixels) + places
+        tokens = Dense(self.width, dtype=self.dtype)(pixels)
+        tokens = tokens + places.astype(tokens.dtype)
         for _ in range(self.depth):
-            tokens = Block(self.num_heads)(tokens, valid)
+            tokens = Block(self.num_heads, self.dtype)(tokens, valid)
         # where, not a product: a token of hidden pixels may be anything.
-        return jnp.where(valid[..., None], nn.LayerNorm()(tokens), 0.0)
+        return jnp.where(valid[..., None], _normalise(tokens), 0.0)
 
 
 class ViTDecoder(nn.Module):
@@ -125,6 +133,8 @@ class ViTDecoder(nn.Module):
         width: Entries of a token inside, a multiple of 4 and of `num_heads`.
         depth: Transformer blocks.
         num_heads: Heads of the attention.
+        dtype: Compute dtype; None: that of inputs and parameters. Moments and the
+            weights of the attention are float32 at least.
 
     Raises:
         ValueError: A number is below 1, `width` is no such multiple, or the sides of
@@ -136,6 +146,7 @@ class ViTDecoder(nn.Module):
     width: int = 32
     depth: int = 1
     num_heads: int = 4
+    dtype: Any = None
 
     def __post_init__(self) -> None:
         check_sizes("shape", self.shape)
@@ -149,7 +160,7 @@ class ViTDecoder(nn.Module):
         self, shown: Mapping[str, Array], *, train: bool = False
     ) -> Float[Array, "b h w c"]:
         del train
-        tokens = nn.Dense(self.width)(shown["values"])
+        tokens = Dense(self.width, dtype=self.dtype)(shown["values"])
         rows, columns = self.shape[0] // self.patch, self.shape[1] // self.patch
         b, kept = tokens.shape[:2]
         initial = nn.initializers.normal(0.02)
@@ -161,14 +172,16 @@ class ViTDecoder(nn.Module):
             index = jnp.clip(place, 0, kept - 1)[..., None]
             own = jnp.take_along_axis(tokens, index, axis=1)
             has_token = (visible & (place < kept))[..., None]
-            tokens = jnp.where(has_token, own, hidden_token.astype(own.dtype))
+            tokens = jnp.where(has_token, own, spread(hidden_token, own))
         count = rows * columns
         require(tokens.shape[1] == count, "z", kept, f"{count} tokens without a mask")
         places = jnp.asarray(positions(rows, columns, self.width), tokens.dtype)
         tokens = tokens + places[None]
+        everywhere = jnp.ones((b, count), bool)
         for _ in range(self.depth):
-            tokens = Block(self.num_heads)(tokens, jnp.ones((b, count), bool))
-        pixels = nn.Dense(self.patch**2 * self.shape[2])(nn.LayerNorm()(tokens))
+            tokens = Block(self.num_heads, self.dtype)(tokens, everywhere)
+        outputs = Dense(self.patch**2 * self.shape[2], dtype=self.dtype)
+        pixels = outputs(_normalise(tokens))
         return unpatchify(pixels, self.shape, self.patch)
 
 
@@ -176,20 +189,62 @@ class Block(nn.Module):
     """Attention and a two-layer network, each added to its input (pre-norm).
 
     Dosovitskiy et al. (2021), equations 2 and 3.
+
+    Attributes:
+        num_heads: Heads of the attention.
+        dtype: See `ViTEncoder`.
     """
 
     num_heads: int
+    dtype: Any = None
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "b n width"], valid: Bool[Array, "b n"]
     ) -> Float[Array, "b n width"]:
-        # Of every token to the valid ones: [b, heads, queries, keys].
-        mask = valid[:, None, None, :]
-        attention = nn.MultiHeadDotProductAttention(self.num_heads)
-        x = x + attention(nn.LayerNorm()(x), mask=mask)
-        h = nn.Dense(4 * x.shape[-1])(nn.LayerNorm()(x))
-        return x + nn.Dense(x.shape[-1])(jax.nn.gelu(h))
+        attention = MultiHeadDotProductAttention(self.num_heads, self.dtype)
+        x = x + attention(_normalise(x), valid)
+        h = Dense(4 * x.shape[-1], dtype=self.dtype)(_normalise(x))
+        return x + Dense(x.shape[-1], dtype=self.dtype)(jax.nn.gelu(h))
+
+
+def _normalise(x: Float[Array, "b n width"]) -> Float[Array, "b n width"]:
+    """A new LayerNorm, which computes in float32 at least."""
+    return nn.LayerNorm()(widened(x)).astype(x.dtype)
+
+
+class MultiHeadDotProductAttention(nn.Module):
+    """Attention of every token to the valid ones (Vaswani et al. 2017, section 3.2).
+
+    `flax.linen.MultiHeadDotProductAttention`, names and shapes included, but with
+    weights in float32 at least and biases as of `Dense`.
+
+    Attributes:
+        num_heads: Heads, of which the width is a multiple.
+        dtype: Compute dtype; None: that of inputs and parameters.
+    """
+
+    num_heads: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b n width"], valid: Bool[Array, "b n"]
+    ) -> Float[Array, "b n width"]:
+        width = x.shape[-1]
+        size = width // self.num_heads
+        query, key, value = (
+            Dense((self.num_heads, size), dtype=self.dtype, name=name)(x)
+            for name in ("query", "key", "value")
+        )
+        logits = jnp.einsum("bqhd,bkhd->bhqk", query / math.sqrt(size), key)
+        logits = widened(logits)
+        # The least number, not -inf: where no token is valid the weights are equal.
+        least = jnp.finfo(logits.dtype).min
+        logits = jnp.where(valid[:, None, None], logits, least)
+        weights = jax.nn.softmax(logits).astype(value.dtype)
+        mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, value)
+        return Dense(width, axes=2, dtype=self.dtype, name="out")(mixed)
 
 
 def hidden_patches(mask: Bool[Array, "b h w _"], size: int) -> Bool[Array, "b n"]:

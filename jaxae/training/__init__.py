@@ -3,6 +3,7 @@
 from jaxae.training.epoch import make_epoch, make_validation
 from jaxae.training.fit import fit
 from jaxae.training.loop import Epoch, Fit, Progress
+from jaxae.training.many import fit_many
 from jaxae.training.parallel import Parallel
 from jaxae.training.state import init_state, trained_model
 from jaxae.training.step import make_train_step
@@ -15,6 +16,7 @@ __all__ = [
     "Progress",
     "TrainState",
     "fit",
+    "fit_many",
     "init_state",
     "make_epoch",
     "make_train_step",

@@ -1,8 +1,9 @@
-"""The best and the last train state on disk, written atomically by orbax."""
+"""The best and the last train states on disk, written by orbax beside the training."""
 
 import shutil
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -14,11 +15,13 @@ import jax
 import jax.numpy as jnp
 import optax
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
 from jaxae.errors import CheckpointError
-from jaxae.training.loop import Epoch
-from jaxae.training.state import init_state
+from jaxae.training.loop import Best, Epoch, Progress, copy_state
+from jaxae.training.parallel import Parallel, shardings
+from jaxae.training.state import init_state, trained_model
 from jaxae.types import Recipe, TrainState
 
 Which = Literal["best", "last"]
@@ -27,10 +30,12 @@ _VALUE = "monitored"
 
 @contextmanager
 def save_epochs(directory: Path, monitor: str) -> Iterator[Callable[[Epoch], None]]:
-    """Yields a callback for `fit` that saves every epoch's state.
+    """Yields a callback for `fit` that saves every epoch's state, while the next runs.
 
-    Only the best and the last stay on disk. One that is being written has another name
-    until it is complete, so that an interruption leaves the ones before as they were.
+    The last two stay on disk, and the best two: should the newest be damaged, there is
+    one before it, with what was the best then. One that is being written has another
+    name until it is complete, so that an interruption leaves the ones before as they
+    were. On several hosts all must call it; the directory is one that all see.
 
     Args:
         directory: Made if it does not exist.
@@ -39,31 +44,39 @@ def save_epochs(directory: Path, monitor: str) -> Iterator[Callable[[Epoch], Non
     Raises:
         OSError: The directory cannot be written to, or the disk is full.
     """
-    best = policies.BestN(get_metric_fn=lambda metrics: -metrics[_VALUE], n=1)
-    keep = policies.AnyPreservationPolicy([policies.LatestN(1), best])
+    best = policies.BestN(get_metric_fn=lambda metrics: -metrics[_VALUE], n=2)
+    keep = policies.AnyPreservationPolicy([policies.LatestN(2), best])
     # By ourselves: orbax does not mind a file in the way until the first save.
     directory.mkdir(parents=True, exist_ok=True)
     with _manager(directory, preservation_policy=keep) as manager:
 
         def save(epoch: Epoch) -> None:
             value = epoch.metrics[monitor]
+            better = epoch.improved and isfinite(value)
             _check_space(directory, epoch.state)
-            try:
-                with _interrupts_held_back():
-                    manager.save(
-                        epoch.number,
-                        args=ocp.args.StandardSave(epoch.state),
-                        metrics={_VALUE: value if isfinite(value) else inf},
-                    )
-                    # The next epoch reuses the state's buffers.
-                    manager.wait_until_finished()
-            except ValueError as error:  # so tensorstore says that a disk is full
-                reason = str(error).rsplit(": ", 1)[-1]
-                raise OSError(
-                    f"{directory}: epoch {epoch.number} could not be saved: {reason}"
-                ) from error
+            with _said_as_os_error(directory), _interrupts_held_back():
+                manager.save(
+                    epoch.number,
+                    # A copy, since the next epoch reuses the state's buffers.
+                    args=ocp.args.StandardSave(copy_state(epoch.state)),
+                    metrics={_VALUE: value if better else inf},
+                )
 
         yield save
+        with _said_as_os_error(directory), _interrupts_held_back():
+            manager.wait_until_finished()
+
+
+@contextmanager
+def _said_as_os_error(directory: Path) -> Iterator[None]:
+    """So that a full disk is told from a mistake: tensorstore has one exception."""
+    try:
+        yield
+    except ValueError as error:
+        reason = str(error).rsplit(": ", 1)[-1]
+        raise OSError(
+            f"{directory}: a checkpoint could not be saved: {reason}"
+        ) from error
 
 
 @contextmanager
@@ -99,7 +112,7 @@ def restore_state(
     tx: optax.GradientTransformation,
     which: Which = "best",
 ) -> tuple[TrainState, int]:
-    """Reads a state that `save_epochs` wrote, and its epoch.
+    """Reads a state that `save_epochs` wrote, onto one device, and its epoch.
 
     Args:
         directory: As given to `save_epochs`.
@@ -110,23 +123,131 @@ def restore_state(
     Raises:
         CheckpointError: There is none, it is damaged, or it holds another architecture.
     """
-    if not directory.is_dir():
-        raise CheckpointError(f"{directory}: no such directory of checkpoints")
-    target = jax.tree.map(_on_this_device, abstract_state(recipe, tx))
-    with _manager(directory, read_only=True) as manager:
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    state = abstract_state(recipe, tx)
+    target = _target(state, jax.tree.map(lambda _: device, state))
+    with _reader(directory) as manager:
         epoch = manager.best_step() if which == "best" else manager.latest_step()
         if epoch is None:
             raise CheckpointError(f"{directory}: no finished epoch was saved there")
-        try:
-            differs = _difference(target, manager.item_metadata(epoch).tree)
-            if differs is None:
-                restore = ocp.args.StandardRestore(target)
-                return manager.restore(epoch, args=restore), epoch
-        except (ValueError, OSError, AttributeError) as error:
-            message = str(error).split(". ")[0][:300]
-            raise CheckpointError(
-                f"{directory / str(epoch)}: the checkpoint is damaged: {message}"
-            ) from error
+        return _read(manager, directory, epoch, target), epoch
+
+
+def restore_progress(
+    directory: Path,
+    recipe: Recipe,
+    tx: optax.GradientTransformation,
+    parallel: Parallel,
+    epoch: int | None = None,
+) -> tuple[Progress, int]:
+    """Reads how far a training came, for `fit`'s `resume`, and its last epoch.
+
+    A damaged checkpoint is put aside, with a warning, and the one before it is taken.
+    The devices may be other ones than those that it was written from.
+
+    Args:
+        directory: As given to `save_epochs`.
+        recipe: The family that was trained.
+        tx: The optimizer that it was trained with.
+        parallel: Where to put the state.
+        epoch: To go on from, rather than the last one.
+
+    Returns:
+        The progress, without its history, and the number of epochs done.
+
+    Raises:
+        CheckpointError: There is none that can be read, or it holds another
+            architecture.
+    """
+    state = abstract_state(recipe, tx)
+    target = _target(state, shardings(state, parallel.mesh, parallel.layout))
+    with _reader(directory) as manager:
+        saved = sorted(manager.all_steps(), reverse=True)
+        for number in [each for each in saved if epoch is None or each <= epoch]:
+            restored = _read_or_warn(manager, directory, number, target)
+            if restored is None:
+                _put_aside(directory, number)
+                continue
+            best = Best(trained_model(recipe, restored))
+            for value, each in _by_value(manager, number):
+                found = _read_or_warn(manager, directory, each, target)
+                if found is not None:
+                    best = Best(trained_model(recipe, found), each, value)
+                    break
+            return Progress(restored, best), number
+    raise CheckpointError(f"{directory}: no finished epoch was saved there")
+
+
+def saved_epochs(directory: Path) -> list[int]:
+    """The epochs that there are checkpoints of, in order; empty without any."""
+    if not directory.is_dir():
+        return []
+    return sorted(ocp.utils.checkpoint_steps(directory))
+
+
+def discard_after(directory: Path, epoch: int) -> None:
+    """Deletes the checkpoints of later epochs, which are to be trained again."""
+    for number in saved_epochs(directory):
+        if number > epoch:
+            shutil.rmtree(directory / str(number))
+
+
+def _by_value(manager: ocp.CheckpointManager, last: int) -> list[tuple[float, int]]:
+    """(value, epoch) of those that were the best when they were saved, least first."""
+    values = [
+        (float((manager.metrics(epoch) or {}).get(_VALUE, inf)), epoch)
+        for epoch in manager.all_steps()
+        if epoch <= last
+    ]
+    return sorted((value, epoch) for value, epoch in values if isfinite(value))
+
+
+def _read_or_warn(
+    manager: ocp.CheckpointManager, directory: Path, epoch: int, target: TrainState
+) -> TrainState | None:
+    try:
+        return _read(manager, directory, epoch, target)
+    except DamagedCheckpoint as error:
+        warnings.warn(f"{error}; the one before it is taken", stacklevel=3)
+        return None
+
+
+def _put_aside(directory: Path, epoch: int) -> None:
+    """Out of the way of the epoch when it is saved again."""
+    if jax.process_index() == 0:
+        aside = directory.with_name(f"{directory.name}-damaged")
+        aside.mkdir(exist_ok=True)
+        shutil.rmtree(aside / str(epoch), ignore_errors=True)
+        (directory / str(epoch)).rename(aside / str(epoch))
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(f"put aside {epoch}")
+
+
+class DamagedCheckpoint(CheckpointError):
+    """It cannot be read, as opposed to: it is not the one asked for."""
+
+
+@contextmanager
+def _reader(directory: Path) -> Iterator[ocp.CheckpointManager]:
+    if not directory.is_dir():
+        raise CheckpointError(f"{directory}: no such directory of checkpoints")
+    with _manager(directory, read_only=True) as manager:
+        yield manager
+
+
+def _read(
+    manager: ocp.CheckpointManager, directory: Path, epoch: int, target: TrainState
+) -> TrainState:
+    try:
+        differs = _difference(target, manager.item_metadata(epoch).tree)
+        if differs is None:
+            state: Any = manager.restore(epoch, args=ocp.args.StandardRestore(target))
+            return state
+    except (ValueError, OSError, AttributeError) as error:
+        message = str(error).split(". ")[0][:300]
+        raise DamagedCheckpoint(
+            f"{directory / str(epoch)}: the checkpoint is damaged: {message}"
+        ) from error
     raise CheckpointError(
         f"{directory / str(epoch)}: the checkpoint is of another architecture or "
         f"optimizer than asked for: {differs}"
@@ -173,7 +294,12 @@ def abstract_state(recipe: Recipe, tx: optax.GradientTransformation) -> TrainSta
     return jax.eval_shape(partial(init_state, recipe, tx), batch, jax.random.key(0))
 
 
-def _on_this_device(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+def _target(state: TrainState, where: Any) -> TrainState:
     """Where to put it: a checkpoint may come from a machine with other devices."""
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=sharding
+        ),
+        state,
+        where,
+    )

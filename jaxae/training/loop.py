@@ -91,8 +91,7 @@ class Member:
         self.history.append(row)
         number, value = len(self.history), row[self.monitor]
         if improved := value < self.best.value:
-            # A copy, since the next epoch reuses the state's buffers.
-            model = trained_model(self.recipe, _copy(state))
+            model = trained_model(self.recipe, copy_state(state))
             self.best = Best(model, number, value)
         return Epoch(number, state, row, improved)
 
@@ -102,7 +101,8 @@ class Member:
 
 
 @jax.jit
-def _copy(state: TrainState) -> TrainState:
+def copy_state(state: TrainState) -> TrainState:
+    """Buffers of its own: the next epoch reuses those of `state`."""
     return jax.tree.map(jnp.copy, state)
 
 

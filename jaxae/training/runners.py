@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxae.checks import check_count, check_data
 from jaxae.errors import require
@@ -55,25 +56,32 @@ def array_runner(
     else:
         epoch = make_epoch(on_mesh(step, mesh, layout), batch_size)
         epoch = jax.jit(epoch, donate_argnums=0)
-    run = compile_once(epoch, data, count)
+    one_pass = timed(epoch, count)
+
+    def run(state: TrainState) -> tuple[TrainState, Row]:
+        state, metrics, timing = one_pass(state, data)
+        return state, as_row(metrics) | timing
+
     example = {name: jnp.zeros_like(values[:2]) for name, values in data.items()}
     return Runner(example, run, -(-count // batch_size))
 
 
-def compile_once(epoch: Any, data: Batch, count: int) -> RunEpoch:
-    """state -> (state, row) from a jitted (state, data) -> (state, metrics).
+def timed(
+    epoch: Any, count: int
+) -> Callable[..., tuple[TrainState, dict[str, np.ndarray], Row]]:
+    """(arguments) -> (state, metrics on the host, timing), of a jitted epoch.
 
-    The time of an epoch, with `count` examples, is that of its run alone.
+    Compiled at the first call; the time, for `count` examples, is without that.
     """
     compiled: list[Any] = []
 
-    def run(state: TrainState) -> tuple[TrainState, Row]:
+    def run(*arguments: Any) -> tuple[TrainState, dict[str, np.ndarray], Row]:
         if not compiled:
-            compiled.append(epoch.lower(state, data).compile())
+            compiled.append(epoch.lower(*arguments).compile())
         start = time.perf_counter()
-        state, metrics = compiled[0](state, data)
-        row = _fetch(metrics)
-        return state, row | _speed(count, start)
+        state, metrics = compiled[0](*arguments)
+        fetched = _fetch(metrics)
+        return state, fetched, _speed(count, start)
 
     return run
 
@@ -100,7 +108,7 @@ def stream_runner(
             state, new = counted(state, batch)
             totals = add(totals, new) if totals else new
         require(totals, "images", "an iterable with no batch left", _AGAIN)
-        return collect(state), _fetch(means(totals)) | _speed(count, start)
+        return collect(state), as_row(_fetch(means(totals))) | _speed(count, start)
 
     return Runner(first, run, steps_per_epoch)
 
@@ -165,11 +173,16 @@ def _epochs(
     return check(first), (map(check, epoch) for epoch in epochs)
 
 
-def _fetch(metrics: Mapping[str, Any]) -> Row:
+def _fetch(metrics: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Waits for an epoch without blocking Ctrl-C, and copies its metrics over."""
     while not all(value.is_ready() for value in metrics.values()):
         time.sleep(0.002)
-    return {name: float(value) for name, value in jax.device_get(metrics).items()}
+    return jax.device_get(dict(metrics))
+
+
+def as_row(metrics: Mapping[str, np.ndarray]) -> Row:
+    """Numbers of Python's own."""
+    return {name: float(value) for name, value in metrics.items()}
 
 
 def _speed(count: int, start: float) -> Row:

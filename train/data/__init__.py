@@ -10,9 +10,17 @@ import numpy as np
 from train.data.cache import cached, default_folder
 from train.data.images import Size
 from train.data.split import check_forms, divide
-from train.data.types import PARTS, DataError, Dataset, Source, Split
+from train.data.types import PARTS, DataError, Dataset, LazySplit, Source, Split
 
-__all__ = ["DataError", "Dataset", "Source", "Split", "load", "read_images"]
+__all__ = [
+    "DataError",
+    "Dataset",
+    "LazySplit",
+    "Source",
+    "Split",
+    "load",
+    "read_images",
+]
 
 FORMAT = 1  # of the decoded arrays: a new one makes every cache entry again
 
@@ -25,6 +33,7 @@ def load(
     validation: float = 0.1,
     test: float = 0.1,
     seed: int = 0,
+    stream: bool = False,
 ) -> Dataset:
     """Loads a data set; from the second time on, from a cache of decoded arrays.
 
@@ -43,6 +52,11 @@ def load(
             such part of its own; rounded down, at least one image.
         test: Likewise for testing.
         seed: Of the division into parts.
+        stream: Leave the images for training where they are, if the source is
+            `tfds:NAME` or a `.npy` file: they are decoded each time they are needed,
+            and are the same as without this option. At once, all are only looked
+            through: values in a file of arrays, and in TFDS records that are damaged.
+            Other sources are decoded into the cache and mapped from there.
 
     Raises:
         DataError: The data or an argument cannot be used.
@@ -57,11 +71,19 @@ def load(
     key = [FORMAT, found.identity, size, validation, test, seed]
     folder = default_folder() if cache_dir is None else Path(cache_dir).expanduser()
 
-    def build() -> dict[str, np.ndarray]:
-        return _flatten(divide(found.read(), validation, test, seed, str(source)))
+    lazy = found.lazy if stream else None
 
-    arrays = cached(folder, found.name, key, build)
-    return Dataset(found.name, **{part: _split(arrays, part) for part in PARTS})
+    def build() -> dict[str, np.ndarray]:
+        parts = lazy.read() if lazy else found.read()
+        return _flatten(divide(parts, validation, test, seed, str(source)))
+
+    if not lazy:
+        arrays = cached(folder, found.name, key, build)
+        return Dataset(found.name, *(_split(arrays, part) for part in PARTS))
+    arrays = cached(folder, found.name, [*key, "stream"], build)
+    images = lazy.open().subset(arrays["train_images"])
+    train = LazySplit(images, arrays.get("train_labels"))
+    return Dataset(found.name, train, *(_split(arrays, part) for part in PARTS[1:]))
 
 
 def read_images(source: str | Path, image_size: int | Size | None = None) -> np.ndarray:
@@ -113,13 +135,18 @@ def _size(image_size: int | Size | None) -> Size | None:
     return height, width
 
 
-def _flatten(parts: dict[str, Split]) -> dict[str, np.ndarray]:
-    return {
+def _flatten(parts: dict[str, Split | LazySplit]) -> dict[str, np.ndarray]:
+    """What is kept in the cache: of unread images, their numbers."""
+    flat = {
         f"{part}_{field}": array
         for part, split in parts.items()
         for field, array in split._asdict().items()
         if array is not None
     }
+    train = parts["train"]
+    if isinstance(train, LazySplit):
+        flat["train_images"] = train.images.numbers
+    return flat
 
 
 def _split(arrays: dict[str, np.ndarray], part: str) -> Split:

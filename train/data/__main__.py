@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import tyro
 
 from train.data import DataError, load
@@ -18,7 +19,8 @@ def main(
     except DataError as error:
         raise SystemExit(f"error: {error}") from error
     print(dataset.name)
-    for part, (x, labels) in dataset.splits().items():
+    for part, (images, labels) in dataset.splits().items():
+        x = np.asarray(images)
         classes = "no labels" if labels is None else f"{len(set(labels))} classes"
         print(f"{part:10} {x.shape} {x.dtype} in {x.min()}..{x.max()}, {classes}")
 

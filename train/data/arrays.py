@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from train.data.images import Size, as_images, as_labels
-from train.data.types import DataError, Source, Split
+from train.data.rows import LazyRows, chunks
+from train.data.types import DataError, Lazy, LazySplit, Source, Split
 
 IMAGES = ("images", "x")
 LABELS = ("labels", "y")
@@ -25,7 +26,35 @@ def array_source(path: Path, size: Size | None) -> Source:
         raise DataError(f"{path}: no such file")
     stat = path.stat()
     identity = ["arrays", str(path.resolve()), stat.st_size, stat.st_mtime_ns]
-    return Source(path.stem, identity, lambda: _read(path, size))
+    lazy = Lazy(lambda: _mapped(path, size), lambda: {"train": _checked(path, size)})
+    return Source(
+        path.stem,
+        identity,
+        lambda: _read(path, size),
+        lazy if path.suffix.lower() == ".npy" else None,
+    )
+
+
+def _mapped(path: Path, size: Size | None) -> LazyRows:
+    """The images of a `.npy` file, of which only what is asked for gets into memory."""
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")
+        count = len(array)
+    except Exception as error:  # see `_read`
+        raise DataError(f"{path}: not a readable array ({error})") from error
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        return as_images(array[rows], f"{path}: images", size)
+
+    return LazyRows(read, np.arange(count), str(path))
+
+
+def _checked(path: Path, size: Size | None) -> LazySplit:
+    """The same after a pass over all of them, of which nothing is kept."""
+    images = _mapped(path, size)
+    for _ in chunks(images):
+        pass  # read once, so that a value which cannot be used is found
+    return LazySplit(images)
 
 
 def _read(path: Path, size: Size | None) -> dict[str, Split]:

@@ -4,16 +4,21 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from train.data.types import DataError, Split
+from train.data.types import DataError, LazySplit, Split
 
 
 def divide(
-    parts: Mapping[str, Split], validation: float, test: float, seed: int, name: str
-) -> dict[str, Split]:
+    parts: Mapping[str, Split | LazySplit],
+    validation: float,
+    test: float,
+    seed: int,
+    name: str,
+) -> dict[str, Split | LazySplit]:
     """Completes "train" by "validation" and "test", drawn from "train" where missing.
 
     Each missing part gets its fraction of the images, rounded down but at least one, by
-    a permutation that depends on `seed` and the number of images alone.
+    a permutation that depends on `seed` and the number of images alone. If the images
+    of "train" are unread, those of the parts drawn from it are read, and no others.
 
     Raises:
         DataError: Too few images, or the parts differ in shape or type.
@@ -40,16 +45,23 @@ def divide(
     for part, size in missing.items():
         divided[part] = _take(train, order[start : start + size])
         start += size
-    return divided | {"train": _take(train, order[start:])}
+    rest = order[start:]
+    if isinstance(train, LazySplit):
+        unread = LazySplit(train.images.subset(rest), _labels(train, rest))
+        return divided | {"train": unread}
+    return divided | {"train": _take(train, rest)}
 
 
-def check_forms(parts: Mapping[str, Split], name: str) -> None:
+def check_forms(parts: Mapping[str, Split | LazySplit], name: str) -> None:
     """Raises DataError if the parts differ in image shape or type."""
     forms = {(*x.shape[1:], str(x.dtype)) for x, _ in parts.values()}
     if len(forms) > 1:
         raise DataError(f"{name}: the parts differ in image shape or type: {forms}")
 
 
-def _take(split: Split, indices: np.ndarray) -> Split:
-    labels = None if split.labels is None else split.labels[indices]
-    return Split(split.images[indices], labels)
+def _take(split: Split | LazySplit, indices: np.ndarray) -> Split:
+    return Split(split.images[indices], _labels(split, indices))
+
+
+def _labels(split: Split | LazySplit, indices: np.ndarray) -> np.ndarray | None:
+    return None if split.labels is None else split.labels[indices]

@@ -6,7 +6,7 @@ Reading one that is prepared as array_record needs no TensorFlow; preparing one 
 import contextlib
 import difflib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,8 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import downloader
 
 from train.data.images import Size, as_labels, stack
-from train.data.types import DataError, Source, Split
+from train.data.rows import LazyRows
+from train.data.types import DataError, Lazy, LazySplit, Source, Split
 
 PARTS = ("train", "validation", "test")
 CHUNK = 1000  # examples read at once
@@ -37,12 +38,17 @@ def tfds_source(name: str, size: Size | None) -> Source:
         raise DataError(f"tfds:{name} has no feature 'image', only {sorted(features)}")
     identity = ["tfds", str(builder.data_path)]
 
-    def read() -> dict[str, Split]:
+    def prepared() -> Builder:
         if not builder.is_prepared():
             _prepare(builder)
-        return read_splits(builder, size)
+        return builder
 
-    return Source(builder.name, identity, read)
+    return Source(
+        builder.name,
+        identity,
+        lambda: read_splits(prepared(), size),
+        Lazy(lambda: _unread(prepared(), size), lambda: _read_lazily(prepared(), size)),
+    )
 
 
 def _builder(name: str) -> Builder:
@@ -96,18 +102,81 @@ def read_splits(builder: Builder, size: Size | None) -> dict[str, Split]:
     Raises:
         DataError: Not prepared as array_record, no part for training, or see `stack`.
     """
+    splits = _parts(builder).items()
+    return {part: _read_split(builder, split, size) for part, split in splits}
+
+
+def _parts(builder: Builder) -> dict[str, str]:
+    """The names that the data set gives to the parts."""
     there = list(builder.info.splits)
     parts = {part: part for part in PARTS if part in there}
     if "train" not in parts:
         if len(there) != 1:
             raise DataError(f"{builder.name} has no split 'train', only {there}")
         parts = {"train": there[0]}
-    return {part: _read_split(builder, split, size) for part, split in parts.items()}
+    return parts
 
 
 def _read_split(builder: Builder, split: str, size: Size | None) -> Split:
+    source, name = _open(builder, split), f"{builder.name}/{split}"
+    labelled = _has_class_numbers(builder.info.features)
+    labels = []
+
+    def images() -> Iterator[tuple[str, np.ndarray]]:
+        for index, example in enumerate(_examples(source, name)):
+            if labelled:
+                labels.append(example["label"])
+            yield f"{name}[{index}]", example["image"]
+
+    x = stack(images(), len(source), size)
+    if not labelled:
+        return Split(x)
+    return Split(x, as_labels(np.array(labels), len(x), f"{builder.name}: label"))
+
+
+def _read_lazily(builder: Builder, size: Size | None) -> dict[str, Split | LazySplit]:
+    """As `read_splits`, but the images of "train" are not decoded."""
+    parts = _parts(builder)
+    train = LazySplit(_unread(builder, size), _read_labels(builder, parts.pop("train")))
+    held_out = {part: _read_split(builder, s, size) for part, s in parts.items()}
+    return {"train": train, **held_out}
+
+
+def _unread(builder: Builder, size: Size | None) -> LazyRows:
+    """The images of "train", which are read by random access."""
+    split = _parts(builder)["train"]
+    source, name = _open(builder, split), f"{builder.name}/{split}"
+    shape = builder.info.features["image"].shape
+    if size is None and None in shape:
+        raise DataError(
+            f"{name}: images of shape {list(shape)} may differ in size, which shows "
+            "only when they are needed; give image_size to resize them all"
+        )
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        found = zip(rows, _records(source, rows.tolist(), name), strict=True)
+        images = ((f"{name}[{row}]", example["image"]) for row, example in found)
+        return stack(images, len(rows), size)
+
+    return LazyRows(read, np.arange(len(source)), name)
+
+
+def _read_labels(builder: Builder, split: str) -> np.ndarray | None:
+    """Reads all records, which finds damaged ones, but decodes no image."""
+    source = _open(builder, split, {"image": tfds.decode.SkipDecoding()})
+    labelled = _has_class_numbers(builder.info.features)
+    labels = [
+        example["label"] if labelled else None
+        for example in _examples(source, f"{builder.name}/{split}")
+    ]
+    if not labelled:
+        return None
+    return as_labels(np.array(labels), len(source), f"{builder.name}: label")
+
+
+def _open(builder: Builder, split: str, decoders: Any = None) -> Any:
     try:
-        source = builder.as_data_source(split=split)
+        source = builder.as_data_source(split=split, decoders=decoders)
     except NotImplementedError as error:
         raise DataError(
             f"{builder.data_path} is not array_record; prepare it again with "
@@ -115,19 +184,7 @@ def _read_split(builder: Builder, split: str, size: Size | None) -> Split:
         ) from error
     if not len(source):
         raise DataError(f"{builder.name}: the split {split!r} is empty")
-    labelled = _has_class_numbers(builder.info.features)
-    labels = []
-
-    def images() -> Iterator[tuple[str, np.ndarray]]:
-        for index, example in enumerate(_examples(source)):
-            if labelled:
-                labels.append(example["label"])
-            yield f"{builder.name}/{split}[{index}]", example["image"]
-
-    x = stack(images(), len(source), size)
-    if not labelled:
-        return Split(x)
-    return Split(x, as_labels(np.array(labels), len(x), f"{builder.name}: label"))
+    return source
 
 
 def _has_class_numbers(features: Any) -> bool:
@@ -137,8 +194,28 @@ def _has_class_numbers(features: Any) -> bool:
     return label.shape == () and np.issubdtype(label.np_dtype, np.integer)
 
 
-def _examples(source: Any) -> Iterator[dict[str, Any]]:
+def _examples(source: Any, name: str) -> Iterator[dict[str, Any]]:
     for start in range(0, len(source), CHUNK):
+        yield from _records(source, range(start, min(start + CHUNK, len(source))), name)
+
+
+def _records(source: Any, rows: Sequence[int], name: str) -> list[dict[str, Any]]:
+    """The decoded records with these numbers.
+
+    Raises:
+        DataError: One of them is damaged.
+    """
+    # array_record, protobuf, zlib and Pillow each have exceptions of their own.
+    with contextlib.suppress(Exception):
         # All at once: a quarter of the time of one by one.
-        stop = min(start + CHUNK, len(source))
-        yield from source.__getitems__(range(start, stop))
+        return source.__getitems__(rows)
+    return [_record(source, row, name) for row in rows]
+
+
+def _record(source: Any, row: int, name: str) -> dict[str, Any]:
+    try:
+        return source[row]
+    except Exception as error:
+        raise DataError(
+            f"{name}[{row}]: damaged, it cannot be read ({error})"
+        ) from error

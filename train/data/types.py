@@ -1,12 +1,13 @@
 """What a data set is, and the one exception for everything that is wrong with one."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
 if TYPE_CHECKING:  # data are read without JAX
     import jaxae
+    from train.data.rows import LazyRows, Rows
 
 PARTS = ("train", "validation", "test")
 
@@ -27,22 +28,51 @@ class Split(NamedTuple):
     labels: np.ndarray | None = None
 
 
+class LazySplit(NamedTuple):
+    """One part of a data set whose images stay on the disk until they are needed.
+
+    Attributes:
+        images: As those of `Split`, but to be asked for a few at a time.
+        labels: [n] int32, in memory, or None.
+    """
+
+    images: "LazyRows"
+    labels: np.ndarray | None = None
+
+    def head(self, count: int) -> Split:
+        """The first examples, in memory."""
+        labels = None if self.labels is None else self.labels[:count]
+        return Split(self.images[:count], labels)
+
+
 class Dataset(NamedTuple):
     """A data set in three parts, all of one image shape and type."""
 
     name: str
-    train: Split
+    train: Split | LazySplit
     validation: Split
     test: Split
 
-    def splits(self) -> dict[str, Split]:
+    def splits(self) -> dict[str, Split | LazySplit]:
         """The three parts by name."""
         return {part: getattr(self, part) for part in PARTS}
 
 
-def examples(recipe: "jaxae.Recipe", split: Split) -> dict[str, np.ndarray]:
+@overload
+def examples(recipe: "jaxae.Recipe", split: Split) -> dict[str, np.ndarray]: ...
+
+
+@overload
+def examples(
+    recipe: "jaxae.Recipe", split: Split | LazySplit
+) -> "dict[str, Rows | LazyRows]": ...
+
+
+def examples(
+    recipe: "jaxae.Recipe", split: Split | LazySplit
+) -> "Mapping[str, Rows | LazyRows]":
     """What a recipe is trained and judged on: the labels only if it is shown them."""
-    fields = {"x": split.images}
+    fields: dict[str, Any] = {"x": split.images}
     if "label" in recipe.model.view.needs and split.labels is not None:
         fields["label"] = split.labels
     return fields
@@ -56,6 +86,19 @@ def label_argument(
     return {"label": fields["label"][:count]} if "label" in fields else {}
 
 
+class Lazy(NamedTuple):
+    """How a source is read if the images for training stay where they are.
+
+    Attributes:
+        open: Those images, as yet unread. This is quick.
+        read: Everything that `Source.read` does, but with these images unread. What can
+            be wrong with them is found, as far as that takes no decoding.
+    """
+
+    open: "Callable[[], LazyRows]"
+    read: Callable[[], dict[str, Split | LazySplit]]
+
+
 class Source(NamedTuple):
     """Where images come from.
 
@@ -64,8 +107,10 @@ class Source(NamedTuple):
         identity: JSON values that change whenever the images may have changed.
         read: Reads and decodes everything: "train" and, where the source itself has
             them, "validation" and "test".
+        lazy: The other way to read it, where there is one.
     """
 
     name: str
     identity: Any
     read: Callable[[], dict[str, Split]]
+    lazy: Lazy | None = None

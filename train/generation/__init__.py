@@ -12,7 +12,7 @@ import jaxae
 from jaxae import samplers
 from jaxae.evaluation import frechet_distance
 from jaxae.preparation import unit_interval
-from train.data import Dataset
+from train.data import Dataset, LazySplit, Split
 from train.data.types import label_argument
 from train.generation.features import FeatureSpace, feature_space
 from train.run import Run
@@ -21,6 +21,8 @@ __all__ = ["Comparison", "compare_samplers"]
 
 # A mixture with full covariances and a masked flow grow with the square of it.
 MAX_CODE_SIZE = 256
+# Of images that are streamed, as many of the first as are kept in memory for this.
+MAX_STREAMED = 50_000
 
 
 class Comparison(NamedTuple):
@@ -62,6 +64,10 @@ def compare_samplers(
         ArgumentError: See `feature_space`.
     """
     key_fit, key_draw, key_prepare = jax.random.split(key, 3)
+    train = data.train
+    if isinstance(train, LazySplit):
+        train = train.head(MAX_STREAMED)
+        data = data._replace(train=train)
     space = feature_space(run, data, features)
     test, count = data.test, len(data.test.images)
     labels = label_argument(model.recipe, test)
@@ -72,7 +78,7 @@ def compare_samplers(
         ),
     }
     new = {}
-    for i, (name, make) in enumerate(_samplers(model, data, key_fit)):
+    for i, (name, make) in enumerate(_samplers(model, train, key_fit)):
         print(f"sampler: {name}", flush=True)
         codes = make()(jax.random.fold_in(key_draw, i), count)
         new[name] = np.asarray(jaxae.decode(model, codes, **labels))
@@ -85,10 +91,10 @@ def compare_samplers(
 
 
 def _samplers(
-    model: jaxae.Model, data: Dataset, key: jax.Array
+    model: jaxae.Model, train: Split, key: jax.Array
 ) -> Iterator[tuple[str, Callable[[], samplers.Sampler]]]:
     """Those that suit the model, by name; nothing is fitted before the call."""
-    module, train = model.recipe.model, data.train
+    module = model.recipe.model
     if module.has_prior:
         yield "prior", lambda: samplers.prior(model)
     key_codes, key_fit = jax.random.split(key)

@@ -13,7 +13,7 @@ import jaxae
 from jaxae.errors import require
 from jaxae.training import trained_model
 from jaxae.training.checkpoint import restore_state, save_epochs
-from train.data import Dataset, Split
+from train.data import Dataset, LazySplit, Split
 from train.generation.classifier import classifier
 from train.run import Run
 
@@ -88,7 +88,7 @@ def _classifier(run: Run, data: Dataset, num_labels: int) -> jaxae.Model:
     return trained_model(recipe, state)
 
 
-def _labelled(split: Split) -> dict[str, np.ndarray]:
+def _labelled(split: Split | LazySplit) -> dict[str, Any]:
     assert split.labels is not None
     return {"x": split.images, "label": split.labels}
 

@@ -1,0 +1,163 @@
+"""Trained models as files that run with JAX alone: see `export`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from jaxae.autoencoder import Family, call
+from jaxae.errors import require
+from jaxae.types import Batch, Model, Variables
+from jaxae.use import Codes, codes_of
+
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+"""What JAX can compile a program for."""
+
+Shapes = Any
+"""Of arrays [b, ...] with a symbolic b: a `jax.ShapeDtypeStruct`, or a tuple."""
+
+
+class Part(NamedTuple):
+    """A function of a model as a program, which a device compiles when it loads it.
+
+    Attributes:
+        serialized: What `jax.export.deserialize` takes.
+        inputs: Name -> shape and dtype. The first one is the only positional argument;
+            the others are given by their names.
+        outputs: Shape and dtype of the result, or a tuple of them.
+    """
+
+    serialized: bytes
+    inputs: Mapping[str, Shapes]
+    outputs: Shapes
+
+
+def export(
+    model: Model, *, platforms: Sequence[str] = ("cpu", "cuda", "tpu")
+) -> dict[str, Part]:
+    """The encoder, the decoder and both in a row, for any number of images.
+
+    - "encoder": images -> codes, as `jaxae.encode` returns them.
+    - "decoder": codes -> images, as `jaxae.decode`.
+    - "model": images -> images, as `jaxae.reconstruct`.
+
+    Images are float32 in [0, 1]; codes and images are means, so that there is no key.
+    What the networks are shown besides, `mask` or `label`, is a further argument of
+    the parts that look at it, by its name: a boolean mask [b, h, w, 1], True where
+    pixels are missing, and int32 labels [b]. Nothing is checked any more.
+
+    The parameters are constants of the program. It needs jax and flatbuffers to run:
+
+        part = jax.export.deserialize(Path("encoder.jax").read_bytes())
+        codes = part.call(images)
+
+    JAX reads what earlier versions of the last six months wrote, not what later ones
+    did; the platforms are those of `jax.export`.
+
+    Args:
+        model: As `fit` returns it.
+        platforms: What it shall run on, of `PLATFORMS`.
+
+    Raises:
+        ValueError: There is no platform, or an unknown one; or the model has no code.
+    """
+    known = all(platform in PLATFORMS for platform in platforms)
+    expected = f"at least one of {PLATFORMS}"
+    require(known and len(platforms) > 0, "platforms", platforms, expected)
+    # Arrays of the host, whatever devices they are divided over.
+    variables = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), model.variables)
+    family = model.recipe.model
+    images, side = _input_shapes(family)
+
+    def encoder(x: Array, **side: Array) -> Codes:
+        return jax.vmap(lambda x, side: _encode(family, variables, x, side))(x, side)
+
+    def decoder(codes: Codes, **side: Array) -> Array:
+        return jax.vmap(lambda z, side: _decode(family, variables, z, side))(
+            codes, side
+        )
+
+    def whole(x: Array, **side: Array) -> Array:
+        return decoder(encoder(x, **side), **side)
+
+    codes = jax.eval_shape(encoder, images, **side)
+    came = type(family).__name__
+    require(jax.tree.leaves(codes), "model", came, "one with a latent code")
+    arguments = {
+        "encoder": (encoder, {"x": images}),
+        "decoder": (decoder, {"codes": codes}),
+        "model": (whole, {"x": images}),
+    }
+    return {
+        name: _export(function, first, side, platforms)
+        for name, (function, first) in arguments.items()
+    }
+
+
+def _export(
+    function: Callable[..., Any],
+    first: dict[str, Shapes],
+    side: dict[str, Shapes],
+    platforms: Sequence[str],
+) -> Part:
+    (shapes,) = first.values()
+    jitted = jax.jit(function)
+    side = {name: side[name] for name in _read(jitted, shapes, side)}
+    exported = jax.export.export(jitted, platforms=platforms)(shapes, **side)
+    outputs = jax.eval_shape(function, shapes, **side)
+    return Part(bytes(exported.serialize()), {**first, **side}, outputs)
+
+
+def _read(function: Any, shapes: Shapes, side: dict[str, Shapes]) -> list[str]:
+    """The fields of `side` that are looked at: a decoder may leave out a mask."""
+    if not side:
+        return []
+    # A program for a fixed number of images says what it left out.
+    pair = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype), (shapes, side)
+    )
+    kept = jax.export.export(function)(pair[0], **pair[1]).module_kept_var_idx
+    # Arrays are numbered in their order, with dictionaries in that of the names.
+    count = len(jax.tree.leaves(shapes))
+    return [name for i, name in enumerate(sorted(side), start=count) if i in kept]
+
+
+def _input_shapes(family: Family) -> tuple[jax.ShapeDtypeStruct, dict[str, Shapes]]:
+    """Of images, and of what else there is in a batch that the networks look at."""
+    (b,) = jax.export.symbolic_shape("b")
+    shape = family.shape
+    # As corruptions make masks: one value per pixel, or per entry of a vector.
+    mask = (*shape[:-1], 1) if len(shape) == 3 else shape
+    known = {
+        "label": jax.ShapeDtypeStruct((b,), jnp.int32),
+        "mask": jax.ShapeDtypeStruct((b, *mask), jnp.bool_),
+    }
+    side = {name: known[name] for name in sorted(family.view.needs)}
+    return jax.ShapeDtypeStruct((b, *shape), jnp.float32), side
+
+
+def _encode(family: Family, variables: Variables, x: Array, side: Batch) -> Codes:
+    """The code of one image: what a batch has in common is not to be seen here."""
+    batch = _alone({"inputs": x, **side})
+    latents = call(family, variables, batch, jax.random.key(0), method="encode")
+    return jax.tree.map(lambda code: code[0], codes_of(latents))
+
+
+def _decode(family: Family, variables: Variables, codes: Codes, side: Batch) -> Array:
+    """The image of one code."""
+    codes = _alone(codes)
+    if family.num_codes:
+        codes = call(family, variables, codes, method="embed")
+    else:
+        codes = _alone(codes if isinstance(codes, tuple) else (codes,))
+    likelihood = call(family, variables, codes, _alone(side), method="decode")
+    return likelihood.mean[0, 0]
+
+
+def _alone(values: Any) -> Any:
+    """With a leading axis of one, for all arrays."""
+    return jax.tree.map(lambda value: value[None], values)

@@ -1,0 +1,219 @@
+"""Many trainings at once in one program: seeds, and values of a scalar."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxae.checks import check_count, check_keys, check_recipe
+from jaxae.errors import require
+from jaxae.training.epoch import make_epoch, make_validation
+from jaxae.training.loop import Best, Epoch, Fit, Member, Progress, run_epochs
+from jaxae.training.loss import Metrics
+from jaxae.training.parallel import DATA, default_mesh, make_mesh
+from jaxae.training.placement import place_data
+from jaxae.training.progress import progress_log
+from jaxae.training.runners import Row, as_row, is_array_data, timed
+from jaxae.training.state import init_state, trained_model
+from jaxae.training.step import make_train_step
+from jaxae.types import Batch, Recipe, TrainState
+
+Build = Callable[[Any], tuple[Recipe, optax.GradientTransformation]]
+"""From a member's value to its recipe and optimizer. While training the value is traced
+by JAX: the numbers of a recipe may follow from it, shapes and choices may not."""
+
+
+def fit_many(
+    build: Build,
+    images: Any,
+    *,
+    keys: jax.Array,
+    values: Any = None,
+    epochs: int = 10,
+    batch_size: int = 100,
+    validation: Any = None,
+    monitor: str | None = None,
+    callbacks: Sequence[Callable[[int, Epoch], None]] = (),
+    max_skipped: int = 10,
+    progress: bool = True,
+    mesh: Mesh | None = None,
+    accumulate: int = 1,
+    remat: bool = False,
+    resume: Sequence[Progress] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> list[Fit]:
+    """Trains S models at once, each as `fit` trains one, to rounding.
+
+    By `vmap`, so that a step of the one program is a step of all of them; on a CPU,
+    which one model keeps busy, they take turns in it. Where there are several devices
+    the models are dealt out to them, and nothing travels between devices.
+
+    Args:
+        build: A member's value -> (recipe, tx).
+        images: An array or a mapping, as for `fit`.
+        keys: [S] typed keys, such as `jax.vmap(jax.random.key)(jnp.arange(8))`.
+        values: Arrays [S, ...], in any tree: what `build` gets, of every member its
+            own. None where the members differ in their keys alone.
+        epochs: Passes over the data.
+        batch_size: Examples per step.
+        validation: An array or a mapping, to judge every epoch by.
+        monitor: The metric that the best epoch has least of, see `fit`.
+        callbacks: Called with (number of the member from 0, its epoch).
+        max_skipped: Updates in a row that are not finite, in every member, before
+            training gives up.
+        progress: Report every epoch, by the means over the members.
+        mesh: The devices. None for all, or the one that `jax.default_device` names;
+            as many are used as divide S.
+        accumulate: Parts that a batch goes through the model in.
+        remat: Compute activations again for the backward pass.
+        resume: Go on from there, one for every member, all after the same epoch.
+        stop: Asked after every epoch whether to end early.
+
+    Returns:
+        In the order of the keys. A member whose monitored metric was never finite has
+        0 as its best epoch, and its first model.
+
+    Raises:
+        ValueError: An argument or the data are not as they must be.
+        TrainingDiverged: In all members `max_skipped` updates in a row were not finite.
+    """
+    count = check_keys(keys)
+    check_count("epochs", epochs)
+    check_count("batch_size", batch_size)
+    check_count("accumulate", accumulate)
+    check_count("max_skipped", max_skipped)
+    require(is_array_data(images), "images", type(images).__name__, "an array")
+    require(
+        jax.process_count() == 1, "hosts", jax.process_count(), "1, for many models"
+    )
+    recipes = [build(value)[0] for value in each(values, count)]
+    for recipe in recipes:
+        check_recipe(recipe)
+    mesh = _part_of(default_mesh() if mesh is None else mesh, count)
+    data = place_data(recipes[0], images, mesh, "images")
+    key_init, key_validation = jax.vmap(jax.random.split, out_axes=1)(keys)
+
+    def train(value: Any, state: TrainState, data: Batch) -> tuple[TrainState, Metrics]:
+        recipe, tx = build(value)
+        step = make_train_step(recipe, tx, accumulate=accumulate, remat=remat)
+        return make_epoch(step, batch_size)(state, data)
+
+    steps = -(-data["x"].shape[0] // batch_size)
+    one_pass = jax.jit(_dealt(train, mesh, shared=1), donate_argnums=1)
+    one_pass = timed(one_pass, data["x"].shape[0])
+    judged = None
+    if validation is not None:
+        judged = place_data(recipes[0], validation, mesh, "validation")
+    validate = _validator(build, judged, batch_size, epochs * steps, mesh)
+
+    def epoch(state: TrainState) -> tuple[TrainState, list[Row]]:
+        state, metrics, timing = one_pass(values, state, data)
+        metrics |= validate(values, state, key_validation)
+        rows = each(metrics, count)
+        return state, [as_row(row) | timing for row in rows]
+
+    split = jax.jit(partial(each, count=count))
+    if resume is None:
+        example = {name: jnp.zeros_like(rows[:2]) for name, rows in data.items()}
+        state = _fresh_states(build, values, key_init, example, mesh)
+        firsts = zip(recipes, split(state), strict=True)
+        resume = [Progress(own, Best(trained_model(r, own))) for r, own in firsts]
+    else:
+        require(len(resume) == count, "resume", len(resume), f"of {count} members")
+        state = _stack([start.state for start in resume], mesh)
+
+    def notify(member: int, epoch: Epoch) -> None:
+        for callback in callbacks:
+            callback(member, epoch)
+
+    monitor = monitor or ("loss" if validation is None else "validation_loss")
+    pairs = zip(recipes, resume, strict=True)
+    with progress_log(epochs, enabled=progress) as report:
+        return run_epochs(
+            [Member(recipe, start, monitor) for recipe, start in pairs],
+            state,
+            epoch,
+            split,
+            epochs=epochs,
+            max_skipped=max_skipped,
+            callback=notify,
+            report=report,
+            stop=stop,
+        )
+
+
+def each(tree: Any, count: int) -> list[Any]:
+    """From arrays [S, ...] to S trees of arrays [...]."""
+    return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(count)]
+
+
+def _part_of(mesh: Mesh, count: int) -> Mesh:
+    """As many of the devices as divide the members evenly."""
+    devices = list(mesh.devices.flat)
+    return make_mesh(devices=devices[: math.gcd(count, len(devices))])
+
+
+def _dealt(function: Callable[..., Any], mesh: Mesh, shared: int) -> Callable[..., Any]:
+    """`function` for all members, each on its device; the last arguments are shared."""
+    # One member keeps a CPU's cores busy, and its products are slower in batches: there
+    # the members take turns, epoch by epoch. Measured by `train.benchmark seeds`.
+    in_turns = mesh.devices.flat[0].platform == "cpu"
+
+    def all_here(*arguments: Any) -> Any:
+        own, same = arguments[:-shared], arguments[-shared:]
+        if in_turns:
+            return jax.lax.map(lambda own: function(*own, *same), own)
+        return jax.vmap(lambda *own: function(*own, *same))(*own)
+
+    def dealt(*arguments: Any) -> Any:
+        own = len(arguments) - shared
+        members = PartitionSpec(DATA)
+        specs = (members,) * own + (PartitionSpec(),) * shared
+        return jax.shard_map(
+            all_here, mesh=mesh, in_specs=specs, out_specs=members, check_vma=False
+        )(*arguments)
+
+    return dealt
+
+
+def _fresh_states(
+    build: Build, values: Any, keys: jax.Array, example: Batch, mesh: Mesh
+) -> TrainState:
+    def init(value: Any, key: jax.Array, example: Batch) -> TrainState:
+        return init_state(*build(value), example, key)
+
+    return jax.jit(_dealt(init, mesh, shared=1))(values, keys, example)
+
+
+def _stack(states: Sequence[TrainState], mesh: Mesh) -> TrainState:
+    def stack(states: Sequence[TrainState]) -> TrainState:
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+    members = NamedSharding(mesh, PartitionSpec(DATA))
+    return jax.jit(stack, out_shardings=members)(states)
+
+
+def _validator(
+    build: Build, data: Batch | None, batch_size: int, steps: int, mesh: Mesh
+) -> Callable[[Any, TrainState, jax.Array], dict[str, Any]]:
+    """(values, state, keys) -> {"validation_...": [S]}; of nothing without data."""
+    if data is None:
+        return lambda values, state, keys: {}
+
+    def judge(value: Any, state: TrainState, key: jax.Array, data: Batch) -> Metrics:
+        mean = make_validation(build(value)[0], batch_size)
+        at = jnp.asarray(steps - 1)
+        return mean(state.params, state.collections, at, data, key)
+
+    compiled = jax.jit(_dealt(judge, mesh, shared=1))
+
+    def validate(values: Any, state: TrainState, keys: jax.Array) -> dict[str, Any]:
+        means = jax.device_get(compiled(values, state, keys, data))
+        return {f"validation_{name}": value for name, value in means.items()}
+
+    return validate

@@ -1,0 +1,116 @@
+"""Examples that are read from the disk by the numbers of their rows."""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol, Self
+
+import numpy as np
+
+from train.data.types import DataError
+
+CHUNK = 250  # examples decoded at once
+
+
+class Rows(Protocol):
+    """What a batch is read from: an array, a mapped one, or `LazyRows`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[n, ...]."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of every example."""
+        ...
+
+    def __len__(self) -> int:
+        """The number of examples."""
+        ...
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
+        """The examples with these numbers, in this order."""
+        ...
+
+
+class LazyRows:
+    """Examples that are read, decoded and checked each time they are asked for.
+
+    Like an array, `rows[numbers]` and `rows[start:stop]` are arrays [k, ...] in memory;
+    anything else has to be computed from them, a few at a time. Several threads may
+    read at once.
+
+    Args:
+        read: Numbers of examples, [k] int64 -> the decoded examples, [k, ...].
+        numbers: Which examples there are, and in what order.
+        name: What to call them in an error.
+
+    Raises:
+        DataError: The first example cannot be read; later, any of those asked for, or
+            one has another shape or type than the first.
+    """
+
+    def __init__(
+        self, read: Callable[[np.ndarray], np.ndarray], numbers: np.ndarray, name: str
+    ):
+        """Reads the first example, which the others have to be like."""
+        first = read(numbers[:1])
+        self.shape: tuple[int, ...] = (len(numbers), *first.shape[1:])
+        self.dtype: np.dtype = first.dtype
+        self.numbers = numbers
+        self._read, self._name = read, name
+
+    @property
+    def ndim(self) -> int:
+        """Axes, with that of the examples."""
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        """The number of examples."""
+        return len(self.numbers)
+
+    def __getitem__(self, rows: np.ndarray | slice, /) -> np.ndarray:
+        """The examples with these numbers, in this order, [k, ...]."""
+        numbers = self.numbers[rows]
+        examples = np.empty((len(numbers), *self.shape[1:]), self.dtype)
+        for start in range(0, len(numbers), CHUNK):
+            part = slice(start, start + CHUNK)
+            examples[part] = self._checked(self._read(numbers[part]))
+        return examples
+
+    def __array__(self, *_: object, **__: object) -> np.ndarray:
+        """Refused: all of them may not fit in memory.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError(
+            f"{self._name} is read from the disk a few examples at a time, such as "
+            "rows[:100], and not as a whole"
+        )
+
+    def subset(self, rows: np.ndarray) -> Self:
+        """The examples with these numbers, in this order, still unread."""
+        return type(self)(self._read, self.numbers[rows], self._name)
+
+    def _checked(self, examples: np.ndarray) -> np.ndarray:
+        if (examples.shape[1:], examples.dtype) != (self.shape[1:], self.dtype):
+            raise DataError(
+                f"{self._name} must hold {self.dtype} of shape {list(self.shape[1:])} "
+                f"as its first example does, got {examples.dtype} of shape "
+                f"{list(examples.shape[1:])}"
+            )
+        return examples
+
+
+def chunks(rows: Rows | LazyRows, size: int = CHUNK) -> Iterator[np.ndarray]:
+    """All examples in their order, `size` at a time."""
+    for start in range(0, len(rows), size):
+        yield rows[np.arange(start, min(start + size, len(rows)))]
+
+
+def mean_example(rows: Rows | LazyRows) -> np.ndarray:
+    """The mean over all examples, float64, in one pass over them."""
+    total = np.zeros(rows.shape[1:], np.float64)
+    for chunk in chunks(rows):
+        total += chunk.sum(axis=0, dtype=np.float64)
+    return total / len(rows)

@@ -1,0 +1,118 @@
+"""`python -m train.export RUN`: the model as files that run with JAX alone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+if TYPE_CHECKING:
+    from jaxae.exporting import Part
+    from jaxae.types import Model
+
+Platform = Literal["cpu", "cuda", "rocm", "tpu"]
+
+ABOUT = "about.json"
+
+_RESULT = {
+    "encoder": "the codes, without noise",
+    "decoder": "the mean images of the codes",
+    "model": "the reconstructed images: the decoder after the encoder",
+}
+_USAGE = (
+    "import pathlib, jax, jax.export; "
+    "part = jax.export.deserialize(pathlib.Path(FILE).read_bytes()); "
+    "result = part.call(FIRST_INPUT, NAME_OF_FURTHER_INPUT=...)"
+)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Writes the best model of a run as files that run with JAX alone.
+
+    encoder.jax, decoder.jax and model.jax, which is both in a row, take any number of
+    images; about.json says what goes in and comes out.
+    """
+
+    run: tyro.conf.Positional[Path]
+    """Directory of the run."""
+    out: Path | None = None
+    """Where to; RUN/export if not given. Files of these names are replaced."""
+    platforms: tuple[Platform, ...] = ("cpu", "cuda", "tpu")
+    """What the files shall run on."""
+
+
+def main() -> None:
+    """Parses first: help and wrong options should not wait for JAX to start."""
+    arguments = tyro.cli(Arguments, prog="python -m train.export")
+
+    from train.program import program
+
+    with program():
+        export(arguments)
+
+
+def export(arguments: Arguments) -> None:
+    """Restores, exports, writes.
+
+    Raises:
+        RunError: There is no run.
+        CheckpointError: It has no checkpoint, or one of another architecture.
+        ArgumentError: There are no platforms.
+        OSError: The files cannot be written.
+    """
+    import jax
+
+    import jaxae.exporting
+    from train.run import open_run, restore_model, write_json
+
+    run = open_run(arguments.run)
+    model, epoch = restore_model(run)
+    parts = jaxae.exporting.export(model, platforms=arguments.platforms)
+    out = arguments.out or run.path / "export"
+    out.mkdir(parents=True, exist_ok=True)
+    for name, part in parts.items():
+        file = out / f"{name}.jax"
+        file.write_bytes(part.serialized)
+        print(f"{file}: {len(part.serialized):,} bytes")
+    about = {
+        "preset": run.preset,
+        "epoch": epoch,
+        "platforms": list(arguments.platforms),
+        "jax_version": jax.__version__,
+        "requires": ["jax", "flatbuffers"],
+        "usage": _USAGE,
+        "parts": {name: describe(name, part, model) for name, part in parts.items()},
+    }
+    write_json(out / ABOUT, about)
+    print(f"inputs and outputs: {out / ABOUT}")
+
+
+def describe(name: str, part: "Part", model: "Model") -> dict[str, Any]:
+    """What goes into a part, in its order, and what comes out; b is any number."""
+    family = model.recipe.model
+    whole = f", whole numbers below {family.num_codes}" if family.num_codes else ""
+    meaning = {
+        "x": "images in [0, 1]: bytes divided by 255",
+        "codes": f"what the encoder returns{whole}",
+        "mask": "True where pixels are missing; all False if there are none",
+        "label": f"the images' labels, whole numbers below {family.view.num_labels}",
+    }
+    inputs = [
+        {"name": field, **_form(shapes), "meaning": meaning[field]}
+        for field, shapes in part.inputs.items()
+    ]
+    output = {**_form(part.outputs), "meaning": _RESULT[name]}
+    return {"file": f"{name}.jax", "inputs": inputs, "output": output}
+
+
+def _form(shapes: Any) -> dict[str, Any]:
+    """Of one array, or of a tuple of them."""
+    if isinstance(shapes, tuple):
+        return {"tuple": [_form(each) for each in shapes]}
+    sizes = [size if isinstance(size, int) else str(size) for size in shapes.shape]
+    return {"shape": sizes, "dtype": str(shapes.dtype)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Several trainings at once: every seed with every value of one option."""
+
+import dataclasses
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import jaxae
+from jaxae.checks import check_count
+from jaxae.errors import ArgumentError, require
+from train.config import Config
+from train.run import Run
+
+
+class Sweep(NamedTuple):
+    """What `--sweep` says.
+
+    Attributes:
+        option: Its path, such as "model.beta".
+        values: In the order given.
+    """
+
+    option: str
+    values: tuple[float, ...]
+
+
+def parse_sweep(config: Config) -> Sweep | None:
+    """The option and its values; None without `--sweep`.
+
+    Raises:
+        ArgumentError: There is no such option, or it is not a number that can vary
+            within one program.
+    """
+    if not config.sweep:
+        return None
+    option, *texts = list(config.sweep)
+    values: list[float] = []
+    with suppress(ValueError):
+        values = [float(text) for text in texts]
+    require(values, "--sweep", " ".join(config.sweep), "OPTION NUMBER NUMBER ...")
+    distinct = len(set(values)) == len(values)
+    require(distinct, "--sweep", " ".join(texts), "numbers that differ")
+    try:
+        replaced(config, option, values[0])
+        before = _value(config, option)
+    except AttributeError:
+        raise ArgumentError(f"--sweep: there is no option --{option}") from None
+    real = before is None or isinstance(before, float)
+    require(real, f"--sweep {option}", before, "an option that is a real number")
+    return Sweep(option, tuple(values))
+
+
+def _value(config: Any, option: str) -> Any:
+    for name in option.split("."):
+        config = getattr(config, name)
+    return config
+
+
+def replaced(config: Any, option: str, value: Any) -> Any:
+    """The configuration with another value at a path."""
+    name, _, rest = option.partition(".")
+    if rest:
+        value = replaced(getattr(config, name), rest, value)
+    elif name not in {field.name for field in dataclasses.fields(config)}:
+        raise AttributeError(name)
+    return dataclasses.replace(config, **{name: value})
+
+
+class Members(NamedTuple):
+    """The trainings of one program.
+
+    Attributes:
+        runs: A run each, as it would be alone; its directory is in the common one.
+        sweep: What varies beside the seed.
+        values: [S] of the option that varies, or None.
+    """
+
+    runs: Sequence[Run]
+    sweep: Sweep | None
+    values: jax.Array | None
+
+    def keys(self) -> jax.Array:
+        """[S] of the trainings."""
+        return jnp.stack([jax.random.key(run.config.seed) for run in self.runs])
+
+    def build(self, value: Any) -> tuple[jaxae.Recipe, optax.GradientTransformation]:
+        """The recipe and the optimizer for a value of the option that varies.
+
+        Raises:
+            ArgumentError: The option decides more than a number.
+        """
+        run = self.runs[0]
+        if self.sweep is not None:
+            config = replaced(run.config, self.sweep.option, value)
+            run = run._replace(config=config)
+        try:
+            return run.recipe(), run.optimizer()
+        except jax.errors.TracerBoolConversionError as error:
+            option = f"--sweep {self.sweep.option if self.sweep else None}"
+            raise ArgumentError(
+                f"{option} decides how the program is built, so it cannot vary within "
+                "one: train once for every value"
+            ) from error
+
+
+def plan_members(run: Run) -> Members | None:
+    """The trainings that `--seeds` and `--sweep` ask for; None for a single one.
+
+    Raises:
+        ArgumentError: The options do not go together.
+    """
+    config = run.config
+    check_count("--seeds", config.seeds)
+    sweep = parse_sweep(config)
+    if config.seeds == 1 and sweep is None:
+        return None
+    option = "--sweep" if sweep else "--seeds"
+    require(not config.stream, option, "--stream", "for data in memory")
+    shared = config.parallel in ("data", "none")
+    require(shared, option, f"--parallel {config.parallel}", "with data or none")
+    alone = dataclasses.replace(config, seeds=1, sweep=(), resume=False, out=None)
+    runs, values = [], []
+    for value in (None,) if sweep is None else sweep.values:
+        for seed in range(config.seed, config.seed + config.seeds):
+            own, name = dataclasses.replace(alone, seed=seed), f"seed-{seed}"
+            if sweep is not None:
+                own = replaced(own, sweep.option, value)
+                name = f"{sweep.option}-{value:g}-{name}"
+                values.append(value)
+            runs.append(run._replace(path=run.path / name, config=own))
+    array = jnp.asarray(values, jnp.float32) if sweep else None
+    return Members(tuple(runs), sweep, array)

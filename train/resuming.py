@@ -1,0 +1,118 @@
+"""Going on with a run that was interrupted, to the end that it would have had."""
+
+import shutil
+from collections.abc import Sequence
+
+import jaxae
+from jaxae.training import Parallel, Progress
+from jaxae.training.checkpoint import discard_after, restore_progress, saved_epochs
+from train.hosts import first_host, wait_for_all
+from train.run import CONFIG, Run, RunError, create_run, keep_rows, open_run
+
+# What may differ from the first start: where and how it runs, not what is trained.
+MAY_DIFFER = {
+    "out",
+    "overwrite",
+    "resume",
+    "parallel",
+    "distributed",
+    "num_processes",
+    "process_id",
+    "tensorboard",
+    "nll_samples",
+}
+
+
+def create_or_check(run: Run) -> bool:
+    """Makes the run's directory; with `--resume`, if it is not there.
+
+    Returns:
+        Whether it was there.
+
+    Raises:
+        RunError: Something is in the way, or another run is there.
+        OSError: The directory cannot be written to.
+    """
+    there = run.config.resume and (run.path / CONFIG).exists()
+    wait_for_all("the look at the directory")
+    if there:
+        _check_same(run, open_run(run.path))
+    elif first_host():
+        create_run(run)
+    wait_for_all("the directory")
+    return there
+
+
+def _check_same(run: Run, before: Run) -> None:
+    for what, asked, found in (
+        ("PRESET", run.preset, before.preset),
+        ("number of training images", run.train_size, before.train_size),
+        ("shape of the images", run.shape, before.shape),
+    ):
+        _check_equal(run, what, asked, found)
+    asked, found = _flat(run.config), _flat(before.config)
+    for name in sorted(asked.keys() | found.keys()):
+        if name not in MAY_DIFFER:
+            _check_equal(run, f"--{name}", asked.get(name), found.get(name))
+
+
+def _check_equal(run: Run, what: str, asked: object, found: object) -> None:
+    if asked != found:
+        raise RunError(
+            f"--resume: the run in {run.path} was started with another {what}: "
+            f"{found}, now {asked}"
+        )
+
+
+def _flat(config: object, prefix: str = "") -> dict[str, object]:
+    """Value by path, as "model.beta"."""
+    flat: dict[str, object] = {}
+    for name, value in vars(config).items():
+        if hasattr(value, "__dataclass_fields__"):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def restore(runs: Sequence[Run], parallel: Parallel) -> list[Progress] | None:
+    """Where the trainings of a program go on, all after the same epoch.
+
+    What came later is deleted, as it is made again; None to start from the beginning.
+
+    Raises:
+        CheckpointError: A checkpoint is of another architecture, or all are damaged.
+        RunError: The metrics of an epoch that has a checkpoint are missing.
+    """
+    saved = [saved_epochs(run.checkpoints) for run in runs]
+    if not all(saved):
+        for run in runs:
+            _forget_after(run, 0)
+        return None
+    epoch = min(each[-1] for each in saved)
+    while True:
+        found = [_progress(run, parallel, epoch) for run in runs]
+        epochs = {number for _, number in found}
+        if len(epochs) == 1:
+            break
+        epoch = min(epochs)  # a damaged one was found
+    (epoch,) = epochs
+    for run in runs:
+        _forget_after(run, epoch)
+    return [
+        progress._replace(history=run.history())
+        for run, (progress, _) in zip(runs, found, strict=True)
+    ]
+
+
+def _progress(run: Run, parallel: Parallel, epoch: int) -> tuple[Progress, int]:
+    recipe: jaxae.Recipe = run.recipe()
+    return restore_progress(run.checkpoints, recipe, run.optimizer(), parallel, epoch)
+
+
+def _forget_after(run: Run, epoch: int) -> None:
+    if first_host():
+        keep_rows(run, epoch)
+        discard_after(run.checkpoints, epoch)
+        shutil.rmtree(run.path / "tensorboard", ignore_errors=True)
+    wait_for_all(f"what is forgotten after epoch {epoch}")

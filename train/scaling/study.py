@@ -1,0 +1,122 @@
+"""What is compared: which numbers of devices, with which batches."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+import jaxae
+from jaxae.checks import check_count
+from jaxae.errors import require
+from jaxae.training import TrainState, init_state
+from jaxae.types import Batch
+from train.families import Plan
+from train.presets import PRESETS
+from train.scaling.arguments import Arguments, Mode
+
+TRAIN_SIZE, TRAINING_STEPS = 50_000, 10_000
+"""Of the training that the step is taken from; only schedules know of them."""
+
+
+class Point(NamedTuple):
+    """One number of devices, with the global batch."""
+
+    mode: Mode
+    devices: int
+    batch_size: int
+
+
+class Study(NamedTuple):
+    """All that is compared.
+
+    Attributes:
+        preset: Its name.
+        arguments: What was asked for.
+        recipe: The family.
+        tx: The optimizer.
+        points: By mode, then by number of devices.
+        make_state: `init_state` of both, compiled once.
+    """
+
+    preset: str
+    arguments: Arguments
+    recipe: jaxae.Recipe
+    tx: optax.GradientTransformation
+    points: tuple[Point, ...]
+    make_state: Callable[[Batch, jax.Array], TrainState]
+
+    def init(self) -> TrainState:
+        """A fresh state, the same at every call."""
+        return self.make_state(self.batch(2), jax.random.key(0))
+
+    def batch(self, count: int) -> dict[str, Any]:
+        """Images of random bytes, the same at every call."""
+        random = np.random.default_rng(0)
+        shape = (count, *self.arguments.shape)
+        batch = {"x": random.integers(0, 256, shape, np.uint8)}
+        view = self.recipe.model.view
+        if "label" in view.needs:
+            labels = random.integers(0, view.num_labels, count)
+            batch["label"] = labels.astype(np.int32)
+        return batch
+
+    def shapes(self) -> TrainState:
+        """Of the state, without its values."""
+        return jax.eval_shape(self.init)
+
+
+def plan(preset: str, arguments: Arguments) -> Study:
+    """Checks the arguments, chooses what is not given, makes the recipe.
+
+    Raises:
+        ArgumentError: There are not so many devices, or a batch cannot be divided.
+    """
+    check_count("--steps", arguments.steps)
+    check_count("--rounds", arguments.rounds)
+    for name, rate in (
+        ("--peak-flops", arguments.peak_flops),
+        ("--link-bandwidth", arguments.link_bandwidth),
+    ):
+        require(rate > 0, name, rate, "above 0")
+    counts = _devices(arguments)
+    batch_size = _batch_size(preset, arguments, counts)
+    points = [
+        Point(mode, count, batch_size if mode == "strong" else batch_size * count)
+        for mode in arguments.modes
+        for count in counts
+    ]
+    train_plan = Plan(TRAIN_SIZE, -(-TRAIN_SIZE // batch_size))
+    recipe = arguments.model.recipe(arguments.shape, train_plan)
+    tx = arguments.optimizer.transformation(TRAINING_STEPS)
+    make_state = jax.jit(partial(init_state, recipe, tx))
+    return Study(preset, arguments, recipe, tx, tuple(points), make_state)
+
+
+def _devices(arguments: Arguments) -> list[int]:
+    """Numbers of devices in order; a prediction is compared to one device."""
+    there = len(jax.local_devices())
+    if arguments.compile_only:
+        came = "no numbers"
+        require(arguments.devices, "--devices", came, "given with --compile-only")
+    counts = set(arguments.devices) or {2**i for i in range(there.bit_length())}
+    for count in sorted(counts):
+        check_count("--devices", count)
+        expected = f"at most {there}, the devices here; or see --simulate"
+        require(count <= there, "--devices", count, expected)
+    return sorted(counts | {1} if arguments.compile_only else counts)
+
+
+def _batch_size(preset: str, arguments: Arguments, counts: list[int]) -> int:
+    """Such that strong scaling divides it evenly."""
+    parts = math.lcm(*counts) if "strong" in arguments.modes else 1
+    if arguments.batch_size is None:
+        return -(-PRESETS[preset][1].batch_size // parts) * parts
+    check_count("--batch-size", arguments.batch_size)
+    even = arguments.batch_size % parts == 0
+    expected = f"a multiple of {parts} to be divided among {counts} devices"
+    require(even, "--batch-size", arguments.batch_size, expected)
+    return arguments.batch_size

@@ -156,11 +156,13 @@ class AutoEncoder(Family):
         """p(x | z) with batch shape [k, b]; see `Family`."""
         z = self.bottleneck.constrain(codes[0])
         k, b = z.shape[:2]
-        flat = z.reshape(k * b, *z.shape[2:])
-        shown = {name: _tile(batch[name], k) for name in self.view.needs & batch.keys()}
+        # Example by example, so that a batch that is divided over devices stays so.
+        flat = z.swapaxes(0, 1).reshape(b * k, *z.shape[2:])
+        needed = self.view.needs & batch.keys()
+        shown = {name: jnp.repeat(batch[name], k, axis=0) for name in needed}
         outputs = self.decoder(self.view.decoder(flat, shown), train=train)
-        target = batch["x"] if train else None
-        return self.likelihood(outputs.reshape(k, b, *outputs.shape[1:]), target)
+        outputs = outputs.reshape(b, k, *outputs.shape[1:]).swapaxes(0, 1)
+        return self.likelihood(outputs, batch["x"] if train else None)
 
     def sample_codes(self, key: jax.Array, count: int) -> Codes:
         """`count` codes from the prior: ([1, count, d],).
@@ -197,11 +199,6 @@ class AutoEncoder(Family):
         require(posterior is not None, "bottleneck", name, expected)
         assert posterior is not None
         return posterior
-
-
-def _tile(values: Array, k: int) -> Array:
-    """[b, ...] -> [k · b, ...], as codes [k, b, ...] are flattened."""
-    return jnp.tile(values, (k, *[1] * (values.ndim - 1)))
 
 
 def call(module: nn.Module, variables: Variables, *args: Any, **kwargs: Any) -> Any:

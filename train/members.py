@@ -1,9 +1,10 @@
 """Several trainings at once: every seed with every value of one option."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -38,26 +39,29 @@ def parse_sweep(config: Config) -> Sweep | None:
     if not config.sweep:
         return None
     option, *texts = list(config.sweep)
+    option = option.replace("-", "_")  # as on the command line, or as in Python
     values: list[float] = []
     with suppress(ValueError):
         values = [float(text) for text in texts]
     require(values, "--sweep", " ".join(config.sweep), "OPTION NUMBER NUMBER ...")
-    distinct = len(set(values)) == len(values)
-    require(distinct, "--sweep", " ".join(texts), "numbers that differ")
+    finite = all(map(math.isfinite, values))
+    require(finite, "--sweep", " ".join(texts), "finite numbers")
+    distinct = len({f"{value:g}" for value in values}) == len(values)
+    require(distinct, "--sweep", " ".join(texts), "numbers with other digits each")
     try:
-        replaced(config, option, values[0])
-        before = _value(config, option)
-    except AttributeError:
+        hint = _type(config, option)
+    except (AttributeError, KeyError):
         raise ArgumentError(f"--sweep: there is no option --{option}") from None
-    real = before is None or isinstance(before, float)
-    require(real, f"--sweep {option}", before, "an option that is a real number")
+    real = hint in (float, float | None)
+    require(real, f"--sweep {option}", hint, "an option that is a real number")
     return Sweep(option, tuple(values))
 
 
-def _value(config: Any, option: str) -> Any:
-    for name in option.split("."):
-        config = getattr(config, name)
-    return config
+def _type(config: Any, option: str) -> Any:
+    *groups, name = option.split(".")
+    for group in groups:
+        config = getattr(config, group)
+    return get_type_hints(type(config))[name]
 
 
 def replaced(config: Any, option: str, value: Any) -> Any:
@@ -65,8 +69,6 @@ def replaced(config: Any, option: str, value: Any) -> Any:
     name, _, rest = option.partition(".")
     if rest:
         value = replaced(getattr(config, name), rest, value)
-    elif name not in {field.name for field in dataclasses.fields(config)}:
-        raise AttributeError(name)
     return dataclasses.replace(config, **{name: value})
 
 
@@ -133,4 +135,7 @@ def plan_members(run: Run) -> Members | None:
                 values.append(value)
             runs.append(run._replace(path=run.path / name, config=own))
     array = jnp.asarray(values, jnp.float32) if sweep else None
-    return Members(tuple(runs), sweep, array)
+    members = Members(tuple(runs), sweep, array)
+    if array is not None:  # before the directories are made
+        jax.eval_shape(lambda value: (members.build(value), value)[1], array[0])
+    return members

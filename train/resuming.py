@@ -1,6 +1,5 @@
 """Going on with a run that was interrupted, to the end that it would have had."""
 
-import shutil
 from collections.abc import Sequence
 
 import jaxae
@@ -114,5 +113,4 @@ def _forget_after(run: Run, epoch: int) -> None:
     if first_host():
         keep_rows(run, epoch)
         discard_after(run.checkpoints, epoch)
-        shutil.rmtree(run.path / "tensorboard", ignore_errors=True)
     wait_for_all(f"what is forgotten after epoch {epoch}")

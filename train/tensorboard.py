@@ -1,6 +1,7 @@
 """Scalars and pictures for TensorBoard, without TensorFlow."""
 
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,16 +13,28 @@ import jaxae
 
 
 @contextmanager
-def scalars(run: Path) -> Iterator[Callable[[jaxae.Epoch], None]]:
-    """Yields a callback for `fit` that writes every metric of every epoch."""
+def scalars(
+    run: Path, history: Sequence[Mapping[str, float | None]]
+) -> Iterator[Callable[[jaxae.Epoch], None]]:
+    """Yields a callback for `fit` that writes every metric of every epoch.
+
+    What is there is replaced by `history`, the epochs before, so that a run which goes
+    on has no epoch twice.
+    """
+    shutil.rmtree(run / "tensorboard", ignore_errors=True)
     with SummaryWriter(str(run / "tensorboard")) as writer:
 
+        def add(number: int, row: Mapping[str, float | None]) -> None:
+            for name, value in row.items():
+                if name != "epoch" and value is not None:
+                    writer.add_scalar(name, value, number)
+
         def write(epoch: jaxae.Epoch) -> None:
-            for name, value in epoch.metrics.items():
-                if name != "epoch":
-                    writer.add_scalar(name, value, epoch.number)
+            add(epoch.number, epoch.metrics)
             writer.flush()
 
+        for number, row in enumerate(history, start=1):
+            add(number, row)
         yield write
 
 

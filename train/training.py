@@ -87,6 +87,11 @@ def _train(path: Path, preset: str, config: Config, stop: Callable[[], bool]) ->
 
 
 def _check_counts(config: Config) -> None:
+    for option in ("resume", "distributed"):  # by default --out has the time in it
+        given = config.out is not None or not getattr(config, option)
+        require(given, "--out", None, f"given with --{option}")
+    both = config.resume and config.overwrite
+    require(not both, "--overwrite", True, "left out with --resume")
     check_count("--epochs", config.epochs)
     check_count("--batch-size", config.batch_size)
     check_count("--accumulate", config.accumulate)
@@ -167,7 +172,7 @@ def _fit(
             tx=run.optimizer(),
             validation=examples(recipe, data.validation),
             monitor=config.model.monitor,
-            callbacks=_callbacks(run, stack),
+            callbacks=_callbacks(run, stack, keep=2),
             progress=first_host(),
             parallel=parallel,
             accumulate=config.accumulate,
@@ -186,7 +191,8 @@ def _fit_members(
 ) -> list[jaxae.Fit]:
     config, recipe = members.runs[0].config, members.runs[0].recipe()
     with ExitStack() as stack:
-        callbacks = [_callbacks(run, stack) for run in members.runs]
+        # Members may be two epochs apart on disk, and go on from one that all have.
+        callbacks = [_callbacks(run, stack, keep=3) for run in members.runs]
 
         def notify(member: int, epoch: Epoch) -> None:
             for callback in callbacks[member]:
@@ -210,9 +216,10 @@ def _fit_members(
         )
 
 
-def _callbacks(run: Run, stack: ExitStack) -> list[Callable[[Epoch], None]]:
+def _callbacks(run: Run, stack: ExitStack, keep: int) -> list[Callable[[Epoch], None]]:
     """What is written after every epoch; only checkpoints by all hosts."""
-    save = stack.enter_context(save_epochs(run.checkpoints, run.config.model.monitor))
+    monitor = run.config.model.monitor
+    save = stack.enter_context(save_epochs(run.checkpoints, monitor, keep))
     if not first_host():
         return [save]
     # A row without a checkpoint does no harm, but not the other way round.
@@ -220,7 +227,7 @@ def _callbacks(run: Run, stack: ExitStack) -> list[Callable[[Epoch], None]]:
     if run.config.tensorboard:
         from train.tensorboard import scalars
 
-        callbacks.append(stack.enter_context(scalars(run.path)))
+        callbacks.append(stack.enter_context(scalars(run.path, run.history())))
     return callbacks
 
 

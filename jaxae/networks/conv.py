@@ -11,6 +11,7 @@ from jaxae.checks import check_count, check_sizes
 from jaxae.errors import require
 from jaxae.networks.convolution import Conv, ConvTranspose
 from jaxae.networks.dense import Dense
+from jaxae.networks.remat import layer_output
 from jaxae.precision import widened
 
 Activation = Callable[[Array], Array]
@@ -58,7 +59,7 @@ class ConvEncoder(nn.Module):
                 use_bias=not self.batch_norm,
                 dtype=self.dtype,
             )(x)
-            x = self.activation(_normalise(x, self.batch_norm, train))
+            x = layer_output(self.activation(_normalise(x, self.batch_norm, train)))
             for _ in range(self.residual_blocks):
                 block = ResidualBlock(self.activation, self.batch_norm, self.dtype)
                 x = block(x, train=train)
@@ -107,7 +108,7 @@ class ConvDecoder(nn.Module):
         widths = (*self.channels, self.shape[-1])
         x = self._to_image(z, sides[-1])
         for (height, width), features in zip(sides[-2::-1], widths[1:], strict=True):
-            x = self.activation(_normalise(x, self.batch_norm, train))
+            x = layer_output(self.activation(_normalise(x, self.batch_norm, train)))
             for _ in range(self.residual_blocks):
                 block = ResidualBlock(self.activation, self.batch_norm, self.dtype)
                 x = block(x, train=train)
@@ -150,7 +151,7 @@ class ResidualBlock(nn.Module):
         for _ in range(2):
             h = self.activation(_normalise(h, self.batch_norm, train))
             h = Conv(x.shape[-1], dtype=self.dtype)(h)
-        return x.astype(h.dtype) + h
+        return layer_output(x.astype(h.dtype) + h)
 
 
 def halvings(side: tuple[int, int], count: int) -> list[tuple[int, int]]:

@@ -6,6 +6,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jaxae.networks.convolution import Conv, ConvTranspose, max_pool
+from jaxae.networks.remat import layer_output
 
 
 class KerasEncoder(nn.Module):
@@ -24,6 +25,7 @@ class KerasEncoder(nn.Module):
         del train
         for _ in range(2):
             x = max_pool(nn.relu(Conv(32, dtype=self.dtype)(x)), 2)
+            x = layer_output(x)
         return x
 
 
@@ -45,4 +47,5 @@ class KerasDecoder(nn.Module):
         del train
         for _ in range(2):
             z = nn.relu(ConvTranspose(32, stride=2, dtype=self.dtype)(z))
+            z = layer_output(z)
         return Conv(self.channels, dtype=self.dtype)(z)

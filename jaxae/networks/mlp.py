@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from jaxae.checks import check_sizes
 from jaxae.errors import require
 from jaxae.networks.dense import Dense
+from jaxae.networks.remat import layer_output
 from jaxae.precision import widened
 
 Activation = Callable[[Array], Array]
@@ -70,7 +71,7 @@ class MLP(nn.Module):
     ) -> Float[Array, "b _"]:
         x = x.reshape(x.shape[0], -1)
         for features in self.hidden:
-            x = self._layer(x, features, train)
+            x = layer_output(self._layer(x, features, train))
         return x
 
     def _layer(self, x: Array, features: int, train: bool) -> Array:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float
 from jaxae.checks import check_count, check_sizes
 from jaxae.errors import require
 from jaxae.networks.dense import Dense
+from jaxae.networks.remat import layer_output
 from jaxae.patches import check_grid
 from jaxae.precision import spread, widened
 from jaxae.types import Batch
@@ -205,7 +206,7 @@ class Block(nn.Module):
         attention = MultiHeadDotProductAttention(self.num_heads, self.dtype)
         x = x + attention(_normalise(x), valid)
         h = Dense(4 * x.shape[-1], dtype=self.dtype)(_normalise(x))
-        return x + Dense(x.shape[-1], dtype=self.dtype)(jax.nn.gelu(h))
+        return layer_output(x + Dense(x.shape[-1], dtype=self.dtype)(jax.nn.gelu(h)))
 
 
 def _normalise(x: Float[Array, "b n width"]) -> Float[Array, "b n width"]:

@@ -4,12 +4,12 @@ import shutil
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from math import inf, isfinite
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -26,29 +26,33 @@ from jaxae.types import Recipe, TrainState
 
 Which = Literal["best", "last"]
 _VALUE = "monitored"
+T = TypeVar("T")
 
 
 @contextmanager
-def save_epochs(directory: Path, monitor: str) -> Iterator[Callable[[Epoch], None]]:
+def save_epochs(
+    directory: Path, monitor: str, keep: int = 2
+) -> Iterator[Callable[[Epoch], None]]:
     """Yields a callback for `fit` that saves every epoch's state, while the next runs.
 
-    The last two stay on disk, and the best two: should the newest be damaged, there is
-    one before it, with what was the best then. One that is being written has another
+    The last ones stay on disk, and the best: should the newest be damaged, there is one
+    before it, with what was the best then. One that is being written has another
     name until it is complete, so that an interruption leaves the ones before as they
     were. On several hosts all must call it; the directory is one that all see.
 
     Args:
         directory: Made if it does not exist.
         monitor: The metric that the best epoch has least of.
+        keep: How many of either kind.
 
     Raises:
         OSError: The directory cannot be written to, or the disk is full.
     """
-    best = policies.BestN(get_metric_fn=lambda metrics: -metrics[_VALUE], n=2)
-    keep = policies.AnyPreservationPolicy([policies.LatestN(2), best])
+    best = policies.BestN(get_metric_fn=lambda metrics: -metrics[_VALUE], n=keep)
+    kept = policies.AnyPreservationPolicy([policies.LatestN(keep), best])
     # By ourselves: orbax does not mind a file in the way until the first save.
     directory.mkdir(parents=True, exist_ok=True)
-    with _manager(directory, preservation_policy=keep) as manager:
+    with _manager(directory, preservation_policy=kept) as manager:
 
         def save(epoch: Epoch) -> None:
             value = epoch.metrics[monitor]
@@ -127,9 +131,12 @@ def restore_state(
     state = abstract_state(recipe, tx)
     target = _target(state, jax.tree.map(lambda _: device, state))
     with _reader(directory) as manager:
-        epoch = manager.best_step() if which == "best" else manager.latest_step()
-        if epoch is None:
+        saved = manager.all_steps()
+        if not saved:
             raise CheckpointError(f"{directory}: no finished epoch was saved there")
+        epoch = max(saved)
+        if which == "best":
+            epoch = min(saved, key=partial(_value, manager, directory))
         return _read(manager, directory, epoch, target), epoch
 
 
@@ -162,15 +169,16 @@ def restore_progress(
     state = abstract_state(recipe, tx)
     target = _target(state, shardings(state, parallel.mesh, parallel.layout))
     with _reader(directory) as manager:
-        saved = sorted(manager.all_steps(), reverse=True)
+        values = _values_or_warn(manager, directory)
+        saved = sorted(values, reverse=True)
         for number in [each for each in saved if epoch is None or each <= epoch]:
-            restored = _read_or_warn(manager, directory, number, target)
+            restored = _or_warn(_read, manager, directory, number, target)
             if restored is None:
                 _put_aside(directory, number)
                 continue
             best = Best(trained_model(recipe, restored))
-            for value, each in _by_value(manager, number):
-                found = _read_or_warn(manager, directory, each, target)
+            for value, each in _by_value(values, number):
+                found = _or_warn(_read, manager, directory, each, target)
                 if found is not None:
                     best = Best(trained_model(recipe, found), each, value)
                     break
@@ -192,21 +200,44 @@ def discard_after(directory: Path, epoch: int) -> None:
             shutil.rmtree(directory / str(number))
 
 
-def _by_value(manager: ocp.CheckpointManager, last: int) -> list[tuple[float, int]]:
+def _by_value(values: Mapping[int, float], last: int) -> list[tuple[float, int]]:
     """(value, epoch) of those that were the best when they were saved, least first."""
-    values = [
-        (float((manager.metrics(epoch) or {}).get(_VALUE, inf)), epoch)
+    return sorted(
+        (value, epoch)
+        for epoch, value in values.items()
+        if epoch <= last and isfinite(value)
+    )
+
+
+def _values_or_warn(
+    manager: ocp.CheckpointManager, directory: Path
+) -> dict[int, float]:
+    """The monitored values by epoch; where they are damaged, it is put aside."""
+    found = {
+        epoch: _or_warn(_value, manager, directory, epoch)
         for epoch in manager.all_steps()
-        if epoch <= last
-    ]
-    return sorted((value, epoch) for value, epoch in values if isfinite(value))
+    }
+    for epoch, value in found.items():
+        if value is None:
+            _put_aside(directory, epoch)
+    return {epoch: value for epoch, value in found.items() if value is not None}
 
 
-def _read_or_warn(
-    manager: ocp.CheckpointManager, directory: Path, epoch: int, target: TrainState
-) -> TrainState | None:
+def _value(manager: ocp.CheckpointManager, directory: Path, epoch: int) -> float:
+    """What was monitored, where it was the best when it was saved; else infinite."""
+    with _said_as_damaged(directory, epoch):
+        return float((manager.metrics(epoch) or {}).get(_VALUE, inf))
+
+
+def _or_warn(
+    read: Callable[..., T],
+    manager: ocp.CheckpointManager,
+    directory: Path,
+    epoch: int,
+    *arguments: Any,
+) -> T | None:
     try:
-        return _read(manager, directory, epoch, target)
+        return read(manager, directory, epoch, *arguments)
     except DamagedCheckpoint as error:
         warnings.warn(f"{error}; the one before it is taken", stacklevel=3)
         return None
@@ -214,13 +245,18 @@ def _read_or_warn(
 
 def _put_aside(directory: Path, epoch: int) -> None:
     """Out of the way of the epoch when it is saved again."""
+    _wait_for_all(f"the damage of {epoch}")  # all have seen it
     if jax.process_index() == 0:
         aside = directory.with_name(f"{directory.name}-damaged")
         aside.mkdir(exist_ok=True)
         shutil.rmtree(aside / str(epoch), ignore_errors=True)
         (directory / str(epoch)).rename(aside / str(epoch))
+    _wait_for_all(f"put aside {epoch}")
+
+
+def _wait_for_all(what: str) -> None:
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(f"put aside {epoch}")
+        multihost_utils.sync_global_devices(what)
 
 
 class DamagedCheckpoint(CheckpointError):
@@ -231,27 +267,34 @@ class DamagedCheckpoint(CheckpointError):
 def _reader(directory: Path) -> Iterator[ocp.CheckpointManager]:
     if not directory.is_dir():
         raise CheckpointError(f"{directory}: no such directory of checkpoints")
-    with _manager(directory, read_only=True) as manager:
+    # The values are read by `_value`: here a damaged one would be no `CheckpointError`.
+    with _manager(directory, read_only=True, lightweight_initialize=True) as manager:
         yield manager
 
 
 def _read(
     manager: ocp.CheckpointManager, directory: Path, epoch: int, target: TrainState
 ) -> TrainState:
-    try:
+    with _said_as_damaged(directory, epoch):
         differs = _difference(target, manager.item_metadata(epoch).tree)
         if differs is None:
             state: Any = manager.restore(epoch, args=ocp.args.StandardRestore(target))
             return state
-    except (ValueError, OSError, AttributeError) as error:
-        message = str(error).split(". ")[0][:300]
-        raise DamagedCheckpoint(
-            f"{directory / str(epoch)}: the checkpoint is damaged: {message}"
-        ) from error
     raise CheckpointError(
         f"{directory / str(epoch)}: the checkpoint is of another architecture or "
         f"optimizer than asked for: {differs}"
     )
+
+
+@contextmanager
+def _said_as_damaged(directory: Path, epoch: int) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, OSError, AttributeError) as error:
+        message = str(error).split(". ")[0][:300]
+        raise DamagedCheckpoint(
+            f"{directory / str(epoch)}: the checkpoint is damaged: {message}"
+        ) from error
 
 
 def _difference(target: TrainState, stored: Any) -> str | None:

@@ -19,7 +19,10 @@ Share = Callable[[Int[Array, " b"]], Int[Array, " r"]]
 
 
 def make_epoch(
-    step: Step, batch_size: int, share: Share = lambda rows: rows
+    step: Step,
+    batch_size: int,
+    share: Share = lambda rows: rows,
+    axis_name: str | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """The pure function (state, data) -> (state, mean metrics), one pass in new order.
 
@@ -31,8 +34,9 @@ def make_epoch(
         step: As from `make_train_step`.
         batch_size: Examples of a step.
         share: From the rows of a batch to those that this device takes, under pmap.
+        axis_name: The mapped axis under pmap.
     """
-    counted = count_examples(step)
+    counted = count_examples(step, axis_name)
 
     def epoch(state: TrainState, data: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), SHUFFLE)
@@ -43,13 +47,19 @@ def make_epoch(
     return epoch
 
 
-def count_examples(step: Step) -> Step:
-    """The same step with metrics that can be summed and then given to `means`."""
+def count_examples(step: Step, axis_name: str | None = None) -> Step:
+    """The same step with metrics that can be summed and then given to `means`.
+
+    Under pmap, over `axis_name`, a batch weighs what the shares of all devices do.
+    """
 
     def counted(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         state, metrics = step(state, batch)
         applied = state.skipped_in_row == 0
-        weight = jnp.where(applied, total_weight(batch), 0.0)
+        weight = total_weight(batch)
+        if axis_name is not None:
+            weight = jax.lax.psum(weight, axis_name)
+        weight = jnp.where(applied, weight, 0.0)
         skipped = 1.0 - applied.astype(jnp.float32)
         return state, weigh(metrics, weight) | {"skipped_steps": skipped}
 
@@ -99,25 +109,27 @@ def over_batches(
 ) -> tuple[Carry, Metrics]:
     """Scans `body` over full batches, then calls it on the remainder if there is one.
 
+    `share` may leave nothing of the remainder.
+
     Returns:
         The last carry, and the sum of what `body` returned beside it.
     """
-    count, rest = divmod(order.shape[0], batch_size)
+    count = order.shape[0] // batch_size
+    rest = share(order[count * batch_size :])
 
     def take(indices: Array) -> Batch:
-        indices = share(indices)
         return {name: values[indices] for name, values in data.items()}
 
     def scanned(carry: Carry, indices: Array) -> tuple[Carry, Metrics]:
-        return body(carry, take(indices))
+        return body(carry, take(share(indices)))
 
     totals = {}
     if count:
         full = order[: count * batch_size].reshape(count, batch_size)
         carry, each = jax.lax.scan(scanned, carry, full)
         totals = jax.tree.map(lambda values: values.sum(axis=0), each)
-    if rest:
-        carry, last = body(carry, take(order[count * batch_size :]))
+    if rest.shape[0]:
+        carry, last = body(carry, take(rest))
         totals = jax.tree.map(jnp.add, totals, last) if count else last
     return carry, totals
 

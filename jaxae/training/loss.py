@@ -7,6 +7,7 @@ from jaxtyping import Array
 from numpyro.distributions import Distribution
 
 from jaxae.autoencoder import call
+from jaxae.networks.remat import KEEP_LAYERS
 from jaxae.training.batch import (
     DROPOUT,
     MODEL,
@@ -54,8 +55,7 @@ def batch_loss(
         )
 
     if remat:
-        policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
-        apply = jax.checkpoint(apply, policy=policy)
+        apply = jax.checkpoint(apply, policy=KEEP_LAYERS)
     variables = {"params": params["model"], **collections}
     trace, new_collections = apply(variables, seen)
     key_objective = jax.random.fold_in(key, OBJECTIVE)

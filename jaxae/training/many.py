@@ -91,6 +91,7 @@ def fit_many(
     require(
         jax.process_count() == 1, "hosts", jax.process_count(), "1, for many models"
     )
+    _check_values(values, count)
     recipes = [build(value)[0] for value in each(values, count)]
     for recipe in recipes:
         check_recipe(recipe)
@@ -125,6 +126,8 @@ def fit_many(
         resume = [Progress(own, Best(trained_model(r, own))) for r, own in firsts]
     else:
         require(len(resume) == count, "resume", len(resume), f"of {count} members")
+        done = {len(start.history) for start in resume}
+        require(len(done) == 1, "resume", f"after {done}", "all after the same epoch")
         state = _stack([start.state for start in resume], mesh)
 
     def notify(member: int, epoch: Epoch) -> None:
@@ -147,6 +150,12 @@ def fit_many(
         )
 
 
+def _check_values(values: Any, count: int) -> None:
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(values)]
+    right = all(shape[:1] == (count,) for shape in shapes)
+    require(right, "values", shapes, f"arrays [{count}, ...], a row for every member")
+
+
 def each(tree: Any, count: int) -> list[Any]:
     """From arrays [S, ...] to S trees of arrays [...]."""
     return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(count)]
@@ -161,7 +170,7 @@ def _part_of(mesh: Mesh, count: int) -> Mesh:
 def _dealt(function: Callable[..., Any], mesh: Mesh, shared: int) -> Callable[..., Any]:
     """`function` for all members, each on its device; the last arguments are shared."""
     # One member keeps a CPU's cores busy, and its products are slower in batches: there
-    # the members take turns, epoch by epoch. Measured by `train.benchmark seeds`.
+    # the members take turns, epoch by epoch; see `train.benchmark.seeds`.
     in_turns = mesh.devices.flat[0].platform == "cpu"
 
     def all_here(*arguments: Any) -> Any:

@@ -21,7 +21,9 @@ from jaxae.training.step import Step
 from jaxae.types import Batch, TrainState
 
 
-def check_mapped(parallel: Parallel, batch_size: int | None = None) -> None:
+def check_mapped(
+    parallel: Parallel, batch_size: int | None = None, examples: int | None = None
+) -> None:
     """Raises ValueError for what pmap does not do."""
     hosts, count = jax.process_count(), parallel.mesh.size
     require(hosts == 1, "parallel", f"pmap on {hosts} hosts", "shardings there")
@@ -29,6 +31,8 @@ def check_mapped(parallel: Parallel, batch_size: int | None = None) -> None:
     require(plain, "parallel", "pmap with a layout", "`replicated` along one axis")
     fits = batch_size is None or batch_size % count == 0
     require(fits, "batch_size", batch_size, f"a multiple of the {count} devices")
+    enough = examples is None or examples >= count
+    require(enough, "images", examples, f"at least {count}, one for every device")
 
 
 def mapped_epoch(step: Step, batch_size: int, mesh: Mesh) -> Any:
@@ -43,7 +47,7 @@ def mapped_epoch(step: Step, batch_size: int, mesh: Mesh) -> Any:
         own = jax.lax.axis_index(DATA) * each
         return jax.lax.dynamic_slice_in_dim(rows, own, each)
 
-    epoch = make_epoch(step, batch_size, share)
+    epoch = make_epoch(step, batch_size, share, DATA)
 
     def on_device(
         _: Array, state: TrainState, data: Batch
@@ -71,7 +75,7 @@ class MappedStep(NamedTuple):
 def mapped_step(step: Step, mesh: Mesh) -> MappedStep:
     """The compiled step; its metrics are to be summed and given to `means`."""
     count = mesh.size
-    mapped = _pmap(count_examples(step), mesh, donate_argnums=0)
+    mapped = _pmap(count_examples(step, DATA), mesh, donate_argnums=0)
     spread = _pmap(lambda _, state: state, mesh, in_axes=(0, None))
 
     def counted(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:

@@ -51,7 +51,8 @@ def array_runner(
     data = place_data(recipe, images, mesh, "images")
     count = data["x"].shape[0]
     if mapped:
-        check_mapped(parallel, batch_size)
+        check_mapped(parallel, batch_size, count)
+        count -= count % mesh.size  # the rest is left out
         epoch = mapped_epoch(step, batch_size, mesh)
     else:
         epoch = make_epoch(on_mesh(step, mesh, layout), batch_size)
@@ -180,7 +181,7 @@ def _fetch(metrics: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return jax.device_get(dict(metrics))
 
 
-def as_row(metrics: Mapping[str, np.ndarray]) -> Row:
+def as_row(metrics: Mapping[str, np.ndarray | np.floating]) -> Row:
     """Numbers of Python's own."""
     return {name: float(value) for name, value in metrics.items()}
 

@@ -41,8 +41,9 @@ def make_train_step(
             for less memory. Each has noise and batch statistics of its own; collections
             move at every part, hooks see the last one. Of a batch that does not divide
             into so many there are fewer.
-        remat: Keep only the products of the networks for the backward pass, and
-            compute what is between them again: less memory, more time.
+        remat: Keep only the outputs of layers for the backward pass, and compute what
+            is inside them again: less memory, more time. For compilers that schedule
+            by memory, as those of GPU and TPU; XLA's for the CPU by default does not.
         gather: What becomes of the parameters before they are used, see
             `jaxae.training.parallel.gather`.
     """

@@ -31,6 +31,14 @@ class Arguments:
     weak with --compile-only."""
     parallel: Literal["data", "fsdp"] = "data"
     """data: every device has all parameters. fsdp: they are divided too."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the networks compute in."""
+    accumulate: int = 1
+    """Parts that a batch goes through the model in."""
+    remat: bool = False
+    """Compute activations again for the backward pass."""
+    random: Literal["threefry2x32", "rbg"] = "threefry2x32"
+    """The random numbers."""
     batch_size: int | None = None
     """Images per step on one device; the preset's if not given, a little more where
     strong scaling could not divide it."""

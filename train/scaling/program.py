@@ -65,7 +65,13 @@ def compile_point(study: Study, point: Point) -> Program:
     """Compiles the step for the first devices of this process; runs nothing."""
     layout = LAYOUTS[study.arguments.parallel]
     mesh = make_mesh({DATA: point.devices}, jax.local_devices()[: point.devices])
-    step = make_train_step(study.recipe, study.tx, gather=gather(mesh, layout))
+    step = make_train_step(
+        study.recipe,
+        study.tx,
+        accumulate=study.arguments.accumulate,
+        remat=study.arguments.remat,
+        gather=gather(mesh, layout),
+    )
     state = study.shapes()
     where = shardings(state, mesh, layout)
     rows = NamedSharding(mesh, PartitionSpec(DATA))
@@ -78,6 +84,8 @@ def compile_point(study: Study, point: Point) -> Program:
     compiled = compile_step(step, mesh, layout).lower(state, batch).compile()
     seconds = time.perf_counter() - start
     cost = _cost(compiled, seconds)
+    # XLA counts the body of a loop once. This one has all but the update.
+    cost = cost._replace(flops=cost.flops * study.arguments.accumulate)
     return Program(mesh, layout, point.batch_size, compiled, cost)
 
 

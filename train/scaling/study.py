@@ -12,6 +12,7 @@ import optax
 import jaxae
 from jaxae.checks import check_count
 from jaxae.errors import require
+from jaxae.precision import compute_in
 from jaxae.training import TrainState, init_state
 from jaxae.types import Batch
 from train.families import Plan
@@ -51,7 +52,8 @@ class Study(NamedTuple):
 
     def init(self) -> TrainState:
         """A fresh state, the same at every call."""
-        return self.make_state(self.batch(2), jax.random.key(0))
+        key = jax.random.key(0, impl=self.arguments.random)
+        return self.make_state(self.batch(2), key)
 
     def batch(self, count: int) -> dict[str, Any]:
         """Images of random bytes, the same at every call."""
@@ -77,6 +79,7 @@ def plan(preset: str, arguments: Arguments) -> Study:
     """
     check_count("--steps", arguments.steps)
     check_count("--rounds", arguments.rounds)
+    check_count("--accumulate", arguments.accumulate)
     for name, rate in (
         ("--peak-flops", arguments.peak_flops),
         ("--link-bandwidth", arguments.link_bandwidth),
@@ -91,6 +94,8 @@ def plan(preset: str, arguments: Arguments) -> Study:
     ]
     train_plan = Plan(TRAIN_SIZE, -(-TRAIN_SIZE // batch_size))
     recipe = arguments.model.recipe(arguments.shape, train_plan)
+    if arguments.precision != "float32":
+        recipe = compute_in(recipe, arguments.precision)
     tx = arguments.optimizer.transformation(TRAINING_STEPS)
     make_state = jax.jit(partial(init_state, recipe, tx))
     return Study(preset, arguments, recipe, tx, tuple(points), make_state)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from rich.console import Console
 from rich.progress import (
@@ -20,9 +21,11 @@ Report = Callable[[int, Mapping[str, int | float]], None]
 def progress_log(epochs: int, *, enabled: bool = True) -> Iterator[Report]:
     """Yields report(epoch, metrics), to be called after every epoch."""
     console = Console()
+    # Without its widgets a notebook shows a warning in place of the bar.
+    widgets = console.is_jupyter and find_spec("ipywidgets") is not None
     if not enabled:
         yield lambda epoch, metrics: None
-    elif not (console.is_terminal or console.is_jupyter):
+    elif not (widgets or (console.is_terminal and not console.is_jupyter)):
         yield lambda epoch, metrics: print(
             f"epoch {epoch}/{epochs}  {summary(metrics)}", flush=True
         )

@@ -13,7 +13,7 @@ from numpyro.distributions import Distribution
 from jaxae.errors import require
 from jaxae.types import Context, Latent, Objective, Params, Trace
 
-Weight = float | optax.Schedule
+Weight = float | Array | optax.Schedule
 """A number, or an optax schedule: step -> number."""
 
 

@@ -80,8 +80,11 @@ def make_gradient(
             before = state._replace(collections=total.collections)
             new = whole(before, part(i), jax.random.fold_in(key, i))
             share = total_weight(part(i)) / jnp.maximum(total_weight(batch), 1e-12)
+            # A part of weight zero may have no mean.
             sums = jax.tree.map(
-                lambda sum, x: sum + share * x, _means(total), _means(new)
+                lambda sum, x: sum + jnp.where(share > 0, share * x, 0.0),
+                _means(total),
+                _means(new),
             )
             return Gradient(*sums, collections=new.collections, seen=new.seen)
 

@@ -145,11 +145,13 @@ def _check_spec(
     spec: PartitionSpec, path: str, shape: tuple[int, ...], mesh: Mesh
 ) -> None:
     expected = f"a partition of {path} {shape} over {dict(mesh.shape)}"
-    right = len(spec) <= len(shape)
+    right, used = len(spec) <= len(shape), []
     for size, names in zip(shape, spec, strict=False):
         names = names if isinstance(names, tuple) else (names,) if names else ()
         right = right and set(names) <= set(mesh.shape)
         right = right and size % math.prod(mesh.shape.get(n, 1) for n in names) == 0
+        used.extend(names)
+    right = right and len(set(used)) == len(used)
     require(right, "table", spec, expected)
 
 

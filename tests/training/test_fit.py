@@ -11,7 +11,8 @@ import pytest
 from jaxae import TrainingDiverged, fit, recipes, reconstruct
 from jaxae.errors import ArgumentError
 from jaxae.objectives import cyclical
-from jaxae.training import trained_model
+from jaxae.training import Progress, trained_model
+from jaxae.training.loop import Best
 
 KEY = jax.random.key(0)
 # One per process: what is compiled for the recipe alone is compiled once.
@@ -324,3 +325,97 @@ def test_a_cycle_that_ends_with_the_training_is_not_over():
     assert row["validation_rate_nats"] > 1e-4
     expected = row["validation_distortion_nats"] + row["validation_rate_nats"]
     assert row["validation_loss"] == pytest.approx(expected, rel=1e-6)
+
+
+NOISY = recipes.vae((2, 2, 1), 2, network=recipes.mlp((3,), batch_norm=True))
+
+
+def batches_from(step):
+    """A batch for every step; those before `step` were seen."""
+    return (floats(4, seed) for seed in itertools.count(step))
+
+
+def stop_after(epochs):
+    """A callback and a `stop` for it."""
+    done = []
+    return {"callbacks": [done.append], "stop": lambda: len(done) == epochs}
+
+
+def progress_of(result):
+    """What a training that ended early came to."""
+    values = [row["validation_loss"] for row in result.history]
+    best = Best(result.model, result.best_epoch, min(values))
+    return Progress(result.state, best, result.history)
+
+
+@pytest.mark.parametrize(
+    ("images", "options"),
+    [
+        pytest.param(floats(10), {}, id="array"),
+        pytest.param(batches_from, {"steps_per_epoch": 3}, id="stream"),
+    ],
+)
+@pytest.mark.parametrize(
+    "after", [pytest.param(1, marks=pytest.mark.slow), 2, 3], ids="after {}".format
+)
+def test_a_resumed_training_is_one_that_was_never_stopped(images, options, after):
+    """To the last bit; the best epoch is the second, before or after the stop."""
+    options = options | {
+        "tx": rate_that_ruins(6),
+        "validation": floats(5, 99),
+        "epochs": 4,
+    }
+    whole = train(images, NOISY, **options)
+    assert whole.best_epoch == 2
+    half = train(images, NOISY, **options, **stop_after(after))
+    assert len(half.history) == after and int(half.state.step) == 3 * after
+    resume = progress_of(half)
+    rest = train(images, NOISY, **options, resume=resume)
+    assert_same(rest.model, whole.model)
+    states = (jax.tree.leaves(each.state._replace(key=0)) for each in (rest, whole))
+    for a, b in zip(*states, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert (rest.state.key == whole.state.key).all()
+    assert rest.best_epoch == whole.best_epoch
+    timing = {"seconds", "images_per_second"}
+    assert untimed(rest.history, timing) == untimed(whole.history, timing)
+    # What was done before is as it was, the time too.
+    assert rest.history[:after] == half.history == list(resume.history)
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(resume.state))
+
+
+def untimed(history, timing):
+    return [{k: v for k, v in row.items() if k not in timing} for row in history]
+
+
+def test_the_moments_of_the_optimizer_go_on_too():
+    options = {"tx": optax.adam(1e-2), "epochs": 2, "validation": floats(5, 99)}
+    whole = train(floats(), **options)
+    half = train(floats(), **options, stop=lambda: True)
+    rest = train(floats(), **options, resume=progress_of(half))
+    moments = (jax.tree.leaves(each.state.opt_state) for each in (rest, whole))
+    for a, b in zip(*moments, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert_same(rest.model, whole.model)
+
+
+def test_a_training_stops_after_the_epoch():
+    asked = []
+
+    def stop():
+        asked.append(True)
+        return len(asked) == 2
+
+    x = floats()
+    assert len(train(x, epochs=5, stop=stop).history) == 2
+    # It is not asked after the last epoch.
+    assert len(train(x, epochs=2, stop=stop).history) == 2
+    assert len(asked) == 3
+
+
+def test_a_training_that_is_done_is_given_back():
+    x = floats()
+    done = train(x, epochs=2, validation=x)
+    again = train(x, epochs=2, validation=x, resume=progress_of(done))
+    assert again.history == done.history and again.best_epoch == done.best_epoch
+    assert_same(again.model, done.model)

@@ -9,7 +9,7 @@ import tyro
 
 from train.config import Config
 from train.presets import DEFAULT, PRESETS
-from train.supervisor import supervise, supervised
+from train.supervisor import only_python_prints, supervise, supervised
 
 
 def parse(arguments: Sequence[str]) -> tuple[str, Config]:
@@ -27,8 +27,10 @@ def parse(arguments: Sequence[str]) -> tuple[str, Config]:
 def main() -> None:
     """Parses first: help and wrong options should not wait for JAX to start."""
     preset, config = parse(sys.argv[1:])
-    if config.distributed is not None and not supervised():
-        raise SystemExit(supervise(sys.argv[1:]))
+    if config.distributed is not None:
+        if not supervised():
+            raise SystemExit(supervise(sys.argv[1:]))
+        only_python_prints()
 
     from train.program import program
     from train.training import train

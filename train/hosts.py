@@ -32,7 +32,9 @@ def join(config: Config) -> None:
         return
     if address != "auto":
         required = "--num-processes and --process-id beside --distributed HOST:PORT"
-        require(":" in address, "--distributed", address, "auto or HOST:PORT")
+        host, _, port = address.rpartition(":")
+        right = bool(host) and port.isdecimal() and 0 < int(port) < 2**16
+        require(right, "--distributed", address, "auto or HOST:PORT")
         given = count is not None and index is not None and 0 <= index < count
         require(given, required, (count, index), "a number and an index below it")
     try:

@@ -124,7 +124,7 @@ def plan_members(run: Run) -> Members | None:
     require(not config.stream, option, "--stream", "for data in memory")
     shared = config.parallel in ("data", "none")
     require(shared, option, f"--parallel {config.parallel}", "with data or none")
-    alone = dataclasses.replace(config, seeds=1, sweep=(), resume=False, out=None)
+    alone = dataclasses.replace(config, seeds=1, sweep=(), out=None)
     runs, values = [], []
     for value in (None,) if sweep is None else sweep.values:
         for seed in range(config.seed, config.seed + config.seeds):

@@ -9,9 +9,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from threading import Thread
+from typing import IO
 
 LOST_HOST = 70  # "internal software error", by the convention of sysexits.h
+_STDOUT = 1
 _CHILD = "JAXAE_SUPERVISED"
+_NOISE = ("    @ ", "*** Check failure", "[Gloo]")  # of the libraries
 
 
 def supervised() -> bool:
@@ -28,17 +33,16 @@ def supervise(arguments: Sequence[str]) -> int:
         text=True,
         errors="replace",
     )
+    printing = Thread(target=_pass_on, args=(child.stderr, sys.stderr))
+    printing.start()
     before = signal.signal(signal.SIGTERM, lambda number, _: child.send_signal(number))
     try:
-        assert child.stderr is not None
-        for line in child.stderr:
-            if not line.startswith(("    @ ", "*** Check failure", "[Gloo]")):
-                sys.stderr.write(line)
         status = child.wait()
     except KeyboardInterrupt:  # the child got it too, and says so
         status = child.wait()
     finally:
         signal.signal(signal.SIGTERM, before)
+        printing.join()
     if status != -signal.SIGABRT:
         return status if status >= 0 else 128 - status
     print(
@@ -47,3 +51,27 @@ def supervise(arguments: Sequence[str]) -> int:
         file=sys.stderr,
     )
     return LOST_HOST
+
+
+def only_python_prints() -> None:
+    """What other languages write to the standard output is dropped from now on.
+
+    Gloo says there whom it is connected to, from several threads at once.
+    """
+    sys.stdout.flush()
+    own, encoding = os.dup(_STDOUT), sys.stdout.encoding
+    sys.stdout = os.fdopen(own, "w", buffering=1, encoding=encoding, errors="replace")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, _STDOUT)
+    os.close(nowhere)
+
+
+def _pass_on(source: IO[str] | None, target: IO[str]) -> None:
+    """Line by line as they come, but for `_NOISE`."""
+    assert source is not None
+    # Where nobody reads any more, the child has to hear of it.
+    with suppress(BrokenPipeError), source:
+        for line in source:
+            if not line.startswith(_NOISE):
+                target.write(line)
+                target.flush()

@@ -226,7 +226,8 @@ def _values_or_warn(
 def _value(manager: ocp.CheckpointManager, directory: Path, epoch: int) -> float:
     """What was monitored, where it was the best when it was saved; else infinite."""
     with _said_as_damaged(directory, epoch):
-        return float((manager.metrics(epoch) or {}).get(_VALUE, inf))
+        metrics = manager.metrics(epoch)
+        return inf if metrics is None else float(metrics[_VALUE])
 
 
 def _or_warn(
@@ -290,7 +291,7 @@ def _read(
 def _said_as_damaged(directory: Path, epoch: int) -> Iterator[None]:
     try:
         yield
-    except (ValueError, TypeError, OSError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, OSError, AttributeError) as error:
         message = str(error).split(". ")[0][:300]
         raise DamagedCheckpoint(
             f"{directory / str(epoch)}: the checkpoint is damaged: {message}"

@@ -1,7 +1,10 @@
 """What is saved comes back bit by bit, and what is broken is said to be."""
 
 import gc
+import json
+import pickle
 import shutil
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +14,16 @@ import pytest
 
 from jaxae import Epoch, fit, make_train_step, recipes
 from jaxae.errors import CheckpointError
+from jaxae.training import Parallel, init_state, parallel
 from jaxae.training.checkpoint import (
+    discard_after,
+    restore_progress,
     restore_state,
     save_epochs,
     saved_epochs,
 )
+from jaxae.training.parallel import fsdp, make_mesh, replicated, shardings
+from jaxae.training.placement import place
 
 # When one of its reads fails, orbax drops the others, and their failures with them.
 pytestmark = pytest.mark.filterwarnings(
@@ -170,3 +178,179 @@ def test_a_metric_that_is_not_finite_is_never_the_best(tmp_path, saved):
     state, epoch = restore_state(tmp_path, RECIPE, TX)
     assert epoch == 2
     assert_identical(state, states[2])
+
+
+def on(count, layout=replicated):
+    return Parallel(make_mesh(devices=jax.devices()[:count]), layout)
+
+
+@pytest.fixture
+def all_divided(monkeypatch):
+    """Tiny arrays too, where their sizes allow it."""
+    monkeypatch.setattr(parallel, "LEAST_SHARDED", 1)
+
+
+WIDE = recipes.vae((16,), 4, network=recipes.mlp((8,), batch_norm=True))
+
+
+@cache
+def initial(recipe):
+    return jax.jit(partial(init_state, recipe, TX))
+
+
+def state_of(recipe, seed):
+    batch = {"x": jnp.zeros((2, *recipe.model.shape))}
+    return initial(recipe)(batch, jax.random.key(seed))
+
+
+@pytest.mark.parametrize("layout", [replicated, fsdp])
+def test_progress_on_other_devices(layout, all_divided, tmp_path):
+    """From eight devices to one, two and four and back: the same arrays, each where
+    it was asked for."""
+    states = {epoch: state_of(WIDE, epoch) for epoch in (1, 2, 3)}
+    directory, source = tmp_path / "8", on(8, layout)
+    with save_epochs(directory, "loss") as save:
+        for epoch, state in states.items():
+            loss = {1: 2.0, 2: 1.0, 3: 4.0}[epoch]
+            save(Epoch(epoch, place(state, *source[:2]), {"loss": loss}, loss < 3))
+    for count, target in ((1, replicated), (2, fsdp), (4, fsdp), (2, replicated)):
+        there = on(count, target)
+        progress, epoch = restore_progress(directory, WIDE, TX, there)
+        assert epoch == 3 and (progress.best.epoch, progress.best.value) == (2, 1.0)
+        assert_identical(progress.state, leaves(states[3]))
+        assert_where(progress.state, there)
+        best = progress.best.model.variables["params"]
+        assert_equal(best, states[2].params["model"])
+        again = tmp_path / f"{count} {target.__name__}"
+        with save_epochs(again, "loss") as save:
+            save(Epoch(3, progress.state, {"loss": 0.5}, True))
+        back, _ = restore_progress(again, WIDE, TX, source)
+        assert_identical(back.state, leaves(states[3]))
+        assert_where(back.state, source)
+
+
+def assert_where(state, there):
+    """Every array is divided as the layout says; with `fsdp` some are."""
+    asked = shardings(state, *there[:2])
+    for leaf, sharding in zip(
+        jax.tree.leaves(state), jax.tree.leaves(asked), strict=True
+    ):
+        assert leaf.sharding.is_equivalent_to(sharding, leaf.ndim)
+        assert leaf.sharding.device_set == sharding.device_set
+    whole = all(leaf.is_fully_replicated for leaf in jax.tree.leaves(state))
+    assert whole == (there.layout is replicated)
+
+
+def assert_equal(tree, expected):
+    jax.tree.map(np.testing.assert_array_equal, tree, expected)
+
+
+@pytest.fixture(scope="module")
+def five(tmp_path_factory):
+    """Epochs on disk, of which 1, 2 and 4 were the best when they were saved."""
+    directory = tmp_path_factory.mktemp("five")
+    states = {epoch: state_of(RECIPE, epoch) for epoch in range(1, 6)}
+    with save_epochs(directory, "loss") as save:
+        for number, loss in enumerate([9.0, 3.0, 5.0, 2.0, 6.0], 1):
+            save(Epoch(number, states[number], {"loss": loss}, number in (1, 2, 4)))
+    assert saved_epochs(directory) == [2, 4, 5]
+    return directory, states
+
+
+@pytest.fixture
+def epochs(five, tmp_path):
+    """A copy that a test may damage."""
+    directory, states = five
+    shutil.copytree(directory, tmp_path / "checkpoints")
+    return tmp_path / "checkpoints", states
+
+
+def cut(*files):
+    for file in files:
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def test_progress_up_to_an_epoch(epochs):
+    directory, states = epochs
+    found = ((None, 5, 4, 2.0), (4, 4, 4, 2.0), (3, 2, 2, 3.0))
+    for asked, number, best, value in found:
+        progress, epoch = restore_progress(directory, RECIPE, TX, on(1), asked)
+        assert (epoch, progress.best.epoch, progress.best.value) == (
+            number,
+            best,
+            value,
+        )
+        assert_identical(progress.state, leaves(states[number]))
+    with pytest.raises(CheckpointError, match="no finished epoch"):
+        restore_progress(directory, RECIPE, TX, on(1), 1)
+    discard_after(directory, 4)
+    assert saved_epochs(directory) == [2, 4]
+
+
+@pytest.mark.parametrize("part", ["default", "metrics"])
+def test_the_newest_is_damaged(part, epochs):
+    """It is put aside, and the one before it taken, with the best of then."""
+    directory, states = epochs
+    cut(*files_of(directory / "5" / part))
+    with pytest.warns(UserWarning, match="5: the checkpoint is damaged") as warned:
+        progress, epoch = restore_progress(directory, RECIPE, TX, on(1))
+    assert len(warned) == 1
+    assert (epoch, progress.best.epoch, progress.best.value) == (4, 4, 2.0)
+    assert_identical(progress.state, leaves(states[4]))
+    assert saved_epochs(directory) == [2, 4]
+    assert saved_epochs(directory.with_name("checkpoints-damaged")) == [5]
+    # Nothing stands in the way of training that epoch again.
+    with save_epochs(directory, "loss") as save:
+        save(Epoch(5, states[5], {"loss": 6.0}, False))
+    assert saved_epochs(directory) == [2, 4, 5]
+
+
+@pytest.mark.parametrize("part", ["default", "metrics"])
+def test_the_best_is_damaged(part, epochs):
+    """The second best is taken for it."""
+    directory, states = epochs
+    cut(*files_of(directory / "4" / part))
+    with pytest.warns(UserWarning, match="4: the checkpoint is damaged"):
+        progress, epoch = restore_progress(directory, RECIPE, TX, on(1))
+    assert (epoch, progress.best.epoch, progress.best.value) == (5, 2, 3.0)
+    assert_identical(progress.state, leaves(states[5]))
+
+
+@pytest.mark.filterwarnings("ignore:.*the checkpoint is damaged")
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"monitored": "low"}'])
+def test_damaged_values_are_said_to_be(content, epochs):
+    directory, _ = epochs
+    files = [directory / str(epoch) / "metrics" / "metrics" for epoch in (2, 4, 5)]
+    assert json.loads(files[1].read_text()) == {"monitored": 2.0}
+    for file in files:
+        file.write_text(content)
+    with pytest.raises(CheckpointError, match="the checkpoint is damaged"):
+        restore_state(directory, RECIPE, TX)
+    with pytest.raises(CheckpointError, match="no finished epoch"):
+        restore_progress(directory, RECIPE, TX, on(1))
+    assert saved_epochs(directory) == []
+
+
+def test_more_are_kept_where_several_go_on_together(saved, tmp_path):
+    """Of the trainings of one program some may be two epochs further on disk."""
+    state, _ = restore_state(saved[0], RECIPE, TX)
+    with save_epochs(tmp_path, "loss", keep=3) as save:
+        for number, loss in enumerate([9.0, 3.0, 5.0, 2.0, 1.0], 1):
+            save(Epoch(number, state, {"loss": loss}, number != 3))
+    assert saved_epochs(tmp_path) == [2, 3, 4, 5]
+    progress, _ = restore_progress(tmp_path, RECIPE, TX, on(1), 3)
+    assert progress.best.epoch == 2
+
+
+def test_nothing_is_unpickled(saved, monkeypatch):
+    """A checkpoint from elsewhere must not run code of its own."""
+
+    def refuse(*_, **__):
+        raise AssertionError("a checkpoint is read by pickle")
+
+    for name in ("load", "loads", "Unpickler"):
+        monkeypatch.setattr(pickle, name, refuse)
+    state, epoch = restore_state(saved[0], RECIPE, TX)
+    assert epoch == 2
+    assert_identical(state, saved[1][2])
+    assert restore_progress(saved[0], RECIPE, TX, on(2))[1] == 4

@@ -2,16 +2,19 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 
 import jax
 import orbax.checkpoint as ocp
 from jax.errors import JaxRuntimeError
 
-from jaxae.errors import require
+from jaxae.errors import ArgumentError, require
 from train.config import Config
+from train.data import DataError
 
 HEARTBEAT_SECONDS = 60  # without one, a host counts as lost
 WAIT_SECONDS = 24 * 3600  # for the first host, while it evaluates and reports
+_WAITS = count()  # every wait has a name of its own, the same on all hosts
 
 
 class LostHost(RuntimeError):
@@ -25,9 +28,10 @@ def join(config: Config) -> None:
         ArgumentError: The options do not go together.
         LostHost: The others did not come.
     """
-    address, count, index = config.distributed, config.num_processes, config.process_id
+    address, index = config.distributed, config.process_id
+    processes = config.num_processes
     if address is None:
-        alone = count is None and index is None
+        alone = processes is None and index is None
         require(alone, "--distributed", None, "auto or HOST:PORT with --num-processes")
         return
     if address != "auto":
@@ -35,12 +39,12 @@ def join(config: Config) -> None:
         host, _, port = address.rpartition(":")
         right = bool(host) and port.isdecimal() and 0 < int(port) < 2**16
         require(right, "--distributed", address, "auto or HOST:PORT")
-        given = count is not None and index is not None and 0 <= index < count
-        require(given, required, (count, index), "a number and an index below it")
+        given = processes is not None and index is not None and 0 <= index < processes
+        require(given, required, (processes, index), "a number and an index below it")
     try:
         jax.distributed.initialize(
             None if address == "auto" else address,
-            count,
+            processes,
             index,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
         )
@@ -65,7 +69,12 @@ def say(text: str) -> None:
 def wait_for_all(what: str) -> None:
     """Returns when every host is there."""
     if jax.process_count() > 1:
-        ocp.multihost.sync_global_processes(f"jaxae {what}", timeout=WAIT_SECONDS)
+        ocp.multihost.sync_global_processes(
+            f"jaxae {next(_WAITS)} {what}",
+            timeout=WAIT_SECONDS,
+            # Said explicitly they wait by the coordination service, with this timeout.
+            processes=set(range(jax.process_count())),
+        )
 
 
 @contextmanager
@@ -77,6 +86,8 @@ def watching_hosts() -> Iterator[None]:
     """
     try:
         yield
+    except (ArgumentError, DataError):
+        raise
     except (JaxRuntimeError, ValueError) as error:
         if jax.process_count() == 1 or not _is_loss(error):
             raise

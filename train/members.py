@@ -13,6 +13,9 @@ import optax
 import jaxae
 from jaxae.checks import check_count
 from jaxae.errors import ArgumentError, require
+from jaxae.training import init_state, make_train_step
+from jaxae.training.checkpoint import abstract_batch
+from jaxae.types import Batch
 from train.config import Config
 from train.run import Run
 
@@ -99,13 +102,29 @@ class Members(NamedTuple):
         if self.sweep is not None:
             config = replaced(run.config, self.sweep.option, value)
             run = run._replace(config=config)
+        return run.recipe(), run.optimizer()
+
+    def check(self) -> None:
+        """Traces a step with a value that varies.
+
+        Raises:
+            ArgumentError: The option decides more than numbers.
+        """
+        if self.sweep is None:
+            return
+
+        def step(value: jax.Array, batch: Batch) -> jax.Array:
+            recipe, tx = self.build(value)
+            state = init_state(recipe, tx, batch, jax.random.key(0))
+            return make_train_step(recipe, tx)(state, batch)[1]["loss"]
+
+        batch = abstract_batch(self.build(self.sweep.values[0])[0])
         try:
-            return run.recipe(), run.optimizer()
-        except jax.errors.TracerBoolConversionError as error:
-            option = f"--sweep {self.sweep.option if self.sweep else None}"
+            jax.eval_shape(step, jnp.float32(0), batch)
+        except jax.errors.JAXTypeError as error:  # asked for the number itself
             raise ArgumentError(
-                f"{option} decides how the program is built, so it cannot vary within "
-                "one: train once for every value"
+                f"--sweep {self.sweep.option} decides how the program is built, so it "
+                "cannot vary within one: train once for every value"
             ) from error
 
 
@@ -113,7 +132,8 @@ def plan_members(run: Run) -> Members | None:
     """The trainings that `--seeds` and `--sweep` ask for; None for a single one.
 
     Raises:
-        ArgumentError: The options do not go together.
+        ArgumentError: The options do not go together, or the one to be swept decides
+            more than numbers.
     """
     config = run.config
     check_count("--seeds", config.seeds)
@@ -124,6 +144,8 @@ def plan_members(run: Run) -> Members | None:
     require(not config.stream, option, "--stream", "for data in memory")
     shared = config.parallel in ("data", "none")
     require(shared, option, f"--parallel {config.parallel}", "with data or none")
+    hosts = jax.process_count()
+    require(hosts == 1, option, f"--distributed with {hosts} hosts", "on one host")
     alone = dataclasses.replace(config, seeds=1, sweep=(), out=None)
     runs, values = [], []
     for value in (None,) if sweep is None else sweep.values:
@@ -136,6 +158,5 @@ def plan_members(run: Run) -> Members | None:
             runs.append(run._replace(path=run.path / name, config=own))
     array = jnp.asarray(values, jnp.float32) if sweep else None
     members = Members(tuple(runs), sweep, array)
-    if array is not None:  # before the directories are made
-        jax.eval_shape(lambda value: (members.build(value), value)[1], array[0])
+    members.check()
     return members

@@ -35,7 +35,10 @@ def program() -> Iterator[None]:
     try:
         yield
     except EXPECTED as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        if jax.distributed.is_initialized():
+            # JAX would wait for the other hosts, which wait for this one.
+            os._exit(1)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

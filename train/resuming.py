@@ -13,7 +13,7 @@ MAY_DIFFER = {
     "out",
     "overwrite",
     "resume",
-    "parallel",
+    "parallel",  # but see below
     "distributed",
     "num_processes",
     "process_id",
@@ -53,6 +53,9 @@ def _check_same(run: Run, before: Run) -> None:
     for name in sorted(asked.keys() | found.keys()):
         if name not in MAY_DIFFER:
             _check_equal(run, f"--{name}", asked.get(name), found.get(name))
+    # Under pmap noise and batch statistics are other ones.
+    if "pmap" in (run.config.parallel, before.config.parallel):
+        _check_equal(run, "--parallel", run.config.parallel, before.config.parallel)
 
 
 def _check_equal(run: Run, what: str, asked: object, found: object) -> None:
@@ -91,20 +94,19 @@ def restore(runs: Sequence[Run], parallel: Parallel) -> list[Progress] | None:
     epoch = min(each[-1] for each in saved)
     while True:
         found = [_progress(run, parallel, epoch) for run in runs]
-        epochs = {number for _, number in found}
+        epochs = {progress.epoch for progress in found}
         if len(epochs) == 1:
             break
         epoch = min(epochs)  # a damaged one was found
-    (epoch,) = epochs
     for run in runs:
-        _forget_after(run, epoch)
+        _forget_after(run, found[0].epoch)
     return [
         progress._replace(history=run.history())
-        for run, (progress, _) in zip(runs, found, strict=True)
+        for run, progress in zip(runs, found, strict=True)
     ]
 
 
-def _progress(run: Run, parallel: Parallel, epoch: int) -> tuple[Progress, int]:
+def _progress(run: Run, parallel: Parallel, epoch: int) -> Progress:
     recipe: jaxae.Recipe = run.recipe()
     return restore_progress(run.checkpoints, recipe, run.optimizer(), parallel, epoch)
 

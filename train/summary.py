@@ -20,8 +20,9 @@ _SETTINGS = ("seed", "parameters", "epochs", "data", "preset", "device", "jax_ve
 def write_summary(run: Run, members: Members) -> dict[str, Any]:
     """Writes summary.json from the members' results, and prints it as a table.
 
-    The standard deviation is that of a sample (n - 1), and absent for one seed. A
-    member without a result, as no epoch of its was finite, is counted as diverged.
+    The standard deviation is that of a sample (n - 1), and absent for one seed. Numbers
+    that are not finite are left out of both, as `n` says. A member without a result, as
+    no epoch of its was finite, is counted as diverged.
     """
     sweep = members.sweep
     groups = [members.runs]
@@ -46,11 +47,14 @@ def _group(runs: Sequence[Run]) -> dict[str, Any]:
     numbers = [
         {k: v for k, v in result.items() if _is_number(k, v)} for result in results
     ]
-    names = list(numbers[0]) if numbers else []
+    names = dict.fromkeys(name for each in numbers for name in each)
     return {
         "members": [run.path.name for run in runs],
         "diverged": len(runs) - len(results),
-        "results": {name: _moments([each[name] for each in numbers]) for name in names},
+        "results": {
+            name: _moments([each[name] for each in numbers if name in each])
+            for name in names
+        },
     }
 
 
@@ -59,7 +63,7 @@ def _is_number(name: str, value: Any) -> bool:
 
 
 def _moments(values: Sequence[float]) -> Numbers:
-    moments = {"mean": statistics.fmean(values)}
+    moments = {"n": len(values), "mean": statistics.fmean(values)}
     if len(values) > 1:
         moments["sd"] = statistics.stdev(values)
     return moments

@@ -4,6 +4,7 @@ When a host is lost, JAX ends the processes of the others from inside, with a tr
 its own and no exception. This one has not joined them, so it stays to tell.
 """
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -32,6 +33,7 @@ def supervise(arguments: Sequence[str]) -> int:
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
+        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
     )
     printing = Thread(target=_pass_on, args=(child.stderr, sys.stderr))
     printing.start()
@@ -51,6 +53,12 @@ def supervise(arguments: Sequence[str]) -> int:
         file=sys.stderr,
     )
     return LOST_HOST
+
+
+def _end_with_parent() -> None:
+    """So that no training goes on of which its user thinks that it was killed."""
+    prctl_set_parent_death_signal = 1
+    ctypes.CDLL(None).prctl(prctl_set_parent_death_signal, signal.SIGKILL)
 
 
 def only_python_prints() -> None:

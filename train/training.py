@@ -14,6 +14,7 @@ from jaxae.errors import require
 from jaxae.training import Epoch, Parallel, Progress
 from jaxae.training.checkpoint import abstract_state, save_epochs
 from jaxae.training.many import fit_many
+from jaxae.training.mapped import check_mapped
 from jaxae.training.parallel import DATA, fsdp, make_mesh, replicated
 from jaxae.training.placement import local
 from train.config import Config
@@ -43,6 +44,7 @@ def train(path: Path, preset: str, config: Config) -> Run:
         Terminated: SIGTERM came; the finished epochs are kept.
         OSError: The directory cannot be written to.
     """
+    _check_options(config)
     join(config)
     with (
         watching_hosts(),
@@ -53,7 +55,6 @@ def train(path: Path, preset: str, config: Config) -> Run:
 
 
 def _train(path: Path, preset: str, config: Config, stop: Callable[[], bool]) -> Run:
-    _check_counts(config)
     data = load(config.data, image_size=config.image_size, stream=config.stream)
     images = data.train.images
     run = Run(path, preset, config, images.shape[1:], len(images))
@@ -66,8 +67,12 @@ def _train(path: Path, preset: str, config: Config, stop: Callable[[], bool]) ->
     for name, split in data.splits().items():
         _check_split(recipe, split, f"the {name} images of {data.name}")
     parallel = _parallel(config)
+    if parallel.pmap:
+        _check_pmap(parallel, run)
+    # Members may be dealt out to a part of the devices.
+    where = parallel if members is None else _on_one_device()
     there = [create_or_check(each) for each in dict.fromkeys([run, *runs])]
-    starts = restore(runs, parallel) if all(there) else None
+    starts = restore(runs, where) if all(there) else None
     say(f"{preset} on {data.name}: {len(images):,} images, run {path}")
     say(_situation(parallel, len(runs), starts))
     try:
@@ -86,7 +91,7 @@ def _train(path: Path, preset: str, config: Config, stop: Callable[[], bool]) ->
     return run
 
 
-def _check_counts(config: Config) -> None:
+def _check_options(config: Config) -> None:
     for option in ("resume", "distributed"):  # by default --out has the time in it
         given = config.out is not None or not getattr(config, option)
         require(given, "--out", None, f"given with --{option}")
@@ -107,6 +112,9 @@ def _check_split(recipe: jaxae.Recipe, split: Split | LazySplit, name: str) -> N
     """As `fit` does; and images, which damage and reports take so, lie in [0, 1]."""
     if isinstance(split, LazySplit):
         split = split.head(CHECKED)
+    elif jax.process_count() > 1:  # every host reads, and checks, its own share later
+        labels = None if split.labels is None else split.labels[:CHECKED]
+        split = Split(split.images[:CHECKED], labels)
     images = split.images
     check_data(recipe, examples(recipe, split), name)
     if images.ndim == 4 and images.dtype != np.uint8:
@@ -122,6 +130,22 @@ def _parallel(config: Config) -> Parallel:
     require(kind != "none" or hosts == 1, "--parallel", kind, f"data on {hosts} hosts")
     layout = fsdp if kind == "fsdp" else replicated
     return Parallel(make_mesh(devices=devices), layout, pmap=kind == "pmap")
+
+
+def _on_one_device() -> Parallel:
+    return Parallel(make_mesh(devices=jax.devices()[:1]), replicated)
+
+
+def _check_pmap(parallel: Parallel, run: Run) -> None:
+    """With the names of the command line, before the directory is made."""
+    devices, config = parallel.mesh.size, run.config
+    even = config.batch_size % devices == 0
+    expected = f"a multiple of the {devices} devices, for --parallel pmap"
+    require(even, "--batch-size", config.batch_size, expected)
+    left = run.train_size % config.batch_size % devices
+    whole = f"without a last batch that {devices} devices do not divide, for pmap"
+    require(not (config.stream and left), "--stream", f"{left} images over", whole)
+    check_mapped(parallel, config.batch_size, run.train_size)
 
 
 def _situation(
@@ -143,7 +167,7 @@ def _fit(
     run: Run,
     data: Dataset,
     parallel: Parallel,
-    starts: Sequence[Progress] | None,
+    starts: list[Progress] | None,
     stop: Callable[[], bool],
 ) -> jaxae.Fit:
     config, recipe = run.config, run.recipe()
@@ -177,7 +201,7 @@ def _fit(
             parallel=parallel,
             accumulate=config.accumulate,
             remat=config.remat,
-            resume=None if starts is None else starts[0],
+            resume=starts.pop() if starts else None,  # the only one that keeps it
             stop=stop,
         )
 
@@ -192,7 +216,7 @@ def _fit_members(
     config, recipe = members.runs[0].config, members.runs[0].recipe()
     with ExitStack() as stack:
         # Members may be two epochs apart on disk, and go on from one that all have.
-        callbacks = [_callbacks(run, stack, keep=3) for run in members.runs]
+        callbacks = [_callbacks(run, stack, keep=4) for run in members.runs]
 
         def notify(member: int, epoch: Epoch) -> None:
             for callback in callbacks[member]:

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 from jaxae.types import Batch, Recipe
 
 # What the key of a step is folded with: one purpose, one stream.
-PREPARE, CORRUPT, MODEL, OBJECTIVE, SHUFFLE, DROPOUT, HOOKS = range(7)
+PREPARE, CORRUPT, MODEL, OBJECTIVE, SHUFFLE, DROPOUT, HOOKS, PART, DEVICE = range(9)
 
 
 def model_batch(recipe: Recipe, batch: Batch, key: jax.Array) -> Batch:

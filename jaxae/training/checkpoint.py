@@ -1,5 +1,6 @@
 """The best and the last train states on disk, written by orbax beside the training."""
 
+import errno
 import shutil
 import signal
 import threading
@@ -13,19 +14,21 @@ from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
 from jaxae.errors import CheckpointError
-from jaxae.training.loop import Best, Epoch, Progress, copy_state
+from jaxae.training.loop import Best, Epoch, Progress, copied
 from jaxae.training.parallel import Parallel, shardings
 from jaxae.training.state import init_state, trained_model
 from jaxae.types import Recipe, TrainState
 
 Which = Literal["best", "last"]
 _VALUE = "monitored"
+_NOT_DAMAGE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
 T = TypeVar("T")
 
 
@@ -47,6 +50,7 @@ def save_epochs(
 
     Raises:
         OSError: The directory cannot be written to, or the disk is full.
+        CheckpointError: There are later checkpoints already.
     """
     best = policies.BestN(get_metric_fn=lambda metrics: -metrics[_VALUE], n=keep)
     kept = policies.AnyPreservationPolicy([policies.LatestN(keep), best])
@@ -59,11 +63,16 @@ def save_epochs(
             better = epoch.improved and isfinite(value)
             _check_space(directory, epoch.state)
             with _said_as_os_error(directory), _interrupts_held_back():
-                manager.save(
+                saved = manager.save(
                     epoch.number,
                     # A copy, since the next epoch reuses the state's buffers.
-                    args=ocp.args.StandardSave(copy_state(epoch.state)),
+                    args=ocp.args.StandardSave(copied(epoch.state)),
                     metrics={_VALUE: value if better else inf},
+                )
+            if not saved:
+                raise CheckpointError(
+                    f"{directory}: has a later checkpoint than epoch {epoch.number}: "
+                    "go on from it (restore_progress), or take another directory"
                 )
 
         yield save
@@ -77,6 +86,8 @@ def _said_as_os_error(directory: Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
+        if jax.process_count() > 1:  # or another host is gone, which says so itself
+            raise
         reason = str(error).rsplit(": ", 1)[-1]
         raise OSError(
             f"{directory}: a checkpoint could not be saved: {reason}"
@@ -146,8 +157,8 @@ def restore_progress(
     tx: optax.GradientTransformation,
     parallel: Parallel,
     epoch: int | None = None,
-) -> tuple[Progress, int]:
-    """Reads how far a training came, for `fit`'s `resume`, and its last epoch.
+) -> Progress:
+    """Reads how far a training came, for `fit`'s `resume`; without its history.
 
     A damaged checkpoint is put aside, with a warning, and the one before it is taken.
     The devices may be other ones than those that it was written from.
@@ -158,9 +169,6 @@ def restore_progress(
         tx: The optimizer that it was trained with.
         parallel: Where to put the state.
         epoch: To go on from, rather than the last one.
-
-    Returns:
-        The progress, without its history, and the number of epochs done.
 
     Raises:
         CheckpointError: There is none that can be read, or it holds another
@@ -178,11 +186,13 @@ def restore_progress(
                 continue
             best = Best(trained_model(recipe, restored))
             for value, each in _by_value(values, number):
-                found = _or_warn(_read, manager, directory, each, target)
+                found = restored
+                if each != number:
+                    found = _or_warn(_read, manager, directory, each, target)
                 if found is not None:
                     best = Best(trained_model(recipe, found), each, value)
                     break
-            return Progress(restored, best), number
+            return Progress(restored, best, number)
     raise CheckpointError(f"{directory}: no finished epoch was saved there")
 
 
@@ -237,11 +247,16 @@ def _or_warn(
     epoch: int,
     *arguments: Any,
 ) -> T | None:
+    found = None
     try:
-        return read(manager, directory, epoch, *arguments)
+        found = read(manager, directory, epoch, *arguments)
     except DamagedCheckpoint as error:
         warnings.warn(f"{error}; the one before it is taken", stacklevel=3)
-        return None
+    if jax.process_count() == 1:
+        return found
+    # What one host cannot read, none takes.
+    good = multihost_utils.process_allgather(np.asarray(found is not None))
+    return found if good.all() else None
 
 
 def _put_aside(directory: Path, epoch: int) -> None:
@@ -292,6 +307,8 @@ def _said_as_damaged(directory: Path, epoch: int) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, KeyError, OSError, AttributeError) as error:
+        if isinstance(error, OSError) and error.errno in _NOT_DAMAGE:
+            raise
         message = str(error).split(". ")[0][:300]
         raise DamagedCheckpoint(
             f"{directory / str(epoch)}: the checkpoint is damaged: {message}"
@@ -331,11 +348,16 @@ def _manager(directory: Path, **options: Any) -> ocp.CheckpointManager:
 
 def abstract_state(recipe: Recipe, tx: optax.GradientTransformation) -> TrainState:
     """Shapes and dtypes of a state; parts that do not fit together show here."""
-    batch = {
+    batch = abstract_batch(recipe)
+    return jax.eval_shape(partial(init_state, recipe, tx), batch, jax.random.key(0))
+
+
+def abstract_batch(recipe: Recipe) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and dtypes of a batch of two examples."""
+    return {
         "x": jax.ShapeDtypeStruct((2, *recipe.model.shape), jnp.float32),
         "label": jax.ShapeDtypeStruct((2,), jnp.int32),
     }
-    return jax.eval_shape(partial(init_state, recipe, tx), batch, jax.random.key(0))
 
 
 def _target(state: TrainState, where: Any) -> TrainState:

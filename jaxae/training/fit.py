@@ -12,7 +12,15 @@ from jax.sharding import Mesh
 from jaxae.checks import check_count, check_key, check_recipe
 from jaxae.errors import TrainingDiverged, require
 from jaxae.training.epoch import make_validation
-from jaxae.training.loop import Best, Epoch, Fit, Member, Progress, run_epochs
+from jaxae.training.loop import (
+    Best,
+    Epoch,
+    Fit,
+    Member,
+    Progress,
+    copy_model,
+    run_epochs,
+)
 from jaxae.training.loss import Metrics
 from jaxae.training.parallel import (
     DATA,
@@ -124,7 +132,11 @@ def fit(
     )
     if resume is None:
         state = fresh_state(recipe, tx, runner.example, key_init, parallel)
-        resume = Progress(state, Best(trained_model(recipe, state)))
+        best = Best(copy_model(trained_model(recipe, state)))
+        resume = Progress(state, best)
+    else:
+        # A copy, as the epochs donate it.
+        resume = resume._replace(state=place(resume.state, mesh, layout))
 
     def epoch(state: TrainState) -> tuple[TrainState, list[Row]]:
         state, row = runner.epoch(state)
@@ -138,7 +150,7 @@ def fit(
     with progress_log(epochs, enabled=progress) as report:
         (result,) = run_epochs(
             [Member(recipe, resume, monitor)],
-            place(resume.state, mesh, layout),  # a copy, as the epochs donate it
+            resume.state,
             epoch,
             lambda state: [state],
             epochs=epochs,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxae.training.batch import total_weight
+from jaxae.training.batch import PART, total_weight
 from jaxae.training.loss import Aux, Metrics, batch_loss
 from jaxae.types import (
     Batch,
@@ -78,7 +78,8 @@ def make_gradient(
 
         def body(i: Array, total: Gradient) -> Gradient:
             before = state._replace(collections=total.collections)
-            new = whole(before, part(i), jax.random.fold_in(key, i))
+            own = jax.random.fold_in(jax.random.fold_in(key, PART), i)
+            new = whole(before, part(i), own)
             share = total_weight(part(i)) / jnp.maximum(total_weight(batch), 1e-12)
             # A part of weight zero may have no mean.
             sums = jax.tree.map(

@@ -1,7 +1,7 @@
 """Epoch after epoch: the history, the best model, callbacks, when to stop."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,8 @@ from jaxae.training.progress import Report
 from jaxae.training.runners import Row
 from jaxae.training.state import trained_model
 from jaxae.types import Model, Recipe, TrainState
+
+T = TypeVar("T")
 
 
 class Epoch(NamedTuple):
@@ -50,11 +52,13 @@ class Progress(NamedTuple):
     Attributes:
         state: The train state after the last finished epoch.
         best: The best epoch so far.
-        history: One row for every epoch done.
+        epoch: Epochs done.
+        history: Their rows, where they are to be in the history again.
     """
 
     state: TrainState
     best: Best
+    epoch: int = 0
     history: Sequence[Row] = ()
 
 
@@ -82,18 +86,19 @@ class Member:
     def __init__(self, recipe: Recipe, progress: Progress, monitor: str) -> None:
         """Goes on where `progress` is."""
         self.recipe, self.monitor = recipe, monitor
-        self.best, self.history = progress.best, list(progress.history)
+        self.best, self.done = progress.best, progress.epoch
+        self.history = list(progress.history)
 
     def add(self, state: TrainState, row: Row) -> Epoch:
         """Notes an epoch."""
-        row = {"epoch": len(self.history) + 1, **row}
+        self.done += 1
+        row = {"epoch": self.done, **row}
         require(self.monitor in row, "monitor", self.monitor, f"one of {sorted(row)}")
         self.history.append(row)
-        number, value = len(self.history), row[self.monitor]
-        if improved := value < self.best.value:
-            model = trained_model(self.recipe, copy_state(state))
-            self.best = Best(model, number, value)
-        return Epoch(number, state, row, improved)
+        if improved := row[self.monitor] < self.best.value:
+            model = copy_model(trained_model(self.recipe, state))
+            self.best = Best(model, self.done, row[self.monitor])
+        return Epoch(self.done, state, row, improved)
 
     def result(self, state: TrainState) -> Fit:
         """After the last epoch."""
@@ -101,16 +106,21 @@ class Member:
 
 
 @jax.jit
-def copy_state(state: TrainState) -> TrainState:
-    """Buffers of its own: the next epoch reuses those of `state`."""
-    return jax.tree.map(jnp.copy, state)
+def copied(tree: T) -> T:
+    """Buffers of its own: the next epoch reuses those of the state."""
+    return jax.tree.map(jnp.copy, tree)
+
+
+def copy_model(model: Model) -> Model:
+    """With buffers of its own."""
+    return model._replace(variables=copied(model.variables))
 
 
 def run_epochs(
     members: Sequence[Member],
     state: TrainState,
     epoch: Callable[[TrainState], tuple[TrainState, list[Row]]],
-    split: Callable[[TrainState], Sequence[TrainState]],
+    split: Callable[[TrainState], Iterable[TrainState]],
     *,
     epochs: int,
     max_skipped: int,
@@ -134,7 +144,7 @@ def run_epochs(
     Raises:
         TrainingDiverged: `max_skipped` updates in a row were not finite.
     """
-    for number in range(len(members[0].history) + 1, epochs + 1):
+    for number in range(members[0].done + 1, epochs + 1):
         state, rows = epoch(state)
         _check_updates(state, max_skipped)
         for i, own in enumerate(split(state)):

@@ -1,8 +1,7 @@
 """Many trainings at once in one program: seeds, and values of a scalar."""
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -16,7 +15,7 @@ from jaxae.training.epoch import make_epoch, make_validation
 from jaxae.training.loop import Best, Epoch, Fit, Member, Progress, run_epochs
 from jaxae.training.loss import Metrics
 from jaxae.training.parallel import DATA, default_mesh, make_mesh
-from jaxae.training.placement import place_data
+from jaxae.training.placement import local, place_data
 from jaxae.training.progress import progress_log
 from jaxae.training.runners import Row, as_row, is_array_data, timed
 from jaxae.training.state import init_state, trained_model
@@ -118,7 +117,9 @@ def fit_many(
         rows = each(metrics, count)
         return state, [as_row(row) | timing for row in rows]
 
-    split = jax.jit(partial(each, count=count))
+    def split(state: TrainState) -> Iterator[TrainState]:
+        return (_member(state, i) for i in range(count))
+
     if resume is None:
         example = {name: jnp.zeros_like(rows[:2]) for name, rows in data.items()}
         state = _fresh_states(build, values, key_init, example, mesh)
@@ -126,7 +127,7 @@ def fit_many(
         resume = [Progress(own, Best(trained_model(r, own))) for r, own in firsts]
     else:
         require(len(resume) == count, "resume", len(resume), f"of {count} members")
-        done = {len(start.history) for start in resume}
+        done = {start.epoch for start in resume}
         require(len(done) == 1, "resume", f"after {done}", "all after the same epoch")
         state = _stack([start.state for start in resume], mesh)
 
@@ -154,6 +155,11 @@ def _check_values(values: Any, count: int) -> None:
     shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(values)]
     right = all(shape[:1] == (count,) for shape in shapes)
     require(right, "values", shapes, f"arrays [{count}, ...], a row for every member")
+
+
+@jax.jit
+def _member(state: TrainState, i: int | jax.Array) -> TrainState:
+    return jax.tree.map(lambda x: x[i], state)
 
 
 def each(tree: Any, count: int) -> list[Any]:
@@ -203,8 +209,9 @@ def _stack(states: Sequence[TrainState], mesh: Mesh) -> TrainState:
     def stack(states: Sequence[TrainState]) -> TrainState:
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
-    members = NamedSharding(mesh, PartitionSpec(DATA))
-    return jax.jit(stack, out_shardings=members)(states)
+    # Wherever they are: a part of the devices may train them.
+    stacked = jax.jit(stack)([local(state) for state in states])
+    return jax.device_put(stacked, NamedSharding(mesh, PartitionSpec(DATA)))
 
 
 def _validator(

@@ -35,9 +35,9 @@ class Parallel(NamedTuple):
     Attributes:
         mesh: As from `make_mesh`.
         layout: Where the arrays of the state lie: `replicated`, `fsdp`, `by_path`.
-        pmap: With `jax.pmap` instead of shardings: every device has batch statistics
-            and codebook updates of its share alone, which are then averaged, and noise
-            of its own. For one host, and `replicated`.
+        pmap: With `jax.pmap` instead of shardings: every device has noise and batch
+            statistics of its share alone; statistics are then averaged, and of
+            codebooks those of the first device count. For one host, and `replicated`.
     """
 
     mesh: Mesh
@@ -101,9 +101,11 @@ def fsdp(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
 
     Parameters and optimizer state are divided along the largest axis that the number of
     devices divides; parameters are gathered when they are used. Arrays of less than
-    `LEAST_SHARDED` values, or without such an axis, are replicated.
+    `LEAST_SHARDED` values, or without such an axis, are replicated, and so are the
+    collections, such as codebooks, which a step uses in several places.
     """
-    del path
+    if path.startswith("collections."):
+        return PartitionSpec()
     count = mesh.shape[DATA]
     fitting = [axis for axis, size in enumerate(shape) if size % count == 0]
     if math.prod(shape) < LEAST_SHARDED or not fitting:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from jaxae.training.batch import HOOKS
+from jaxae.training.batch import DEVICE, HOOKS
 from jaxae.training.gradient import make_gradient
 from jaxae.training.loss import Metrics
 from jaxae.training.state import optimizer
@@ -53,11 +53,15 @@ def make_train_step(
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
         if axis_name is not None:
+            key = jax.random.fold_in(key, DEVICE)
             key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
         grads, loss, metrics, collections, seen = gradient(state, batch, key)
         if axis_name is not None:
             loss, metrics, grads = jax.lax.pmean((loss, metrics, grads), axis_name)
-            collections = jax.tree.map(partial(_agree, axis_name), collections)
+            collections = {
+                name: jax.tree.map(partial(_agree, axis_name, name), tree)
+                for name, tree in collections.items()
+            }
         grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
 
@@ -84,8 +88,14 @@ def make_train_step(
     return step
 
 
-def _agree(axis_name: str, values: Array) -> Array:
-    """One value for all devices: the mean; of whole numbers the largest."""
+def _agree(axis_name: str, collection: str, values: Array) -> Array:
+    """One value for all devices: the mean; of whole numbers the largest.
+
+    Of codebooks and the like that of the first device: every one starts and revives
+    codes in an order of its own, so that a mean would be one of unrelated codes.
+    """
+    if collection == "statistics":
+        return jax.lax.all_gather(values, axis_name)[0]
     if jnp.issubdtype(values.dtype, jnp.inexact):
         return jax.lax.pmean(values, axis_name)
     return jax.lax.pmax(values, axis_name)

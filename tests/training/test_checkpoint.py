@@ -215,7 +215,8 @@ def test_progress_on_other_devices(layout, all_divided, tmp_path):
             save(Epoch(epoch, place(state, *source[:2]), {"loss": loss}, loss < 3))
     for count, target in ((1, replicated), (2, fsdp), (4, fsdp), (2, replicated)):
         there = on(count, target)
-        progress, epoch = restore_progress(directory, WIDE, TX, there)
+        progress = restore_progress(directory, WIDE, TX, there)
+        epoch = progress.epoch
         assert epoch == 3 and (progress.best.epoch, progress.best.value) == (2, 1.0)
         assert_identical(progress.state, leaves(states[3]))
         assert_where(progress.state, there)
@@ -224,7 +225,7 @@ def test_progress_on_other_devices(layout, all_divided, tmp_path):
         again = tmp_path / f"{count} {target.__name__}"
         with save_epochs(again, "loss") as save:
             save(Epoch(3, progress.state, {"loss": 0.5}, True))
-        back, _ = restore_progress(again, WIDE, TX, source)
+        back = restore_progress(again, WIDE, TX, source)
         assert_identical(back.state, leaves(states[3]))
         assert_where(back.state, source)
 
@@ -274,7 +275,8 @@ def test_progress_up_to_an_epoch(epochs):
     directory, states = epochs
     found = ((None, 5, 4, 2.0), (4, 4, 4, 2.0), (3, 2, 2, 3.0))
     for asked, number, best, value in found:
-        progress, epoch = restore_progress(directory, RECIPE, TX, on(1), asked)
+        progress = restore_progress(directory, RECIPE, TX, on(1), asked)
+        epoch = progress.epoch
         assert (epoch, progress.best.epoch, progress.best.value) == (
             number,
             best,
@@ -293,7 +295,8 @@ def test_the_newest_is_damaged(part, epochs):
     directory, states = epochs
     cut(*files_of(directory / "5" / part))
     with pytest.warns(UserWarning, match="5: the checkpoint is damaged") as warned:
-        progress, epoch = restore_progress(directory, RECIPE, TX, on(1))
+        progress = restore_progress(directory, RECIPE, TX, on(1))
+        epoch = progress.epoch
     assert len(warned) == 1
     assert (epoch, progress.best.epoch, progress.best.value) == (4, 4, 2.0)
     assert_identical(progress.state, leaves(states[4]))
@@ -311,7 +314,8 @@ def test_the_best_is_damaged(part, epochs):
     directory, states = epochs
     cut(*files_of(directory / "4" / part))
     with pytest.warns(UserWarning, match="4: the checkpoint is damaged"):
-        progress, epoch = restore_progress(directory, RECIPE, TX, on(1))
+        progress = restore_progress(directory, RECIPE, TX, on(1))
+        epoch = progress.epoch
     assert (epoch, progress.best.epoch, progress.best.value) == (5, 2, 3.0)
     assert_identical(progress.state, leaves(states[5]))
 
@@ -338,7 +342,7 @@ def test_more_are_kept_where_several_go_on_together(saved, tmp_path):
         for number, loss in enumerate([9.0, 3.0, 5.0, 2.0, 1.0], 1):
             save(Epoch(number, state, {"loss": loss}, number != 3))
     assert saved_epochs(tmp_path) == [2, 3, 4, 5]
-    progress, _ = restore_progress(tmp_path, RECIPE, TX, on(1), 3)
+    progress = restore_progress(tmp_path, RECIPE, TX, on(1), 3)
     assert progress.best.epoch == 2
 
 
@@ -353,4 +357,4 @@ def test_nothing_is_unpickled(saved, monkeypatch):
     state, epoch = restore_state(saved[0], RECIPE, TX)
     assert epoch == 2
     assert_identical(state, saved[1][2])
-    assert restore_progress(saved[0], RECIPE, TX, on(2))[1] == 4
+    assert restore_progress(saved[0], RECIPE, TX, on(2)).epoch == 4

@@ -345,7 +345,7 @@ def progress_of(result):
     """What a training that ended early came to."""
     values = [row["validation_loss"] for row in result.history]
     best = Best(result.model, result.best_epoch, min(values))
-    return Progress(result.state, best, result.history)
+    return Progress(result.state, best, len(result.history), result.history)
 
 
 @pytest.mark.parametrize(

@@ -66,13 +66,15 @@ def _gradient_alone(study: Study, rows: Sequence[Row]) -> Check:
     """
     state = study.shapes()
     parameters, collections = _bytes(state.params), _bytes(state.collections)
+    parts = study.arguments.accumulate
     none, image = Collective(0, 0), math.prod(study.arguments.shape)
     found = [row.cost.collectives.get("all-reduce", none).bytes for row in rows]
     least, most = min(found), max(found)
 
     def right(row: Row, moved: int) -> bool:
-        beside = SLACK + row.point.batch_size * image
-        bounded = 0 < moved <= 2 * parameters + collections + beside
+        # Every part of a batch sends its own gradient.
+        beside = (SLACK + row.point.batch_size * image) * parts
+        bounded = 0 < moved <= (2 * parameters + collections) * parts + beside
         return bounded and moved - least <= beside
 
     spread = f"from {size(least)} to {size(most)}" if most > least else size(most)

@@ -84,7 +84,8 @@ def compile_point(study: Study, point: Point) -> Program:
     compiled = compile_step(step, mesh, layout).lower(state, batch).compile()
     seconds = time.perf_counter() - start
     cost = _cost(compiled, seconds)
-    # XLA counts the body of a loop once. This one has all but the update.
+    # XLA counts the body of a loop once. This one has all but the update, which is so
+    # counted too often: with few images and many parts the estimate is too high.
     cost = cost._replace(flops=cost.flops * study.arguments.accumulate)
     return Program(mesh, layout, point.batch_size, compiled, cost)
 

@@ -92,6 +92,9 @@ def plan(preset: str, arguments: Arguments) -> Study:
         for mode in arguments.modes
         for count in counts
     ]
+    fits = batch_size % arguments.accumulate == 0
+    expected = f"a divisor of the batch size {batch_size}"
+    require(fits, "--accumulate", arguments.accumulate, expected)
     train_plan = Plan(TRAIN_SIZE, -(-TRAIN_SIZE // batch_size))
     recipe = arguments.model.recipe(arguments.shape, train_plan)
     if arguments.precision != "float32":
@@ -107,7 +110,8 @@ def _devices(arguments: Arguments) -> list[int]:
     if arguments.compile_only:
         came = "no numbers"
         require(arguments.devices, "--devices", came, "given with --compile-only")
-    counts = set(arguments.devices) or {2**i for i in range(there.bit_length())}
+    powers = {2**i for i in range(there.bit_length())}
+    counts = set(arguments.devices) or powers | {there}
     for count in sorted(counts):
         check_count("--devices", count)
         expected = f"at most {there}, the devices here; or see --simulate"

@@ -87,7 +87,7 @@ def assert_summarised(group: dict, members: list[Path]) -> None:
     each = [numbers(path) for path in members]
     for name in each[0].keys() - set(SETTINGS):
         values = [result[name] for result in each]
-        moments = {"mean": np.mean(values)}
+        moments = {"n": len(values), "mean": np.mean(values)}
         if len(members) > 1:
             moments["sd"] = np.std(values, ddof=1)
         assert group["results"][name] == pytest.approx(moments, rel=1e-9)

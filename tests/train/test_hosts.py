@@ -319,6 +319,21 @@ def child_of(process: subprocess.Popen) -> int:
 
 
 @pytest.mark.slow
+def test_an_error_of_one_host_ends_both(images, tmp_path):
+    """Only the first looks at the directory, and something is in the way."""
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "notes.txt").write_text("in the way")
+    first, second = start_both(*arguments(images, out, epochs=2))
+    try:
+        ((_, error),) = finish(first, status=1)
+        assert second.wait(timeout=PATIENCE) != 0
+    finally:
+        end(second)
+    assert "is not empty" in error and "Traceback" not in error
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_lost_host_is_told_and_a_new_start_goes_on(killed, images, tmp_path):
     out = tmp_path / "run"

@@ -1,5 +1,6 @@
 """Many trainings in one program: each as alone, and what is said of all together."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -13,8 +14,10 @@ from jaxae.errors import ArgumentError
 from jaxae.training.checkpoint import saved_epochs
 from train import evaluate
 from train.__main__ import parse
-from train.members import parse_sweep
-from train.run import RunError, open_run
+from train.members import parse_sweep, plan_members
+from train.presets import PRESETS
+from train.run import Run, RunError, open_run, write_json
+from train.summary import write_summary
 from train.training import train
 
 ROOT = Path(__file__).parents[2]
@@ -284,3 +287,16 @@ def test_seeds_that_were_killed_go_on_to_the_same_end(images, tmp_path):
         for name in TIMES:
             group["results"].pop(name, None)
     assert groups[0] == groups[1]
+
+
+def test_a_number_that_is_not_finite_is_left_out_of_the_summary(tmp_path):
+    values = ({"nll_nats": None, "mse": 1.0}, {"nll_nats": 3.0, "mse": 2.0})
+    preset, config = "ae", PRESETS["ae"][1]
+    run = Run(tmp_path, preset, dataclasses.replace(config, seeds=2), (8, 8, 1), 10)
+    members = plan_members(run)
+    for member, numbers in zip(members.runs, values, strict=True):
+        member.path.mkdir()
+        write_json(member.result, numbers)
+    results = write_summary(run, members)["groups"]["all"]["results"]
+    assert results["nll_nats"] == {"n": 1, "mean": 3.0}
+    assert results["mse"] == {"n": 2, "mean": 1.5, "sd": pytest.approx(0.5**0.5)}

@@ -358,3 +358,27 @@ def test_nothing_is_unpickled(saved, monkeypatch):
     assert epoch == 2
     assert_identical(state, saved[1][2])
     assert restore_progress(saved[0], RECIPE, TX, on(2)).epoch == 4
+
+
+def test_a_library_goes_on_without_the_history(tmp_path):
+    """Epochs are counted by what the checkpoint says, not by the rows that are kept."""
+    options = {"key": jax.random.key(3), "batch_size": 4, "tx": TX, "progress": False}
+    with save_epochs(tmp_path, "loss") as save:
+        fit(RECIPE, X, epochs=2, callbacks=[save], **options)
+    progress = restore_progress(tmp_path, RECIPE, TX, on(1))
+    with save_epochs(tmp_path, "loss") as save:
+        rest = fit(RECIPE, X, epochs=3, resume=progress, callbacks=[save], **options)
+    assert [row["epoch"] for row in rest.history] == [3]
+    whole = fit(RECIPE, X, epochs=3, **options)
+    assert_identical(rest.state, leaves(whole.state))
+    assert saved_epochs(tmp_path)[-1] == 3
+
+
+def test_an_epoch_is_not_silently_left_unsaved(saved):
+    directory, _ = saved
+    state, _ = restore_state(directory, RECIPE, TX)
+    with (
+        pytest.raises(CheckpointError, match="has a later checkpoint than epoch 1"),
+        save_epochs(directory, "loss") as save,
+    ):
+        save(Epoch(1, state, {"loss": 1.0}, True))

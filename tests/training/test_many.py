@@ -14,6 +14,7 @@ from jaxae.training import fit_many, many
 from jaxae.training.compiled import collectives
 from jaxae.training.loop import Best
 from jaxae.training.parallel import make_mesh
+from jaxae.training.placement import place
 
 slow = pytest.mark.slow
 TIMING = ("seconds", "images_per_second")
@@ -234,6 +235,19 @@ def test_resumed_members_are_those_that_were_never_stopped():
         assert_same(a, b, rtol=0)
     order = [(number, i) for number in range(1, 5) for i in (0, 1)]
     assert [(epoch.number, i) for i, epoch in calls] == order
+
+
+def test_members_go_on_wherever_they_are():
+    """Their states on all devices, or on one, and trained on those that divide them."""
+    first = train(build_vae, 2, epochs=1)
+    progress = [progress_of(member) for member in first]
+    spread = [each._replace(state=place(each.state, make_mesh())) for each in progress]
+    expected = train(build_vae, 2, resume=progress)
+    devices = jax.devices()
+    for start, mesh in ((spread, make_mesh(devices=devices[:6])), (progress, None)):
+        found = train(build_vae, 2, resume=start, mesh=mesh)
+        for a, b in zip(found, expected, strict=True):
+            assert_same(a, b)
 
 
 def build_vae(value):

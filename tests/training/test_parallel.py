@@ -696,3 +696,15 @@ def test_a_batch_in_parts_needs_less_memory():
         for n in (1, 8)
     )
     assert parts < whole / 2
+
+
+def test_fsdp_leaves_codebooks_whole():
+    """A step uses them in several places: divided they would be gathered again."""
+    recipe = recipes.vqvae((8, 8, 1), 512, 8, network=recipes.conv((8,)))
+    tx, batch = optax.adam(1e-3), {"x": jnp.zeros((16, 8, 8, 1))}
+    state = jax.eval_shape(partial(init_state, recipe, tx), batch, jax.random.key(0))
+    where = parallel.shardings(state, make_mesh(), parallel.fsdp)
+    sizes = [leaf.size for leaf in jax.tree.leaves(state.collections)]
+    assert max(sizes) >= parallel.LEAST_SHARDED
+    specs = [leaf.spec for leaf in jax.tree.leaves(where.collections)]
+    assert all(spec == PartitionSpec() for spec in specs)

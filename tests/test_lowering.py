@@ -9,7 +9,7 @@ import pytest
 from jaxae.precision import compute_in
 from jaxae.training import make_train_step
 from jaxae.training.checkpoint import abstract_state
-from tests.test_protocol import NAMES, TX, batch, recipe_of
+from tests.test_protocol import CORE_FIRST, TX, batch, recipe_of
 
 CONVOLUTIONAL = {
     "inpainting_autoencoder",
@@ -32,7 +32,7 @@ def convolutions(exported):
     return exported.mlir_module().count("stablehlo.convolution")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CORE_FIRST)
 def test_the_step_of_every_family_is_made_for_tpus_and_gpus(name):
     exported, state = lowered(recipe_of(name), "tpu", "cuda")
     assert exported.platforms == ("tpu", "cuda")

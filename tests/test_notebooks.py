@@ -84,6 +84,7 @@ def test_quickstart(tmp_path):
     assert 80 < float(nll) < 140
 
 
+@pytest.mark.slow
 def test_tpu_on_simulated_devices(tmp_path):
     outputs = execute("tpu", tmp_path)
     text = printed(outputs)

@@ -48,6 +48,19 @@ OPTIONS = {
     "wae_mmd": MLP,
 }
 NAMES = sorted(OPTIONS)
+# Each stands for others like it; the rest are slow tests.
+CORE = {
+    "vae",
+    "autoencoder",
+    "factor_vae",
+    "vqvae",
+    "sparse_autoencoder",
+    "masked_autoencoder",
+}
+CORE_FIRST = [
+    name if name in CORE else pytest.param(name, marks=pytest.mark.slow)
+    for name in NAMES
+]
 
 
 def images():
@@ -106,7 +119,7 @@ def test_the_loss_falls_and_the_step_is_traced_once(name):
     assert traces == 1
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CORE_FIRST)
 def test_two_seeds_on_eight_devices_give_the_numbers_of_one_on_one(name):
     recipe, (alone, _, losses, _) = recipe_of(name), trained(name)
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))

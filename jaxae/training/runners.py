@@ -141,7 +141,7 @@ def _epochs(
         isinstance(batches, Iterable),
         "images",
         type(batches).__name__,
-        "an array, a mapping of arrays or an iterable of batches",
+        "an array, a mapping of arrays or an iterable of batches, or a function to it",
     )
     stream = iter(batches)
     first = next(stream, None)

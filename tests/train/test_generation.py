@@ -59,6 +59,7 @@ def dataset(labels=True):
     return Dataset("noise", *[Split(x, label)] * 3)
 
 
+@pytest.mark.slow
 def test_the_classifier_is_trained_once_and_kept(run, tmp_path):
     other = open_run(run.path)._replace(path=tmp_path)
     data = dataset()

@@ -105,6 +105,7 @@ def alone(images, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_seeds_are_the_single_runs_and_summarised(images, alone, tmp_path, capsys):
     out = tmp_path / "seeds"
     run_here(images, out, "--seeds", "2")

@@ -231,6 +231,7 @@ def test_apply_has_no_label_for_a_model_without(vae, tmp_path):
         apply.apply(apply.Arguments(vae.path, label=3, **options))
 
 
+@pytest.mark.slow
 def test_apply_restores_only_what_the_mask_names(tmp_path, images):
     run = run_preset(tmp_path / "run", images, "inpaint", "--model.hole", "3", "3")
     x = np.load(images)["images"]

@@ -157,6 +157,7 @@ def test_simulated_devices_are_said_to_be(measured, capsys):
     assert "check passed, all-reduced bytes" in printed
 
 
+@pytest.mark.slow
 def test_fully_sharded_divides_the_state(tmp_path, measured):
     options = ("--devices", "1", "8", "--batch-size", "16", "--mode", "strong")
     passed, result = run(tmp_path, *options, "--parallel", "fsdp")
@@ -242,6 +243,7 @@ def test_checks_fail_where_they_must():
     assert not passed(5.0, 0, 0)["all-reduced bytes"]
 
 
+@pytest.mark.slow
 def test_failed_check_is_the_exit_status(tmp_path):
     """Of the program, which simulates devices of its own."""
     start = (

@@ -99,6 +99,7 @@ def test_every_member_is_its_own_training(trained, family):
     assert len({member.history[0]["loss"] for member in members}) == 3
 
 
+@pytest.mark.slow
 @families
 def test_members_at_once_are_those_that_take_turns(trained, family, monkeypatch):
     """Accelerators train them in one vmap, a CPU one after the other."""
@@ -164,6 +165,7 @@ def test_as_many_devices_as_divide_the_members(count, used):
 # --- Values ---
 
 
+@pytest.mark.slow
 def test_values_are_weights_of_the_objective():
     betas = jnp.asarray([0.1, 1.0, 4.0])
 
@@ -223,6 +225,7 @@ def progress_of(result):
     return Progress(result.state, best, len(result.history), result.history)
 
 
+@pytest.mark.slow
 def test_resumed_members_are_those_that_were_never_stopped():
     calls = []
     options = {"epochs": 4, "callbacks": [lambda i, epoch: calls.append((i, epoch))]}

@@ -527,6 +527,7 @@ LEARNED_CODES = recipes.vqvae(
 )
 
 
+@pytest.mark.slow
 @slow
 @pytest.mark.parametrize(
     "recipe",
@@ -668,6 +669,7 @@ def test_hooks_see_the_last_part():
     np.testing.assert_array_equal(bias[8:], 4)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optimized")
 def test_every_part_sends_its_gradient(mesh):
     """As the sums of the parts are added up where they are the same everywhere."""

@@ -160,7 +160,7 @@ def test_wrong_mappings(case):
     ("images", "message"),
     [
         ([], "images must be not empty, got 'an iterable without a batch'"),
-        (None, "images must be an array, a mapping of arrays or an iterable"),
+        (object(), "images must be an array, a mapping of arrays or an iterable"),
         (5, "images must be an array, a mapping of arrays or an iterable"),
         ("digits", r"images must be of shape \[n, 4, 3, 1\]"),
     ],

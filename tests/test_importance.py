@@ -119,6 +119,7 @@ def test_ciwae_is_the_convex_combination():
             np.testing.assert_allclose(loss, -expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"groups": 6}, {"elbo_weight": 1.0}])
 def test_groups_of_one_sample_are_the_elbo(options):
     params, key = _params(ROUGH), jax.random.key(0)

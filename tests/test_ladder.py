@@ -139,6 +139,7 @@ def test_every_layer_reaches_the_image_and_depends_on_those_above(small):
         assert jnp.abs(one.prior.mean - two.prior.mean).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_the_rate_of_every_layer_is_its_monte_carlo_estimate(small):
     trace = _trace(small, 4000)
     for latent in trace.latents:

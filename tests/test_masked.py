@@ -102,6 +102,7 @@ def test_hidden_pixels_do_not_influence_the_code():
         np.testing.assert_array_equal(tokens[number:], 0.0)
 
 
+@pytest.mark.slow
 def test_fewer_visible_patches_are_encoded_as_if_there_was_no_room_for_more():
     mask = np.ones((8, *SHAPE), bool)
     mask[:, :2, 2:6] = False

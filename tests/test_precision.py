@@ -179,6 +179,7 @@ def test_products_are_of_bfloat16(name):
         assert not single
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_gradients_and_statistics_are_those_of_float32(name):
     module, values, x = network_and_input(name)

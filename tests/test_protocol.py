@@ -50,12 +50,17 @@ OPTIONS = {
 NAMES = sorted(OPTIONS)
 # Each stands for others like it; the rest are slow tests.
 CORE = {
-    "vae",
+    "adversarial_autoencoder",
     "autoencoder",
     "factor_vae",
-    "vqvae",
-    "sparse_autoencoder",
+    "flow_vae",
+    "iwae",
+    "ladder_vae",
     "masked_autoencoder",
+    "sparse_autoencoder",
+    "vae",
+    "vamp_vae",
+    "vqvae",
 }
 CORE_FIRST = [
     name if name in CORE else pytest.param(name, marks=pytest.mark.slow)
@@ -112,7 +117,7 @@ def test_every_recipe_is_here():
     assert {family.__name__ for family in recipes.FAMILIES} == set(NAMES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CORE_FIRST)
 def test_the_loss_falls_and_the_step_is_traced_once(name):
     *_, losses, traces = trained(name)
     assert losses[-5:].mean() < losses[:5].mean()
@@ -138,7 +143,7 @@ def test_two_seeds_on_eight_devices_give_the_numbers_of_one_on_one(name):
         np.testing.assert_allclose(a, b[0], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CORE_FIRST)
 def test_a_checkpoint_holds_all_of_it(name, tmp_path):
     _, state, losses, _ = trained(name)
     with save_epochs(tmp_path, "loss") as save:
@@ -149,7 +154,7 @@ def test_a_checkpoint_holds_all_of_it(name, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CORE_FIRST)
 def test_images_come_back_and_are_drawn(name):
     recipe, (_, state, *_) = recipe_of(name), trained(name)
     model, x = trained_model(recipe, state), images()[:3]

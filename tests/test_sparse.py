@@ -282,6 +282,7 @@ def test_aux_k_explains_the_residual_by_dead_latents():
     close(loss, metrics["distortion_nats"] + 0.5 * expected)
 
 
+@pytest.mark.slow
 def test_aux_k_has_no_gradient_where_nothing_is_dead():
     x = normal((B, D), 5)
 

@@ -158,6 +158,7 @@ def _assert_same(came, expected):
     jax.tree.map(close, came, expected)
 
 
+@pytest.mark.slow
 def test_the_encoder_minimises_rate_and_feature_distortion(step):
     def own(part):
         model = {**step.model, **part}

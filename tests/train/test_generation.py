@@ -72,6 +72,7 @@ def test_the_classifier_is_trained_once_and_kept(run, tmp_path):
     assert first.shape == (20, 64) and np.asarray(first).std() > 0
 
 
+@pytest.mark.slow
 def test_features_of_ones_own(run, tmp_path, monkeypatch):
     code = "def mean(images):\n    return images.reshape(len(images), -1)[:, :3]\n"
     (tmp_path / "own_features.py").write_text(code)

@@ -124,6 +124,7 @@ def test_tensorboard_files_hold_scalars_and_pictures(vae):
     assert b"samples" in written and b"\x89PNG" in written
 
 
+@pytest.mark.slow
 def test_evaluate_recomputes_the_same_numbers(vae):
     before = results(vae)
     evaluate.evaluate(evaluate.Arguments(vae.path))
@@ -184,6 +185,7 @@ def test_a_run_is_not_overwritten_without_being_told(vae, images, tmp_path):
     assert (tmp_path / "letter.txt").exists()
 
 
+@pytest.mark.slow
 def test_overwrite_replaces_a_run(tmp_path, images):
     options = ["--model.latent-dim", "2", "--model.network.hidden", "5"]
     run_preset(tmp_path / "run", images, "ae", *options)
@@ -355,6 +357,7 @@ def test_a_full_disk_ends_in_one_message_and_keeps_what_was_there(images, full_d
     assert open_run(out).preset == "ae"
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_finished_epochs(images, tmp_path):
     out = tmp_path / "run"
     arguments = ["--data", str(images), "--out", str(out), "--epochs", "100000"]
@@ -379,6 +382,7 @@ def test_ctrl_c_keeps_the_finished_epochs(images, tmp_path):
     assert json.loads((out / "result.json").read_text())["epochs"] >= 3
 
 
+@pytest.mark.slow
 def test_batches_from_the_disk_train_a_sparse_auto_encoder(images, tmp_path):
     vectors = tmp_path / "vectors.npy"
     np.save(vectors, np.random.default_rng(0).normal(size=(70, 6)).astype(np.float32))

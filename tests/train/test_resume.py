@@ -250,6 +250,7 @@ def cut_short(folder: Path) -> None:
         file.write_bytes(whole[: len(whole) // 2])
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_put_aside(runs, ended, images):
     newest = ended / "checkpoints" / "4"
     cut_short(newest)

@@ -203,6 +203,7 @@ def state_of(recipe, seed):
     return initial(recipe)(batch, jax.random.key(seed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", [replicated, fsdp])
 def test_progress_on_other_devices(layout, all_divided, tmp_path):
     """From eight devices to one, two and four and back: the same arrays, each where

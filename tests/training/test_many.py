@@ -181,6 +181,7 @@ def test_values_are_weights_of_the_objective():
     assert len({member.history[1]["loss"] for member in members}) == 3
 
 
+@pytest.mark.slow
 def test_values_are_trees_and_learning_rates():
     values = {"rate": np.asarray([0.0, 0.1], np.float32), "weight": np.ones(2)}
 
@@ -194,6 +195,7 @@ def test_values_are_trees_and_learning_rates():
     assert (kernel != moved.state.params["model"]["encoder"]["Dense_0"]["kernel"]).any()
 
 
+@pytest.mark.slow
 def test_a_member_that_diverges_does_not_hurt_the_others(three):
     rates = jnp.asarray([1e-2, 1e30, 1e-2])
     members = train(lambda rate: (VAE, optax.adam(rate)), values=rates, max_skipped=2)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -20,7 +21,14 @@ def place(tree: T, mesh: Mesh, layout: Layout = replicated) -> T:
 
     On several hosts all must call it, with the same values.
     """
-    return jax.device_put(tree, shardings(tree, mesh, layout), may_alias=False)
+    where = shardings(tree, mesh, layout)
+    if jax.process_count() == 1:  # from whatever devices it is on
+        return jax.device_put(tree, where, may_alias=False)
+    return jax.jit(_copies, out_shardings=where)(tree)
+
+
+def _copies(tree: T) -> T:
+    return jax.tree.map(jnp.copy, tree)
 
 
 def local(tree: T) -> T:

@@ -327,7 +327,8 @@ def test_an_error_of_one_host_ends_both(images, tmp_path):
     first, second = start_both(*arguments(images, out, epochs=2))
     try:
         ((_, error),) = finish(first, status=1)
-        assert second.wait(timeout=PATIENCE) != 0
+        second.communicate(timeout=PATIENCE)
+        assert second.returncode != 0
     finally:
         end(second)
     assert "is not empty" in error and "Traceback" not in error

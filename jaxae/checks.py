@@ -32,22 +32,20 @@ def check_sizes(name: str, sizes: Any) -> None:
 
 def check_key(key: Any) -> None:
     """Raises ValueError unless `key` is one typed key."""
-    typed = isinstance(key, jax.Array) and jnp.issubdtype(
-        key.dtype, jax.dtypes.prng_key
-    )
-    require(
-        typed and key.ndim == 0, "key", key, "one typed key, such as jax.random.key(0)"
-    )
+    one = _is_typed(key) and key.ndim == 0
+    require(one, "key", key, "one typed key, such as jax.random.key(0)")
 
 
 def check_keys(keys: Any) -> int:
     """The number of typed keys; raises ValueError for anything else."""
-    typed = isinstance(keys, jax.Array) and jnp.issubdtype(
-        keys.dtype, jax.dtypes.prng_key
-    )
-    several = typed and keys.ndim == 1 and keys.shape[0] > 0
+    several = _is_typed(keys) and keys.ndim == 1 and keys.shape[0] > 0
     require(several, "keys", keys, "an array [S] of typed keys, with S at least 1")
     return keys.shape[0]
+
+
+def _is_typed(keys: Any) -> bool:
+    array = isinstance(keys, jax.Array)
+    return array and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)
 
 
 def check_recipe(recipe: Any) -> None:

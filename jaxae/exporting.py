@@ -1,6 +1,7 @@
 """Trained models as files that run with JAX alone: see `export`."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -9,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxae.autoencoder import Family, call
+from jaxae.autoencoder import Family
 from jaxae.errors import require
-from jaxae.types import Batch, Model, Variables
-from jaxae.use import Codes, codes_of
+from jaxae.types import Batch, Model
+from jaxae.use import Codes, decode_one, encode_one
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 """What JAX can compile a program for."""
@@ -74,12 +75,15 @@ def export(
     images, side = _input_shapes(family)
 
     def encoder(x: Array, **side: Array) -> Codes:
-        return jax.vmap(lambda x, side: _encode(family, variables, x, side))(x, side)
+        key = jax.random.key(0)  # of noise that the mean is without
+
+        def one(batch: Batch) -> Codes:
+            return encode_one(family, variables, batch, key)
+
+        return jax.vmap(one)({"inputs": x, **side})
 
     def decoder(codes: Codes, **side: Array) -> Array:
-        return jax.vmap(lambda z, side: _decode(family, variables, z, side))(
-            codes, side
-        )
+        return jax.vmap(partial(decode_one, family, variables))(codes, side)
 
     def whole(x: Array, **side: Array) -> Array:
         return decoder(encoder(x, **side), **side)
@@ -138,26 +142,3 @@ def _input_shapes(family: Family) -> tuple[jax.ShapeDtypeStruct, dict[str, Shape
     }
     side = {name: known[name] for name in sorted(family.view.needs)}
     return jax.ShapeDtypeStruct((b, *shape), jnp.float32), side
-
-
-def _encode(family: Family, variables: Variables, x: Array, side: Batch) -> Codes:
-    """The code of one image: what a batch has in common is not to be seen here."""
-    batch = _alone({"inputs": x, **side})
-    latents = call(family, variables, batch, jax.random.key(0), method="encode")
-    return jax.tree.map(lambda code: code[0], codes_of(latents))
-
-
-def _decode(family: Family, variables: Variables, codes: Codes, side: Batch) -> Array:
-    """The image of one code."""
-    codes = _alone(codes)
-    if family.num_codes:
-        codes = call(family, variables, codes, method="embed")
-    else:
-        codes = _alone(codes if isinstance(codes, tuple) else (codes,))
-    likelihood = call(family, variables, codes, _alone(side), method="decode")
-    return likelihood.mean[0, 0]
-
-
-def _alone(values: Any) -> Any:
-    """With a leading axis of one, for all arrays."""
-    return jax.tree.map(lambda value: value[None], values)

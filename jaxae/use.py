@@ -206,16 +206,24 @@ def _encode(
     module: Family, draw: bool, variables: Variables, inputs: tuple[Batch, Array]
 ) -> Codes:
     def one(example: tuple[Batch, Array]) -> Codes:
-        batch, key = example
-        latents = call(module, variables, _alone(batch), key, method="encode")
-        if draw:
-            require(
-                module.generative, "key", "a key", "None: the code is deterministic"
-            )
-            latents = tuple(latent._replace(mean=latent.z[0]) for latent in latents)
-        return jax.tree.map(lambda code: code[0], codes_of(latents))
+        return encode_one(module, variables, *example, draw=draw)
 
     return jax.lax.map(one, inputs, batch_size=CHUNK)
+
+
+def encode_one(
+    module: Family, variables: Variables, batch: Batch, key: Array, draw: bool = False
+) -> Codes:
+    """The code of one example: what a batch has in common is not to be seen here.
+
+    Raises:
+        ValueError: `draw`, and there is no posterior.
+    """
+    latents = call(module, variables, _alone(batch), key, method="encode")
+    if draw:
+        require(module.generative, "key", "a key", "None: the code is deterministic")
+        latents = tuple(latent._replace(mean=latent.z[0]) for latent in latents)
+    return jax.tree.map(lambda code: code[0], codes_of(latents))
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -223,16 +231,27 @@ def _decode(
     module: Family, embedded: bool, variables: Variables, inputs: tuple[Codes, Batch]
 ) -> Array:
     def one(example: tuple[Codes, Batch]) -> Array:
-        codes, batch = _alone(example)
-        if embedded:
-            codes = _alone(codes)
-        elif module.num_codes:
-            codes = call(module, variables, codes, method="embed")
-        else:
-            codes = _alone(codes if isinstance(codes, tuple) else (codes,))
-        return call(module, variables, codes, batch, method="decode").mean[0, 0]
+        return decode_one(module, variables, *example, embedded=embedded)
 
     return jax.lax.map(one, inputs, batch_size=CHUNK)
+
+
+def decode_one(
+    module: Family,
+    variables: Variables,
+    codes: Codes,
+    batch: Batch,
+    embedded: bool = False,
+) -> Array:
+    """The mean of p(x | z) for one code; whole numbers may be embedded already."""
+    codes, batch = _alone((codes, batch))
+    if embedded:
+        codes = _alone(codes)
+    elif module.num_codes:
+        codes = call(module, variables, codes, method="embed")
+    else:
+        codes = _alone(codes if isinstance(codes, tuple) else (codes,))
+    return call(module, variables, codes, batch, method="decode").mean[0, 0]
 
 
 @partial(jax.jit, static_argnums=0)

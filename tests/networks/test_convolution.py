@@ -170,16 +170,26 @@ def scanned_gradient(layer, x, kernel):
     return jax.jit(lambda k, xs: lax.scan(step, k, xs)).lower(kernel, x).compile()
 
 
+def slow_convolutions(program):
+    """The convolution instructions of a compiled program that the CPU is slow at."""
+    lines = [line for line in program.as_text().splitlines() if " convolution(" in line]
+    marks = ("lhs_dilate", "rhs_dilate", "rhs_reversal", "lhs_reversal")
+    return [
+        line
+        for line in lines
+        if "dim_labels=b01f_01io->b01f" not in line or any(m in line for m in marks)
+    ]
+
+
 @pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize("o", [1, 8])
-def test_no_convolution_in_a_scanned_step_on_the_cpu(o):
+def test_only_fast_convolutions_in_a_scanned_step_on_the_cpu(o):
     x, kernel = normal(0, (3, 8, 6, 6, 8)), normal(1, (3, 2, 8, o))
-    # The naive path needs a convolution instruction, so that there is none is enough.
     for ours, stride in ((conv, 1), (conv, 2), (conv_transpose, 2)):
         program = scanned_gradient(lambda x, k, f=ours, s=stride: f(x, k, s), x, kernel)
-        assert " convolution(" not in program.as_text()
-    # The words searched for are those of a program that has one.
-    assert " convolution(" in scanned_gradient(native_conv, x, kernel).as_text()
+        assert not slow_convolutions(program)
+    # The marks searched for are those of a program that has some.
+    assert slow_convolutions(scanned_gradient(native_conv, x, kernel))
 
 
 @pytest.mark.usefixtures("optimized")

@@ -1,0 +1,334 @@
+"""Convolutions that are fast on the CPU, forward and backward, in loops and outside.
+
+XLA's CPU backend runs one kind of convolution near the speed of matrix products: images
+[b, h, w, c], kernel [kh, kw, c, o], no dilation, nothing mirrored, more than a few
+output channels, more than a few pixels. The gradients that JAX derives from it are of
+other kinds. A pass that turns them into that kind leaves out the bodies of loops, so
+that in a scanned epoch they run in a naive loop, 10 to 300 times slower. Here each of
+
+    y[b, m, n, o] = Σ_ijc x[b, s m + i - top, s n + j - left, c] kernel[i, j, c, o],
+
+its gradient for x and its gradient for the kernel is written as convolutions of that
+one kind or as matrix products. These are in one of two orders:
+
+- gather: what the taps (i, j) of the kernel see of an image lies side by side, and is
+  multiplied once;
+- scatter: every pixel is multiplied by the taps, and the shifted products are summed.
+
+Gathering copies the channels that go in, scattering those that come out, so that few
+of either decide between them. The gradient for the kernel contracts over all pixels of
+the batch: it is summed over chunks of the batch that stay in the cache.
+
+For a stride s, the pixels s m + f of x, for one f < s, are a phase. A tap i meets only
+the phase (i - top) mod s, as a shift by whole pixels, so that with s phases along each
+axis a strided convolution is a sum, or an interleaving, of convolutions of stride 1.
+
+The choices between the forms were measured, see `train/benchmark/README.md`.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+WIDE = 32
+"""Channels from which on a tap is worth a product of its own; else several share one,
+for which their operands are copied."""
+Pads = tuple[int, int]
+Pair = tuple[int, int]
+
+
+class Geometry(NamedTuple):
+    """Of a convolution.
+
+    Attributes:
+        stride: In pixels of x.
+        rows: Rows of zeros above and below x; cropped where negative.
+        columns: Columns of zeros to the left and to the right.
+        image: Height and width of x.
+        kernel: Height and width of the kernel.
+    """
+
+    stride: int
+    rows: Pads
+    columns: Pads
+    image: Pair
+    kernel: Pair
+
+    @property
+    def reduced(self) -> Pair:
+        """Height and width of y."""
+        pads = self.rows, self.columns
+        rows, columns = (
+            max(0, (size + sum(pad) - taps) // self.stride + 1)
+            for size, pad, taps in zip(self.image, pads, self.kernel, strict=True)
+        )
+        return rows, columns
+
+    @property
+    def taps(self) -> list[Pair]:
+        """Of the kernel, row by row."""
+        rows, columns = self.kernel
+        return list(itertools.product(range(rows), range(columns)))
+
+    @property
+    def live(self) -> tuple[slice, slice]:
+        """The taps that see more than zeros, along both axes."""
+        pads, sizes = (self.rows, self.columns), (self.image, self.reduced)
+        rows, columns = (
+            slice(
+                max(0, pad[0] - self.stride * (last - 1)), max(1, min(k, size + pad[0]))
+            )
+            for pad, size, last, k in zip(pads, *sizes, self.kernel, strict=True)
+        )
+        return rows, columns
+
+    def crop(self, rows: slice, columns: slice) -> "Geometry":
+        """With only these taps."""
+        (kh, kw), (top, bottom), (left, right) = self.kernel, self.rows, self.columns
+        return self._replace(
+            rows=(top - rows.start, bottom - (kh - rows.stop)),
+            columns=(left - columns.start, right - (kw - columns.stop)),
+            kernel=(rows.stop - rows.start, columns.stop - columns.start),
+        )
+
+    @property
+    def phases(self) -> Iterator["Phase"]:
+        """All of them, row by row."""
+        s = self.stride
+        for f, g in itertools.product(range(s), repeat=2):
+            yield Phase(
+                f,
+                g,
+                range((f + self.rows[0]) % s, self.kernel[0], s),
+                range((g + self.columns[0]) % s, self.kernel[1], s),
+            )
+
+    def first(self, i: int, j: int) -> Pair:
+        """The pixel of x that meets the first pixel of y through tap (i, j)."""
+        return i - self.rows[0], j - self.columns[0]
+
+
+class Phase(NamedTuple):
+    """Every s-th pixel of x from (row, column) on, and the taps that meet it."""
+
+    row: int
+    column: int
+    i: range
+    j: range
+
+    @property
+    def taps(self) -> Iterator[Pair]:
+        """Row by row."""
+        return itertools.product(self.i, self.j)
+
+    def shift(self, geometry: Geometry, i: int, j: int) -> Pair:
+        """The pixel of the phase that meets the first pixel of y through a tap."""
+        row, column = geometry.first(i, j)
+        s = geometry.stride
+        return (row - self.row) // s, (column - self.column) // s
+
+
+def canonical(x: Array, kernel: Array, stride: int, rows: Pads, columns: Pads) -> Array:
+    """XLA's convolution, of the kind that is fast."""
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), (rows, columns), dimension_numbers=LAYOUT
+    )
+
+
+def find_y(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw c o"], geometry: Geometry
+) -> Float[Array, "b m n o"]:
+    """The convolution."""
+    c, o = kernel.shape[2:]
+    m, n = geometry.reduced
+    if _few(o, c):
+        return _scatter_y(x, kernel, geometry)
+    if m * n <= 4 * geometry.stride**2 or (m * n <= 64 and 64 <= o < 128):
+        return _gather_y(x, kernel, geometry)
+    return canonical(x, kernel, geometry.stride, geometry.rows, geometry.columns)
+
+
+def _gather_y(x: Array, kernel: Array, geometry: Geometry) -> Array:
+    c, o = kernel.shape[2:]
+    seen = [_window(x, geometry, i, j) for i, j in geometry.taps]
+    if c < WIDE:
+        return jnp.concatenate(seen, axis=3) @ kernel.reshape(-1, o)
+    pairs = zip(seen, geometry.taps, strict=True)
+    return functools.reduce(jnp.add, (image @ kernel[tap] for image, tap in pairs))
+
+
+def _scatter_y(x: Array, kernel: Array, geometry: Geometry) -> Array:
+    o = kernel.shape[3]
+    y = jnp.zeros((x.shape[0], *geometry.reduced, o), x.dtype)
+    for phase in geometry.phases:
+        taps = list(phase.taps)
+        if not taps:
+            continue
+        weights = jnp.concatenate([kernel[tap] for tap in taps], axis=1)
+        products = jnp.split(_pixels(x, phase, geometry) @ weights, len(taps), axis=3)
+        for (i, j), product in zip(taps, products, strict=True):
+            y += _crop(product, phase.shift(geometry, i, j), geometry.reduced)
+    return y
+
+
+def find_x(
+    y: Float[Array, "b m n o"], kernel: Float[Array, "kh kw c o"], geometry: Geometry
+) -> Float[Array, "b h w c"]:
+    """The gradient for x, which is also the transposed convolution of y."""
+    c, o = kernel.shape[2:]
+    # A convolution rearranges the kernel, which few pixels are not worth.
+    small = math.prod(geometry.image) <= 64 and (c < 128 or kernel.size >= 2**20)
+    few_taps = min(geometry.kernel) < 2 * geometry.stride  # in a phase
+    if _few(c, o) or few_taps or small:
+        return _scatter_x(y, kernel, geometry)
+    return _interleave_x(y, kernel, geometry)
+
+
+def _scatter_x(y: Array, kernel: Array, geometry: Geometry) -> Array:
+    c, o = kernel.shape[2:]
+    if c < WIDE:
+        weights = kernel.transpose(3, 0, 1, 2).reshape(o, -1)
+        products = jnp.split(y @ weights, math.prod(geometry.kernel), axis=3)
+    else:
+        products = [
+            jnp.einsum("bmno,co->bmnc", y, kernel[tap]) for tap in geometry.taps
+        ]
+    terms = [
+        _place(product, geometry, i, j)
+        for (i, j), product in zip(geometry.taps, products, strict=True)
+    ]
+    return functools.reduce(jnp.add, terms)
+
+
+def _interleave_x(y: Array, kernel: Array, geometry: Geometry) -> Array:
+    """Each phase is a convolution of y with its taps from the last to the first."""
+    (b, m, n, _), c = y.shape, kernel.shape[2]
+    s, (h, w) = geometry.stride, geometry.image
+    height, width = -(-h // s), -(-w // s)
+    phases = []
+    for phase in geometry.phases:
+        top, left = phase.shift(geometry, phase.i[-1], phase.j[-1])
+        bottom, right = phase.shift(geometry, phase.i[0], phase.j[0])
+        taps = kernel[phase.i.start :: s, phase.j.start :: s]
+        pads = (top, height - bottom - m), (left, width - right - n)
+        phases.append(canonical(y, taps[::-1, ::-1].transpose(0, 1, 3, 2), 1, *pads))
+    x = jnp.stack(phases, axis=3).reshape(b, height, width, s, s, c)
+    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(b, height * s, width * s, c)
+    return x[:, :h, :w]
+
+
+def find_kernel(
+    x: Float[Array, "b h w c"], y: Float[Array, "b m n o"], geometry: Geometry
+) -> Float[Array, "kh kw c o"]:
+    """The gradient for the kernel, given one for y."""
+    c, o = x.shape[3], y.shape[3]
+    if 2 * o <= c:
+        return _kernel_by_y(x, y, geometry)
+    at_once = _chunk(y, c, math.prod(geometry.kernel))
+    if at_once == y.shape[0]:
+        return _kernel_by_x(x, y, geometry)
+    # One example from each of `at_once` parts of the batch: devices that share the
+    # batch share every chunk.
+    x, y = (images.reshape(at_once, -1, *images.shape[1:]) for images in (x, y))
+
+    def add(total: Array, part: Array) -> tuple[Array, None]:
+        some_x = lax.dynamic_index_in_dim(x, part, 1, keepdims=False)
+        some_y = lax.dynamic_index_in_dim(y, part, 1, keepdims=False)
+        return total + _kernel_by_x(some_x, some_y, geometry), None
+
+    zeros = jnp.zeros((*geometry.kernel, c, o), x.dtype)
+    return lax.scan(add, zeros, jnp.arange(x.shape[1]))[0]
+
+
+def _kernel_by_x(x: Array, y: Array, geometry: Geometry) -> Array:
+    (kh, kw), c, o = geometry.kernel, x.shape[3], y.shape[3]
+    seen = [_window(x, geometry, i, j) for i, j in geometry.taps]
+    together = next((taps for taps in (1, kw) if taps * c >= WIDE), kh * kw)
+    products = [
+        _contract(jnp.concatenate(seen[first : first + together], axis=3), y)
+        for first in range(0, kh * kw, together)
+    ]
+    return jnp.concatenate(products).reshape(kh, kw, c, o)
+
+
+def _kernel_by_y(x: Array, y: Array, geometry: Geometry) -> Array:
+    found: dict[Pair, Array] = {}
+    for phase in geometry.phases:
+        taps = list(phase.taps)
+        if not taps:
+            continue
+        pixels = _pixels(x, phase, geometry)
+        shifts = [phase.shift(geometry, i, j) for i, j in taps]
+        size = pixels.shape[1], pixels.shape[2]
+        seen = [_crop(y, (-row, -column), size) for row, column in shifts]
+        if y.shape[3] < 4 * WIDE:
+            product = _contract(pixels, jnp.concatenate(seen, axis=3))
+            products = jnp.split(product, len(taps), axis=1)
+        else:
+            products = [_contract(pixels, image) for image in seen]
+        found |= zip(taps, products, strict=True)
+    kernel = jnp.stack([found[tap] for tap in geometry.taps])
+    return kernel.reshape(*geometry.kernel, x.shape[3], y.shape[3])
+
+
+def _few(outputs: int, inputs: int) -> bool:
+    """Whether a convolution has so few output channels that it is slow."""
+    return 4 * outputs <= inputs
+
+
+def _chunk(y: Array, c: int, taps: int) -> int:
+    """Examples at a time that stay in the cache: a divisor of their number."""
+    b, m, n, o = y.shape
+    widest = max(c, o)
+    pixels = max(1024, 2**17 // widest)
+    worth_a_loop = 2 * pixels * taps * c * o >= 2e7 and widest <= 128
+    # In jax.export the number may be symbolic.
+    if not isinstance(b, int) or not worth_a_loop or pixels >= b * m * n:
+        return b
+    most = max(1, pixels // (m * n))
+    return next(size for size in range(most, 0, -1) if b % size == 0)
+
+
+def _contract(x: Float[Array, "b m n c"], y: Float[Array, "b m n o"]) -> Array:
+    """The sum over all pixels of products of channels."""
+    return x.reshape(-1, x.shape[3]).T @ y.reshape(-1, y.shape[3])
+
+
+def _pixels(x: Array, phase: Phase, geometry: Geometry) -> Array:
+    """The pixels of a phase."""
+    return x[:, phase.row :: geometry.stride, phase.column :: geometry.stride]
+
+
+def _window(x: Array, geometry: Geometry, i: int, j: int) -> Array:
+    """What one tap sees of x: [b, m, n, c]."""
+    s = geometry.stride
+    m, n = geometry.reduced
+    x = _crop(x, geometry.first(i, j), (s * (m - 1) + 1, s * (n - 1) + 1))
+    return x[:, ::s, ::s]
+
+
+def _place(y: Array, geometry: Geometry, i: int, j: int) -> Array:
+    """The transpose of `_window`: y where one tap sees x, zeros elsewhere."""
+    between = geometry.stride - 1
+    starts = zip(geometry.first(i, j), geometry.reduced, geometry.image, strict=True)
+    pads = [
+        (first, size - first - (geometry.stride * (count - 1) + 1), between)
+        for first, count, size in starts
+    ]
+    return lax.pad(y, jnp.zeros((), y.dtype), ((0, 0, 0), *pads, (0, 0, 0)))
+
+
+def _crop(x: Array, first: Pair, size: Pair) -> Array:
+    """`size` pixels of x from `first` on; zeros where there is no x."""
+    pads = [
+        (-start, start + count - length, 0)
+        for start, count, length in zip(first, size, x.shape[1:3], strict=True)
+    ]
+    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *pads, (0, 0, 0)))

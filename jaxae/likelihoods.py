@@ -98,7 +98,8 @@ class Likelihood(nn.Module):
         if jnp.finfo(outputs.dtype).bits < 32:
             outputs = outputs.astype(jnp.float32)
         parameters = outputs.reshape(*outputs.shape[:-1], size // per_value, per_value)
-        return self.elementwise(parameters, target).to_event(outputs.ndim - 2)
+        each = self.elementwise(parameters, target)
+        return distributions.Event(each, outputs.ndim - 2, validate_args=False)
 
     def elementwise(
         self,

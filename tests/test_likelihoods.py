@@ -12,7 +12,7 @@ import scipy.special
 import scipy.stats
 from jax import lax
 
-from jaxae import likelihoods
+from jaxae import distributions, likelihoods
 from jaxae.likelihoods import (
     Bernoulli,
     BinaryCrossEntropy,
@@ -236,6 +236,17 @@ def test_bernoulli_agrees_with_optax(likelihood):
     expected = -optax.sigmoid_binary_cross_entropy(outputs, labels)
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(mean, scipy.special.expit(outputs), rtol=1e-6)
+
+
+def test_bernoulli_is_exact_to_float32_however_sure_it_is():
+    logits = jnp.linspace(-80.0, 80.0, 10_001)
+    log_p = distributions.Bernoulli(logits).log_prob(jnp.ones_like(logits))
+    expected = -np.logaddexp(0.0, -np.float64(logits))
+    np.testing.assert_allclose(log_p, expected, rtol=5e-7, atol=1e-5)
+    # Where it is wrong and sure of it there is nothing to cancel.
+    log_p = distributions.Bernoulli(logits).log_prob(jnp.zeros_like(logits))
+    expected = -np.logaddexp(0.0, np.float64(logits))
+    np.testing.assert_allclose(log_p, expected, rtol=2e-6, atol=1e-38)
 
 
 def test_bernoulli_gradient_is_closed_and_can_be_differentiated_again():

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
+from jaxae.sums import sum_last
 from jaxae.training.batch import DEVICE, HOOKS
 from jaxae.training.gradient import make_gradient
 from jaxae.training.loss import Metrics
@@ -62,7 +63,7 @@ def make_train_step(
                 name: jax.tree.map(partial(_agree, axis_name, name), tree)
                 for name, tree in collections.items()
             }
-        grad_norm = optax.tree.norm(grads)
+        grad_norm = _norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
 
         def update() -> TrainState:
@@ -86,6 +87,15 @@ def make_train_step(
         return new._replace(step=state.step + 1, skipped_in_row=skipped), metrics
 
     return step
+
+
+def _norm(tree: Params) -> Array:
+    """The root of the sum of all squares: `optax.tree.norm`, faster on the CPU."""
+
+    def sum_of_squares(x: Array) -> Array:
+        return sum_last(jnp.square(x.reshape(x.shape or (1,)))).sum()
+
+    return jnp.sqrt(sum(map(sum_of_squares, jax.tree.leaves(tree)), jnp.zeros(())))
 
 
 def _agree(axis_name: str, collection: str, values: Array) -> Array:

@@ -78,6 +78,18 @@ class Geometry(NamedTuple):
         return list(itertools.product(range(rows), range(columns)))
 
     @property
+    def meetings(self) -> Iterator["Meeting"]:
+        """Of the taps that meet x at all, row by row."""
+        for i, j in self.taps:
+            starts, sizes = self.first(i, j), zip(self.image, self.reduced, strict=True)
+            (x, y), (u, v) = (
+                _meet(first, *size, self.stride)
+                for first, size in zip(starts, sizes, strict=True)
+            )
+            if y.start < y.stop and v.start < v.stop:
+                yield Meeting((i, j), (slice(None), x, u), (slice(None), y, v))
+
+    @property
     def live(self) -> tuple[slice, slice]:
         """The taps that see more than zeros, along both axes."""
         pads, sizes = (self.rows, self.columns), (self.image, self.reduced)
@@ -115,6 +127,22 @@ class Geometry(NamedTuple):
         return i - self.rows[0], j - self.columns[0]
 
 
+class Meeting(NamedTuple):
+    """A tap, the pixels of y that see x through it, and those of x that they see."""
+
+    tap: Pair
+    x: tuple[slice, slice, slice]
+    y: tuple[slice, slice, slice]
+
+
+def _meet(first: int, size: int, count: int, stride: int) -> tuple[slice, slice]:
+    """Along one axis: the pixels first + stride m that are in x, and these m."""
+    start = max(0, -(first // stride))
+    stop = min(count, (size - 1 - first) // stride + 1)
+    last = first + stride * (stop - 1)
+    return slice(first + stride * start, last + 1, stride), slice(start, stop)
+
+
 class Phase(NamedTuple):
     """Every s-th pixel of x from (row, column) on, and the taps that meet it."""
 
@@ -150,18 +178,21 @@ def find_y(
     m, n = geometry.reduced
     if _few(o, c):
         return _scatter_y(x, kernel, geometry)
-    if m * n <= 4 * geometry.stride**2 or (m * n <= 64 and 64 <= o < 128):
+    # XLA rearranges the kernel, which few pixels are not worth.
+    heavy = 64 <= o < 128 or kernel.size >= 2**20
+    if m * n <= 4 * geometry.stride**2 or (m * n <= 64 and heavy):
         return _gather_y(x, kernel, geometry)
     return canonical(x, kernel, geometry.stride, geometry.rows, geometry.columns)
 
 
 def _gather_y(x: Array, kernel: Array, geometry: Geometry) -> Array:
     c, o = kernel.shape[2:]
-    seen = [_window(x, geometry, i, j) for i, j in geometry.taps]
     if c < WIDE:
+        seen = [_window(x, geometry, i, j) for i, j in geometry.taps]
         return jnp.concatenate(seen, axis=3) @ kernel.reshape(-1, o)
-    pairs = zip(seen, geometry.taps, strict=True)
-    return functools.reduce(jnp.add, (image @ kernel[tap] for image, tap in pairs))
+    size = geometry.reduced
+    terms = [_place(x[at.x] @ kernel[at.tap], at.y, size) for at in geometry.meetings]
+    return functools.reduce(jnp.add, terms)
 
 
 def _scatter_y(x: Array, kernel: Array, geometry: Geometry) -> Array:
@@ -183,7 +214,6 @@ def find_x(
 ) -> Float[Array, "b h w c"]:
     """The gradient for x, which is also the transposed convolution of y."""
     c, o = kernel.shape[2:]
-    # A convolution rearranges the kernel, which few pixels are not worth.
     small = math.prod(geometry.image) <= 64 and (c < 128 or kernel.size >= 2**20)
     few_taps = min(geometry.kernel) < 2 * geometry.stride  # in a phase
     if _few(c, o) or few_taps or small:
@@ -193,17 +223,18 @@ def find_x(
 
 def _scatter_x(y: Array, kernel: Array, geometry: Geometry) -> Array:
     c, o = kernel.shape[2:]
+    size = geometry.image
     if c < WIDE:
         weights = kernel.transpose(3, 0, 1, 2).reshape(o, -1)
-        products = jnp.split(y @ weights, math.prod(geometry.kernel), axis=3)
+        parts = jnp.split(y @ weights, math.prod(geometry.kernel), axis=3)
+        products = dict(zip(geometry.taps, parts, strict=True))
+        terms = [_place(products[at.tap][at.y], at.x, size) for at in geometry.meetings]
     else:
-        products = [
-            jnp.einsum("bmno,co->bmnc", y, kernel[tap]) for tap in geometry.taps
+        back = functools.partial(jnp.einsum, "bmno,co->bmnc")
+        terms = [
+            _place(back(y[at.y], kernel[at.tap]), at.x, size)
+            for at in geometry.meetings
         ]
-    terms = [
-        _place(product, geometry, i, j)
-        for (i, j), product in zip(geometry.taps, products, strict=True)
-    ]
     return functools.reduce(jnp.add, terms)
 
 
@@ -229,7 +260,7 @@ def find_kernel(
 ) -> Float[Array, "kh kw c o"]:
     """The gradient for the kernel, given one for y."""
     c, o = x.shape[3], y.shape[3]
-    if 2 * o <= c:
+    if 2 * o <= c and o < 4 * WIDE:
         return _kernel_by_y(x, y, geometry)
     at_once = _chunk(y, c, math.prod(geometry.kernel))
     if at_once == y.shape[0]:
@@ -249,8 +280,11 @@ def find_kernel(
 
 def _kernel_by_x(x: Array, y: Array, geometry: Geometry) -> Array:
     (kh, kw), c, o = geometry.kernel, x.shape[3], y.shape[3]
+    if c >= WIDE:
+        found = {at.tap: _contract(x[at.x], y[at.y]) for at in geometry.meetings}
+        return _assemble(found, geometry, c, o)
     seen = [_window(x, geometry, i, j) for i, j in geometry.taps]
-    together = next((taps for taps in (1, kw) if taps * c >= WIDE), kh * kw)
+    together = kw if kw * c >= WIDE else kh * kw
     products = [
         _contract(jnp.concatenate(seen[first : first + together], axis=3), y)
         for first in range(0, kh * kw, together)
@@ -268,14 +302,16 @@ def _kernel_by_y(x: Array, y: Array, geometry: Geometry) -> Array:
         shifts = [phase.shift(geometry, i, j) for i, j in taps]
         size = pixels.shape[1], pixels.shape[2]
         seen = [_crop(y, (-row, -column), size) for row, column in shifts]
-        if y.shape[3] < 4 * WIDE:
-            product = _contract(pixels, jnp.concatenate(seen, axis=3))
-            products = jnp.split(product, len(taps), axis=1)
-        else:
-            products = [_contract(pixels, image) for image in seen]
-        found |= zip(taps, products, strict=True)
-    kernel = jnp.stack([found[tap] for tap in geometry.taps])
-    return kernel.reshape(*geometry.kernel, x.shape[3], y.shape[3])
+        product = _contract(pixels, jnp.concatenate(seen, axis=3))
+        found |= zip(taps, jnp.split(product, len(taps), axis=1), strict=True)
+    return _assemble(found, geometry, x.shape[3], y.shape[3])
+
+
+def _assemble(found: dict[Pair, Array], geometry: Geometry, c: int, o: int) -> Array:
+    """A kernel from its taps; zero where none was found."""
+    zeros = jnp.zeros((c, o), next(iter(found.values())).dtype)
+    kernel = jnp.stack([found.get(tap, zeros) for tap in geometry.taps])
+    return kernel.reshape(*geometry.kernel, c, o)
 
 
 def _few(outputs: int, inputs: int) -> bool:
@@ -288,7 +324,7 @@ def _chunk(y: Array, c: int, taps: int) -> int:
     b, m, n, o = y.shape
     widest = max(c, o)
     pixels = max(1024, 2**17 // widest)
-    worth_a_loop = 2 * pixels * taps * c * o >= 2e7 and widest <= 128
+    worth_a_loop = 2 * pixels * taps * c * o >= 2e7 and widest <= 256
     # In jax.export the number may be symbolic.
     if not isinstance(b, int) or not worth_a_loop or pixels >= b * m * n:
         return b
@@ -314,15 +350,14 @@ def _window(x: Array, geometry: Geometry, i: int, j: int) -> Array:
     return x[:, ::s, ::s]
 
 
-def _place(y: Array, geometry: Geometry, i: int, j: int) -> Array:
-    """The transpose of `_window`: y where one tap sees x, zeros elsewhere."""
-    between = geometry.stride - 1
-    starts = zip(geometry.first(i, j), geometry.reduced, geometry.image, strict=True)
+def _place(part: Array, at: tuple[slice, slice, slice], size: Pair) -> Array:
+    """Zeros of `size`, but for `part` where the slices say: slicing transposed."""
+    _, *axes = at
     pads = [
-        (first, size - first - (geometry.stride * (count - 1) + 1), between)
-        for first, count, size in starts
+        (axis.start, length - axis.stop, (axis.step or 1) - 1)
+        for axis, length in zip(axes, size, strict=True)
     ]
-    return lax.pad(y, jnp.zeros((), y.dtype), ((0, 0, 0), *pads, (0, 0, 0)))
+    return lax.pad(part, jnp.zeros((), part.dtype), ((0, 0, 0), *pads, (0, 0, 0)))
 
 
 def _crop(x: Array, first: Pair, size: Pair) -> Array:

@@ -3,8 +3,8 @@
 They are as fast on the CPU as elsewhere, see `jaxae.networks.correlation`.
 """
 
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -17,7 +17,7 @@ from jaxae.networks.correlation import correlate
 from jaxae.networks.cpu_convolution import Geometry, Pads
 from jaxae.precision import spread
 
-Padding = Literal["SAME"] | tuple[Pads, Pads]
+Padding = str | Sequence[Sequence[int]]
 
 
 def conv(
@@ -40,14 +40,14 @@ def conv(
         (h + above + below - kh) // stride + 1 rows, and likewise columns.
 
     Raises:
-        ValueError: A shape, the stride or the padding is not as stated.
+        ValueError: A shape, a dtype, the stride or the padding is not as stated.
     """
-    _check(x, kernel, stride, padding)
+    _check(x, kernel, stride)
     (_, h, w, _), (kh, kw) = x.shape, kernel.shape[:2]
     if padding == "SAME":
         rows, columns = lax.padtype_to_pads((h, w), (kh, kw), (stride, stride), "SAME")
     else:
-        rows, columns = padding
+        rows, columns = _pairs(padding)
     geometry = Geometry(stride, rows, columns, (h, w), (kh, kw))
     _check_result(padding, geometry.reduced)
     return correlate("y", x, kernel, geometry)
@@ -76,13 +76,13 @@ def conv_transpose(
         (h - 1) * stride + above + below - kh + 2 rows, and likewise columns.
 
     Raises:
-        ValueError: A shape, the stride or the padding is not as stated.
+        ValueError: A shape, a dtype, the stride or the padding is not as stated.
     """
-    _check(x, kernel, stride, padding)
+    _check(x, kernel, stride)
     if padding == "SAME":
         rows, columns = (_same(taps, stride) for taps in kernel.shape[:2])
     else:
-        rows, columns = padding
+        rows, columns = _pairs(padding)
     # The gradient, for its images, of a convolution with the mirrored kernel.
     (_, h, w, _), (kh, kw) = x.shape, kernel.shape[:2]
     image = (
@@ -188,7 +188,7 @@ def _apply_layer(
     return y + spread(bias, y)
 
 
-def _check(x: Array, kernel: Array, stride: int, padding: Padding) -> None:
+def _check(x: Array, kernel: Array, stride: int) -> None:
     require(x.ndim == 4, "x", x.shape, "[batch, height, width, channels]")
     require(
         kernel.ndim == 4 and kernel.shape[2] == x.shape[3],
@@ -196,14 +196,19 @@ def _check(x: Array, kernel: Array, stride: int, padding: Padding) -> None:
         kernel.shape,
         f"[kernel height, kernel width, {x.shape[3]}, features] for x of {x.shape}",
     )
+    expected = "floats, x and kernel of one kind"
+    alike = x.dtype == kernel.dtype and jnp.issubdtype(x.dtype, jnp.floating)
+    require(alike, "dtype", f"{x.dtype} and {kernel.dtype}", expected)
     require(stride >= 1, "stride", stride, "at least 1")
-    pairs = padding != "SAME" and [len(pair) for pair in padding] == [2, 2]
-    require(
-        padding == "SAME" or pairs,
-        "padding",
-        padding,
-        '"SAME" or ((above, below), (left, right))',
-    )
+
+
+def _pairs(padding: Padding) -> tuple[Pads, Pads]:
+    pairs = [] if isinstance(padding, str) else list(padding)
+    expected = '"SAME" or ((above, below), (left, right))'
+    fits = [len(pair) for pair in pairs] == [2, 2]
+    require(fits, "padding", padding, expected)
+    (above, below), (left, right) = pairs
+    return (above, below), (left, right)
 
 
 def _check_result(padding: Padding, sides: tuple[int, int]) -> None:

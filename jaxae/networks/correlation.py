@@ -167,8 +167,12 @@ def _on_cpu(a: Array, b: Array, *, find: str, geometry: Geometry) -> Array:
     # Taps that see nothing but zeros: many, where the image is as small as the kernel.
     live, cropped = geometry.live, geometry.crop(*geometry.live)
     if find == "kernel":
-        zeros = jnp.zeros(_shape(a, b, find, geometry), wide)
-        return zeros.at[live].set(find_kernel(a, b, cropped)).astype(narrow)
+        found = find_kernel(a, b, cropped).astype(narrow)
+        pads = [
+            (taps.start, size - taps.stop)
+            for taps, size in zip(live, geometry.kernel, strict=True)
+        ]
+        return jnp.pad(found, (*pads, (0, 0), (0, 0)))
     form = find_y if find == "y" else find_x
     return form(a, b[live], cropped).astype(narrow)
 

@@ -180,7 +180,8 @@ def find_y(
         return _scatter_y(x, kernel, geometry)
     # XLA rearranges the kernel, which few pixels are not worth.
     heavy = 64 <= o < 128 or kernel.size >= 2**20
-    if m * n <= 4 * geometry.stride**2 or (m * n <= 64 and heavy):
+    small = m * n <= 4 * geometry.stride**2 or (m * n <= 64 and heavy)
+    if small or geometry.kernel == (1, 1):
         return _gather_y(x, kernel, geometry)
     return canonical(x, kernel, geometry.stride, geometry.rows, geometry.columns)
 
@@ -224,7 +225,7 @@ def find_x(
 def _scatter_x(y: Array, kernel: Array, geometry: Geometry) -> Array:
     c, o = kernel.shape[2:]
     size = geometry.image
-    if c < WIDE:
+    if min(c, o) < WIDE:
         weights = kernel.transpose(3, 0, 1, 2).reshape(o, -1)
         parts = jnp.split(y @ weights, math.prod(geometry.kernel), axis=3)
         products = dict(zip(geometry.taps, parts, strict=True))
@@ -250,6 +251,8 @@ def _interleave_x(y: Array, kernel: Array, geometry: Geometry) -> Array:
         taps = kernel[phase.i.start :: s, phase.j.start :: s]
         pads = (top, height - bottom - m), (left, width - right - n)
         phases.append(canonical(y, taps[::-1, ::-1].transpose(0, 1, 3, 2), 1, *pads))
+    if s == 1:
+        return phases[0]
     x = jnp.stack(phases, axis=3).reshape(b, height, width, s, s, c)
     x = x.transpose(0, 1, 3, 2, 4, 5).reshape(b, height * s, width * s, c)
     return x[:, :h, :w]

@@ -64,8 +64,8 @@ def assert_close(ours, native, tolerance):
         )
 
 
-# Batch, height, width, channels in and out, kernel's sides, stride. Batches of 8 split
-# the gradient's contraction, those of 2 do not; 32 -> 1 takes the scatter form.
+# Batch, height, width, channels in and out, kernel's sides, stride: every form of
+# `cpu_convolution` for every one of the three, thin and wide.
 SHAPES = [
     (2, 7, 6, 1, 8, (3, 3), 1),
     (2, 8, 8, 8, 3, (4, 4), 2),
@@ -75,6 +75,12 @@ SHAPES = [
     (8, 9, 10, 32, 1, (3, 3), 1),
     (8, 7, 7, 32, 1, (2, 4), 2),
     (3, 6, 5, 32, 1, (1, 2), 1),
+    (2, 9, 8, 32, 40, (3, 3), 1),
+    (2, 9, 9, 40, 32, (4, 4), 2),
+    (2, 7, 7, 40, 64, (3, 3), 2),
+    (4, 9, 9, 12, 8, (3, 3), 1),
+    (16, 28, 27, 16, 64, (3, 3), 1),
+    (2, 3, 1, 64, 72, (5, 5), 1),
 ]
 
 
@@ -90,6 +96,33 @@ def test_values_and_gradients_are_native(
         value_and_gradients(native, x, kernel, stride),
         1e-5,
     )
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("padding", [((1, 1), (1, 1)), ((0, 2), (-1, 3))])
+def test_explicit_padding_is_native(padding, stride):
+    x, kernel = normal(0, (2, 7, 6, 8)), normal(1, (4, 3, 8, 5))
+    results, expected = (
+        {
+            "conv": conv_(x, kernel, padding),
+            "transposed": transposed(x, kernel, padding),
+        }
+        for conv_, transposed in (
+            (
+                lambda x, k, p: conv(x, k, stride, p),
+                lambda x, k, p: conv_transpose(x, k, stride, p),
+            ),
+            (
+                lambda x, k, p: lax.conv_general_dilated(
+                    x, k, (stride, stride), p, dimension_numbers=LAYOUT
+                ),
+                lambda x, k, p: lax.conv_transpose(
+                    x, k, (stride, stride), p, dimension_numbers=LAYOUT
+                ),
+            ),
+        )
+    )
+    assert_close(results, expected, 1e-5)
 
 
 @PAIRS
@@ -158,6 +191,35 @@ def test_vmap_over_kernels(ours, native):
     result = jax.jit(jax.vmap(lambda kernel: ours(x, kernel, 2)))(kernels)
     expected = jax.jit(jax.vmap(lambda kernel: native(x, kernel, 2)))(kernels)
     np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+@PAIRS
+def test_vmap_over_images_and_of_gradients(ours, native):
+    x, kernel = normal(0, (3, 2, 6, 6, 3)), normal(1, (3, 3, 3, 5))
+
+    def results(function):
+        def gradients(x):
+            return jax.grad(lambda *a: (function(*a, 2) ** 2).sum(), (0, 1))(x, kernel)
+
+        return dict(enumerate(jax.jit(jax.vmap(gradients))(x)))
+
+    assert_close(results(ours), results(native), 1e-5)
+
+
+def test_shard_map_checks_what_varies():
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    x, kernel = normal(0, (4, 6, 6, 3)), normal(1, (3, 3, 3, 5))
+    data, whole = jax.sharding.PartitionSpec("data"), jax.sharding.PartitionSpec()
+
+    @jax.jit
+    @jax.shard_map(mesh=mesh, in_specs=(data, whole), out_specs=whole)
+    def gradient(x, kernel):
+        loss = lambda kernel: (conv(x, kernel, 2) ** 2).sum()  # noqa: E731
+        # Of a kernel that all devices share: JAX adds up what each of them finds.
+        return jax.grad(loss)(kernel)
+
+    expected = jax.grad(lambda k: (native_conv(x, k, 2) ** 2).sum())(kernel)
+    np.testing.assert_allclose(gradient(x, kernel), expected, rtol=1e-4, atol=1e-3)
 
 
 def scanned_gradient(layer, x, kernel):
@@ -289,3 +351,10 @@ def test_bad_kernel_stride_and_window():
         conv_transpose(x, jnp.zeros((3, 3, 3, 8)), stride=0)
     with pytest.raises(ValueError, match="window must be at least 1, got 0"):
         pool(x, window=0)
+    kernel = jnp.zeros((3, 3, 3, 8))
+    with pytest.raises(ValueError, match='padding must be "SAME" or'):
+        conv(x, kernel, padding=((1, 1),))
+    with pytest.raises(ValueError, match="padding must be zeros enough"):
+        conv_transpose(x, kernel, padding=((0, -9), (0, 0)))
+    with pytest.raises(ValueError, match="dtype must be floats, x and kernel of one"):
+        conv(x, kernel.astype(jnp.bfloat16))

@@ -164,6 +164,8 @@ def _on_cpu(a: Array, b: Array, *, find: str, geometry: Geometry) -> Array:
     """
     wide = jnp.float32 if jnp.finfo(a.dtype).bits < 32 else a.dtype
     a, b, narrow = a.astype(wide), b.astype(wide), a.dtype
+    if not list(geometry.meetings):  # nothing but padding is seen
+        return jnp.zeros(_shape(a, b, find, geometry), narrow)
     # Taps that see nothing but zeros: many, where the image is as small as the kernel.
     live, cropped = geometry.live, geometry.crop(*geometry.live)
     if find == "kernel":

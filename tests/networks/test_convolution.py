@@ -99,7 +99,9 @@ def test_values_and_gradients_are_native(
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("padding", [((1, 1), (1, 1)), ((0, 2), (-1, 3))])
+@pytest.mark.parametrize(
+    "padding", [((1, 1), (1, 1)), ((0, 2), (-1, 3)), ((9, -7), (9, -6))]
+)
 def test_explicit_padding_is_native(padding, stride):
     x, kernel = normal(0, (2, 7, 6, 8)), normal(1, (4, 3, 8, 5))
     results, expected = (

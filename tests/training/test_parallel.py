@@ -402,7 +402,9 @@ def test_fsdp_gathers_the_parameters_once(mesh):
     assert moved["all-gather"].bytes == spread <= weights
     # XLA has no reduce-scatter on the CPU: it sums, and every device takes its part.
     sums = {name: moved[name].bytes for name in moved if name != "all-gather"}
-    assert weights <= sum(sums.values()) <= weights + FEW
+    # The gradient's norm on the CPU is summed by rows, and those sums over the devices.
+    rows = 4 * sum(math.prod(leaf.shape[:-1]) for leaf in jax.tree.leaves(state.params))
+    assert weights <= sum(sums.values()) <= weights + rows + FEW < 1.01 * weights
     gathered = re.findall(r"= (.*?) all-gather(?:-start)?\(", compiled.as_text())
     assert gathered
     for types in gathered:

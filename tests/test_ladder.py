@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 import jaxae
 from jaxae import evaluation, likelihoods, views
@@ -29,14 +30,14 @@ def _batch(shape=SHAPE, count=3):
 
 def _variables(module, batch):
     """With noise added, as the heads start at zero."""
-    variables = jax.jit(module.init)(jax.random.key(2), batch, jax.random.key(3))
-    leaves, tree = jax.tree.flatten(variables)
-    keys = jax.random.split(jax.random.key(4), len(leaves))
-    noisy = [
-        leaf + 0.2 * jax.random.normal(key, leaf.shape)
-        for leaf, key in zip(leaves, keys, strict=True)
-    ]
-    return jax.tree.unflatten(tree, noisy)
+
+    @jax.jit
+    def start(batch):
+        variables = module.init(jax.random.key(2), batch, jax.random.key(3))
+        flat, unflatten = ravel_pytree(variables)
+        return unflatten(flat + 0.2 * jax.random.normal(jax.random.key(4), flat.shape))
+
+    return start(batch)
 
 
 @pytest.fixture(scope="module")

@@ -68,6 +68,7 @@ def test_committed_without_outputs(name):
     assert len(set(ids)) == len(ids)
 
 
+@pytest.mark.slow
 def test_quickstart(tmp_path):
     outputs = execute("quickstart", tmp_path)
     text = printed(outputs)

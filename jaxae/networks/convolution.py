@@ -12,7 +12,7 @@ from flax.linen.dtypes import promote_dtype
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxae.errors import require
+from jaxae.errors import ArgumentError, require
 from jaxae.networks.correlation import correlate
 from jaxae.networks.cpu_convolution import Geometry, Pads
 from jaxae.precision import spread
@@ -202,13 +202,13 @@ def _check(x: Array, kernel: Array, stride: int) -> None:
     require(stride >= 1, "stride", stride, "at least 1")
 
 
-def _pairs(padding: Padding) -> tuple[Pads, Pads]:
-    pairs = [] if isinstance(padding, str) else list(padding)
-    expected = '"SAME" or ((above, below), (left, right))'
-    fits = [len(pair) for pair in pairs] == [2, 2]
-    require(fits, "padding", padding, expected)
-    (above, below), (left, right) = pairs
-    return (above, below), (left, right)
+def _pairs(padding: Any) -> tuple[Pads, Pads]:
+    try:
+        (above, below), (left, right) = padding
+        return (above, below), (left, right)
+    except (TypeError, ValueError):
+        expected = '"SAME" or ((above, below), (left, right))'
+        raise ArgumentError(f"padding must be {expected}, got {padding!r}") from None
 
 
 def _check_result(padding: Padding, sides: tuple[int, int]) -> None:

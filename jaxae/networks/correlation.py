@@ -32,6 +32,7 @@ from jaxae.networks.cpu_convolution import (
     find_kernel,
     find_x,
     find_y,
+    vary_alike,
 )
 
 OPERANDS = {"y": ("x", "kernel"), "x": ("y", "kernel"), "kernel": ("x", "y")}
@@ -47,31 +48,21 @@ def correlate(find: str, a: Array, b: Array, geometry: Geometry) -> Array:
         b: The kernel [kh, kw, c, o], or y where the kernel is found.
         geometry: The stride and the sizes, which `a` and `b` have to fit.
     """
-    return _correlation.bind(*_vary_alike(a, b), find=find, geometry=geometry)
-
-
-def _vary_alike(*arrays: Array) -> list[Array]:
-    """Under `jax.shard_map`, both as different from device to device as either is."""
-    axes = frozenset().union(*map(_varying, arrays))
-    missing = [tuple(axes - _varying(array)) for array in arrays]
-    return [
-        lax.pcast(array, over, to="varying") if over else array
-        for array, over in zip(arrays, missing, strict=True)
-    ]
-
-
-def _varying(array: Array) -> frozenset[str]:
-    kind = jax.typeof(array)
-    return kind.mat.varying if hasattr(kind, "mat") else kind.vma  # from JAX 0.12 on
+    return _correlation.bind(*vary_alike(a, b), find=find, geometry=geometry)
 
 
 _correlation = Primitive("jaxae_correlation")
 
 
-@_correlation.def_impl
 @functools.partial(jax.jit, static_argnames=("find", "geometry"))
-def _run(a: Array, b: Array, *, find: str, geometry: Geometry) -> Array:
+def _compiled(a: Array, b: Array, *, find: str, geometry: Geometry) -> Array:
     return _correlation.bind(a, b, find=find, geometry=geometry)
+
+
+@_correlation.def_impl
+def _run(a: Array, b: Array, *, find: str, geometry: Geometry) -> Array:
+    with jax.disable_jit(False):  # or it would lead back here without an end
+        return _compiled(a, b, find=find, geometry=geometry)
 
 
 @_correlation.def_abstract_eval

@@ -17,7 +17,8 @@ one kind or as matrix products. These are in one of two orders:
 
 Gathering copies the channels that go in, scattering those that come out, so that few
 of either decide between them. The gradient for the kernel contracts over all pixels of
-the batch: it is summed over chunks of the batch that stay in the cache.
+the batch: it is summed over chunks of the batch that stay in the cache. For stride 1 it
+is a convolution, too, of x by y, in which the examples take the part of channels.
 
 For a stride s, the pixels s m + f of x, for one f < s, are a phase. A tap i meets only
 the phase (i - top) mod s, as a shift by whole pixels, so that with s phases along each
@@ -29,9 +30,10 @@ The choices between the forms were measured, see `train/benchmark/README.md`.
 import functools
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -101,6 +103,12 @@ class Geometry(NamedTuple):
         )
         return rows, columns
 
+    @property
+    def phase_size(self) -> Pair:
+        """Height and width of the largest phase."""
+        (h, w), s = self.image, self.stride
+        return -(-h // s), -(-w // s)
+
     def crop(self, rows: slice, columns: slice) -> "Geometry":
         """With only these taps."""
         (kh, kw), (top, bottom), (left, right) = self.kernel, self.rows, self.columns
@@ -133,6 +141,17 @@ class Meeting(NamedTuple):
     tap: Pair
     x: tuple[slice, slice, slice]
     y: tuple[slice, slice, slice]
+
+    @property
+    def in_phase(self) -> tuple[Pair, tuple[slice, slice, slice]]:
+        """The phase of these pixels of x, and where in it they are."""
+        batch, *axes = self.x
+        row, column = (axis.start % axis.step for axis in axes)
+        rows, columns = (
+            slice(axis.start // axis.step, (axis.stop - 1) // axis.step + 1)
+            for axis in axes
+        )
+        return (row, column), (batch, rows, columns)
 
 
 def _meet(first: int, size: int, count: int, stride: int) -> tuple[slice, slice]:
@@ -179,9 +198,10 @@ def find_y(
     if _few(o, c):
         return _scatter_y(x, kernel, geometry)
     # XLA rearranges the kernel, which few pixels are not worth.
-    heavy = 64 <= o < 128 or kernel.size >= 2**20
+    heavy = 64 <= o <= 128 or kernel.size >= 2**20
     small = m * n <= 4 * geometry.stride**2 or (m * n <= 64 and heavy)
-    if small or geometry.kernel == (1, 1):
+    few_taps = geometry.stride > 1 and c >= WIDE and max(geometry.kernel) <= 3
+    if small or few_taps or geometry.kernel == (1, 1):
         return _gather_y(x, kernel, geometry)
     return canonical(x, kernel, geometry.stride, geometry.rows, geometry.columns)
 
@@ -215,47 +235,49 @@ def find_x(
 ) -> Float[Array, "b h w c"]:
     """The gradient for x, which is also the transposed convolution of y."""
     c, o = kernel.shape[2:]
-    small = math.prod(geometry.image) <= 64 and (c < 128 or kernel.size >= 2**20)
-    few_taps = min(geometry.kernel) < 2 * geometry.stride  # in a phase
-    if _few(c, o) or few_taps or small:
+    small = math.prod(geometry.image) <= 64 and (c <= 128 or kernel.size >= 2**20)
+    if _few(c, o) or geometry.stride > 1 or min(geometry.kernel) == 1 or small:
         return _scatter_x(y, kernel, geometry)
-    return _interleave_x(y, kernel, geometry)
+    return _mirror_x(y, kernel, geometry)
 
 
 def _scatter_x(y: Array, kernel: Array, geometry: Geometry) -> Array:
+    """Each phase is a sum of products with its taps, shifted by whole pixels."""
     c, o = kernel.shape[2:]
-    size = geometry.image
     if min(c, o) < WIDE:
         weights = kernel.transpose(3, 0, 1, 2).reshape(o, -1)
         parts = jnp.split(y @ weights, math.prod(geometry.kernel), axis=3)
         products = dict(zip(geometry.taps, parts, strict=True))
-        terms = [_place(products[at.tap][at.y], at.x, size) for at in geometry.meetings]
+        terms = [(at, products[at.tap][at.y]) for at in geometry.meetings]
     else:
         back = functools.partial(jnp.einsum, "bmno,co->bmnc")
-        terms = [
-            _place(back(y[at.y], kernel[at.tap]), at.x, size)
-            for at in geometry.meetings
-        ]
-    return functools.reduce(jnp.add, terms)
+        terms = [(at, back(y[at.y], kernel[at.tap])) for at in geometry.meetings]
+    zeros = jnp.zeros((y.shape[0], *geometry.phase_size, c), y.dtype)
+    phases = {(phase.row, phase.column): zeros for phase in geometry.phases}
+    for at, term in terms:
+        phase, pixels = at.in_phase
+        phases[phase] += _place(term, pixels, geometry.phase_size)
+    return _interleave(list(phases.values()), geometry)
 
 
-def _interleave_x(y: Array, kernel: Array, geometry: Geometry) -> Array:
-    """Each phase is a convolution of y with its taps from the last to the first."""
-    (b, m, n, _), c = y.shape, kernel.shape[2]
+def _mirror_x(y: Array, kernel: Array, geometry: Geometry) -> Array:
+    """Of stride 1: a convolution of y with the taps from the last to the first."""
+    pads = zip(geometry.kernel, (geometry.rows, geometry.columns), strict=True)
+    rows, columns = ((k - 1 - low, k - 1 - high) for k, (low, high) in pads)
+    return canonical(y, kernel[::-1, ::-1].transpose(0, 1, 3, 2), 1, rows, columns)
+
+
+def _interleave(phases: list[Array], geometry: Geometry) -> Array:
+    """The image whose phases, row by row, are given."""
     s, (h, w) = geometry.stride, geometry.image
-    height, width = -(-h // s), -(-w // s)
-    phases = []
-    for phase in geometry.phases:
-        top, left = phase.shift(geometry, phase.i[-1], phase.j[-1])
-        bottom, right = phase.shift(geometry, phase.i[0], phase.j[0])
-        taps = kernel[phase.i.start :: s, phase.j.start :: s]
-        pads = (top, height - bottom - m), (left, width - right - n)
-        phases.append(canonical(y, taps[::-1, ::-1].transpose(0, 1, 3, 2), 1, *pads))
     if s == 1:
         return phases[0]
-    x = jnp.stack(phases, axis=3).reshape(b, height, width, s, s, c)
-    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(b, height * s, width * s, c)
-    return x[:, :h, :w]
+    b, height, width, c = phases[0].shape
+    rows = [
+        jnp.stack(phases[f * s : (f + 1) * s], axis=3).reshape(b, height, width * s, c)
+        for f in range(s)
+    ]
+    return jnp.stack(rows, axis=2).reshape(b, height * s, width * s, c)[:, :h, :w]
 
 
 def find_kernel(
@@ -263,22 +285,47 @@ def find_kernel(
 ) -> Float[Array, "kh kw c o"]:
     """The gradient for the kernel, given one for y."""
     c, o = x.shape[3], y.shape[3]
-    if 2 * o <= c and o < 4 * WIDE:
+    fewer, small = 2 * o <= c, math.prod(geometry.image) <= 64
+    slides = geometry.stride == 1 and min(geometry.kernel) > 1
+    if slides and 4 <= c <= 4 * WIDE and 16 <= o <= 4 * WIDE and not (fewer and small):
+        return _in_chunks(_kernel_by_sliding, 2**18, x, y, geometry)
+    if fewer and o < 4 * WIDE:
         return _kernel_by_y(x, y, geometry)
-    at_once = _chunk(y, c, math.prod(geometry.kernel))
+    return _in_chunks(_kernel_by_x, 2**17, x, y, geometry)
+
+
+def _in_chunks(
+    form: Callable[[Array, Array, Geometry], Array],
+    values: int,
+    x: Array,
+    y: Array,
+    geometry: Geometry,
+) -> Array:
+    """The sum over chunks of the batch, of so many `values` of x or y."""
+    c, o = x.shape[3], y.shape[3]
+    at_once = _chunk(y, values, c, math.prod(geometry.kernel))
     if at_once == y.shape[0]:
-        return _kernel_by_x(x, y, geometry)
+        return form(x, y, geometry)
+    whole = y.shape[0] // at_once * at_once
+    rest = (x[whole:], y[whole:]) if whole < y.shape[0] else None
     # One example from each of `at_once` parts of the batch: devices that share the
     # batch share every chunk.
-    x, y = (images.reshape(at_once, -1, *images.shape[1:]) for images in (x, y))
+    x, y = (images[:whole].reshape(at_once, -1, *images.shape[1:]) for images in (x, y))
 
     def add(total: Array, part: Array) -> tuple[Array, None]:
         some_x = lax.dynamic_index_in_dim(x, part, 1, keepdims=False)
         some_y = lax.dynamic_index_in_dim(y, part, 1, keepdims=False)
-        return total + _kernel_by_x(some_x, some_y, geometry), None
+        return total + form(some_x, some_y, geometry), None
 
-    zeros = jnp.zeros((*geometry.kernel, c, o), x.dtype)
-    return lax.scan(add, zeros, jnp.arange(x.shape[1]))[0]
+    none = jnp.zeros((*geometry.kernel, c, o), x.dtype)
+    first = vary_alike(none, x, y)[0] if rest is None else form(*rest, geometry)
+    return lax.scan(add, first, jnp.arange(x.shape[1]))[0]
+
+
+def _kernel_by_sliding(x: Array, y: Array, geometry: Geometry) -> Array:
+    """Of stride 1: a convolution of x with y, whose channels are the examples."""
+    x, y = x.transpose(3, 1, 2, 0), y.transpose(1, 2, 0, 3)
+    return canonical(x, y, 1, geometry.rows, geometry.columns).transpose(1, 2, 0, 3)
 
 
 def _kernel_by_x(x: Array, y: Array, geometry: Geometry) -> Array:
@@ -322,17 +369,33 @@ def _few(outputs: int, inputs: int) -> bool:
     return 4 * outputs <= inputs
 
 
-def _chunk(y: Array, c: int, taps: int) -> int:
-    """Examples at a time that stay in the cache: a divisor of their number."""
+def _chunk(y: Array, values: int, c: int, taps: int) -> int:
+    """Examples at a time that stay in the cache."""
     b, m, n, o = y.shape
     widest = max(c, o)
-    pixels = max(1024, 2**17 // widest)
+    pixels = max(1024, values // widest)
     worth_a_loop = 2 * pixels * taps * c * o >= 2e7 and widest <= 256
     # In jax.export the number may be symbolic.
     if not isinstance(b, int) or not worth_a_loop or pixels >= b * m * n:
         return b
-    most = max(1, pixels // (m * n))
-    return next(size for size in range(most, 0, -1) if b % size == 0)
+    most = max(2, pixels // (m * n))
+    # As channels, an odd number of examples takes up to three times as long.
+    sizes = [size for size in range(most, most // 4, -1) if size % 2 == 0]
+    return next((size for size in sizes if b % size == 0), min(b, sizes[0]))
+
+
+def vary_alike(*arrays: Array) -> list[Array]:
+    """Under `jax.shard_map`, both as different from device to device as either is."""
+    axes = frozenset().union(*map(_varying, arrays))
+    missing = [tuple(axes - _varying(array)) for array in arrays]
+    return [
+        lax.pcast(array, over, to="varying") if over else array
+        for array, over in zip(arrays, missing, strict=True)
+    ]
+
+
+def _varying(array: Array) -> frozenset[str]:
+    return jax.typeof(array).mat.varying
 
 
 def _contract(x: Float[Array, "b m n c"], y: Float[Array, "b m n o"]) -> Array:
@@ -357,7 +420,7 @@ def _place(part: Array, at: tuple[slice, slice, slice], size: Pair) -> Array:
     """Zeros of `size`, but for `part` where the slices say: slicing transposed."""
     _, *axes = at
     pads = [
-        (axis.start, length - axis.stop, (axis.step or 1) - 1)
+        (axis.start, length - axis.stop, 0)
         for axis, length in zip(axes, size, strict=True)
     ]
     return lax.pad(part, jnp.zeros((), part.dtype), ((0, 0, 0), *pads, (0, 0, 0)))

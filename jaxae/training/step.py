@@ -1,7 +1,7 @@
 """The one train step of all families."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -95,7 +95,8 @@ def _norm(tree: Params) -> Array:
     def sum_of_squares(x: Array) -> Array:
         return sum_last(jnp.square(x.reshape(x.shape or (1,)))).sum()
 
-    return jnp.sqrt(sum(map(sum_of_squares, jax.tree.leaves(tree)), jnp.zeros(())))
+    leaves = jax.tree.leaves(tree)
+    return jnp.sqrt(reduce(jnp.add, map(sum_of_squares, leaves)))
 
 
 def _agree(axis_name: str, collection: str, values: Array) -> Array:

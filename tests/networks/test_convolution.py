@@ -208,20 +208,66 @@ def test_vmap_over_images_and_of_gradients(ours, native):
     assert_close(results(ours), results(native), 1e-5)
 
 
-def test_shard_map_checks_what_varies():
+@pytest.mark.parametrize(
+    ("images", "sides"),
+    # The second takes chunks of its batch in a loop.
+    [((4, 6, 6, 3), (3, 3, 3, 5)), ((24, 28, 28, 32), (3, 3, 32, 32))],
+)
+def test_shard_map_checks_what_varies(images, sides):
     mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-    x, kernel = normal(0, (4, 6, 6, 3)), normal(1, (3, 3, 3, 5))
+    x, kernel = normal(0, images), normal(1, sides)
     data, whole = jax.sharding.PartitionSpec("data"), jax.sharding.PartitionSpec()
 
     @jax.jit
     @jax.shard_map(mesh=mesh, in_specs=(data, whole), out_specs=whole)
     def gradient(x, kernel):
-        loss = lambda kernel: (conv(x, kernel, 2) ** 2).sum()  # noqa: E731
+        loss = lambda kernel: (conv(x, kernel) ** 2).sum()  # noqa: E731
         # Of a kernel that all devices share: JAX adds up what each of them finds.
         return jax.grad(loss)(kernel)
 
-    expected = jax.grad(lambda k: (native_conv(x, k, 2) ** 2).sum())(kernel)
-    np.testing.assert_allclose(gradient(x, kernel), expected, rtol=1e-4, atol=1e-3)
+    expected = jax.grad(lambda k: (native_conv(x, k) ** 2).sum())(kernel)
+    atol = 1e-5 * np.abs(expected).max()
+    np.testing.assert_allclose(gradient(x, kernel), expected, rtol=0, atol=atol)
+
+
+def test_it_can_be_debugged_without_jit():
+    x, kernel = normal(0, (2, 6, 6, 3)), normal(1, (3, 3, 3, 5))
+    with jax.disable_jit():
+        y = conv(x, kernel)
+    np.testing.assert_allclose(y, native_conv(x, kernel), rtol=1e-5, atol=1e-5)
+
+
+# Of the batches of 27 neither form has a whole number of chunks.
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("batch", [16, 27])
+def test_the_kernels_gradient_in_chunks_of_the_batch(batch, stride):
+    x, kernel = normal(0, (batch, 56, 56, 32)), normal(1, (3, 3, 32, 32))
+    ours, native = (
+        value_and_gradients(layer, x, kernel, stride) for layer in (conv, native_conv)
+    )
+    assert_close(ours, native, 2e-5)
+
+
+@PAIRS
+def test_gradients_through_a_vmap_over_kernels(ours, native):
+    x, kernels = normal(0, (2, 7, 6, 3)), normal(1, (2, 3, 3, 3, 16))
+
+    def gradients(layer):
+        loss = lambda x, k: (jax.vmap(layer, (None, 0))(x, k) ** 2).sum()  # noqa: E731
+        dx, dk = jax.jit(jax.grad(loss, (0, 1)))(x, kernels)
+        return {"dx": dx, "dkernels": dk}
+
+    assert_close(gradients(ours), gradients(native), 1e-5)
+
+
+@PAIRS
+def test_no_images_are_no_images(ours, native):
+    x, kernel = jnp.zeros((0, 7, 6, 3)), normal(1, (3, 3, 3, 16))
+    found, expected = (
+        value_and_gradients(layer, x, kernel, 1) for layer in (ours, native)
+    )
+    assert found["y"].shape == expected["y"].shape
+    np.testing.assert_array_equal(found["dkernel"], 0.0)
 
 
 def scanned_gradient(layer, x, kernel):
@@ -246,7 +292,7 @@ def slow_convolutions(program):
 
 
 @pytest.mark.usefixtures("optimized")
-@pytest.mark.parametrize("o", [1, 8])
+@pytest.mark.parametrize("o", [1, 8, 16])
 def test_only_fast_convolutions_in_a_scanned_step_on_the_cpu(o):
     x, kernel = normal(0, (3, 8, 6, 6, 8)), normal(1, (3, 2, 8, o))
     for ours, stride in ((conv, 1), (conv, 2), (conv_transpose, 2)):
@@ -354,8 +400,9 @@ def test_bad_kernel_stride_and_window():
     with pytest.raises(ValueError, match="window must be at least 1, got 0"):
         pool(x, window=0)
     kernel = jnp.zeros((3, 3, 3, 8))
-    with pytest.raises(ValueError, match='padding must be "SAME" or'):
-        conv(x, kernel, padding=((1, 1),))
+    for padding in (((1, 1),), "VALID"):
+        with pytest.raises(ValueError, match='padding must be "SAME" or'):
+            conv(x, kernel, padding=padding)
     with pytest.raises(ValueError, match="padding must be zeros enough"):
         conv_transpose(x, kernel, padding=((0, -9), (0, 0)))
     with pytest.raises(ValueError, match="dtype must be floats, x and kernel of one"):

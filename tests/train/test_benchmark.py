@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from jaxae.errors import ArgumentError
+from train.benchmark import __main__ as program
 from train.benchmark import peak, rounds
 from train.benchmark.__main__ import Arguments, benchmark, interpreters
 from train.benchmark.cases import CASES, PEERS
@@ -64,7 +65,22 @@ def test_a_peer_that_is_not_there_is_skipped_by_name(measured):
     assert measured[1] == [
         "torch is skipped: its Python has no no_such_package",
         "mlp-100: jaxae, scan",
+        f"-> {measured[0]}",
     ]
+
+
+def test_an_interrupted_run_keeps_the_cases_that_are_done(monkeypatch, tmp_path):
+    def one_case_then_a_key(case, names, pythons, rounds):
+        if case is not MLP:
+            raise KeyboardInterrupt
+        return [result("jaxae", 2.0)]
+
+    monkeypatch.setattr(peak, "measure", lambda: 1e11)
+    monkeypatch.setattr(program, "measure", one_case_then_a_key)
+    with pytest.raises(KeyboardInterrupt):
+        benchmark(tmp_path, Arguments(peers=("jaxae",)))
+    made = json.loads((tmp_path / "benchmark.json").read_text())
+    assert [row["case"] for row in made["rows"]] == ["mlp-100"]
 
 
 def test_the_figure_is_there(measured):

@@ -40,10 +40,12 @@ def check(shape, dtype, tolerance):
 
 # Sums of up to 25,600 products in another order, at 6e-8 each, of the largest entry;
 # both sides round once to 8 bits in bfloat16, XLA's gradients sum in float32 as well.
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["f32", "bf16"])
-def test_a_part_of_the_sweep(dtype):
+@pytest.mark.parametrize(
+    ("dtype", "every"), [(jnp.float32, 47), (jnp.bfloat16, 101)], ids=["f32", "bf16"]
+)
+def test_a_part_of_the_sweep(dtype, every):
     small = [shape for shape in SWEEP if shape.c * shape.o <= 128 * 128]
-    for shape in itertools.islice(small, 0, None, 29):
+    for shape in itertools.islice(small, 0, None, every):
         check(shape, dtype, 1e-5 if dtype == jnp.float32 else 8e-3)
 
 

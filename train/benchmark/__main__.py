@@ -4,6 +4,7 @@ The same model, the same images, the same batch size and optimizer; see the READ
 """
 
 import datetime
+import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ import tyro
 from jaxae.errors import ArgumentError
 from train.benchmark import peak
 from train.benchmark.cases import CASES, PEERS, Case
-from train.benchmark.report import report
+from train.benchmark.report import show, write
 from train.benchmark.results import Result, check_models
 from train.benchmark.rounds import alternate, missing, start_over
 from train.data import load
@@ -56,7 +57,7 @@ def main() -> None:
     out = arguments.out or Path("runs") / f"benchmark-{now}"
     try:
         benchmark(out, arguments)
-    except ArgumentError as error:
+    except (ArgumentError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
@@ -65,7 +66,7 @@ def main() -> None:
 
 
 def benchmark(out: Path, arguments: Arguments) -> None:
-    """Measures all cases and writes the report.
+    """Measures all cases, shows and writes the results.
 
     Raises:
         ArgumentError: A number is not positive, or a path is none.
@@ -86,8 +87,11 @@ def benchmark(out: Path, arguments: Arguments) -> None:
             own = [name for name in names if name in case.peers]
             print(f"{case.name}: {', '.join(own)}", flush=True)
             results.append(measure(case, own, pythons, arguments.rounds))
+            write(out, results, peaks)  # what an interrupted run leaves
     peaks.append(peak.measure())
-    report(out, results, peaks)
+    write(out, results, peaks)
+    show(results, peaks)
+    print(f"-> {out}")
 
 
 def measure(
@@ -112,9 +116,13 @@ def interpreters(pairs: Sequence[str]) -> dict[str, Path]:
     pythons = {}
     for pair in pairs:
         name, _, path = pair.partition("=")
-        if name not in PEERS or not Path(path).is_file():
+        if name not in PEERS:
             raise ArgumentError(
-                f"--python takes PEER=PATH of an interpreter, got {pair}"
+                f"--python takes PEER=PATH with a peer of {PEERS}, got {pair}"
+            )
+        if not (Path(path).is_file() and os.access(path, os.X_OK)):
+            raise ArgumentError(
+                f"--python takes PEER=PATH of an interpreter, got {pair}: no program"
             )
         # As it is: the link in a virtual environment says which one it is.
         pythons[name] = Path(path).absolute()

@@ -134,7 +134,7 @@ CASES = (
         words="pythae's VQ-VAE, batch 1,024",
         model="vq-vae",
         batch_size=1024,
-        images=2 * 1024,
+        images=8 * 1024,
         encoder=(
             conv(14, 4, 1, 64),
             conv(7, 4, 64, 128),

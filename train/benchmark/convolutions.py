@@ -8,8 +8,8 @@ or alone. Beside both forms stands a matrix product of as many operations.
 
 import functools
 import itertools
-import json
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,7 +22,9 @@ import tyro
 from jax import lax
 from jaxtyping import Array
 
+from jaxae.errors import ArgumentError
 from jaxae.networks.convolution import conv, conv_transpose
+from train.run import write_json
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 # Sides of images, with the channels in and out that are met at this size.
@@ -80,7 +82,10 @@ class Row(NamedTuple):
 
 
 def shapes() -> Iterator[Shape]:
-    """The sweep; sides and channels take turns so that any part of it has all."""
+    """The sweep: 78 layers for every kernel and stride.
+
+    Every n-th of them is a fair part of it where n has no divisor in common with 78.
+    """
     for kernel, stride in itertools.product(KERNELS, STRIDES):
         for sides, channels in SIZES.items():
             for (c, o), transposed in itertools.product(channels, (False, True)):
@@ -91,21 +96,44 @@ def shapes() -> Iterator[Shape]:
 def main() -> None:
     """Times the sweep, prints a line for each and the lowest ratios."""
     arguments = tyro.cli(Arguments, prog="python -m train.benchmark.convolutions")
+    try:
+        sweep(arguments)
+    except (ArgumentError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def sweep(arguments: Arguments) -> None:
+    """Prints, and writes after every layer, what was measured so far.
+
+    Raises:
+        ArgumentError: A number is not positive, or leaves nothing to measure.
+        OSError: The file cannot be written.
+    """
+    for name in ("every", "batch"):
+        value = getattr(arguments, name)
+        if value < 1:
+            raise ArgumentError(f"--{name} must be at least 1, got {value}")
     rows: list[Row] = []
     print(f"{'layer':<34}{'MFLOP':>8}{'ours':>8}{'XLA':>8}{'product':>9}  GFLOP/s")
     for shape in itertools.islice(shapes(), 0, None, arguments.every):
         for row in measure(shape, arguments):
             print(_line(row), flush=True)
             rows.append(row)
+        if arguments.out is not None:
+            table = [row._asdict() | {"shape": row.shape._asdict()} for row in rows]
+            write_json(arguments.out, {"rows": table})
+    if not rows:
+        raise ArgumentError(f"no layer has --least {arguments.least:g} operations")
     ratios = sorted(rows, key=lambda row: row.ours / row.native)
     print("\nLeast in comparison with XLA's own:")
     for row in ratios[:10]:
         print(_line(row), f"{row.ours / row.native:6.2f}x")
     median = statistics.median(row.ours / row.native for row in rows)
     print(f"Median ratio {median:.2f} over {len(rows)} operations")
-    if arguments.out is not None:
-        table = [row._asdict() | {"shape": row.shape._asdict()} for row in rows]
-        arguments.out.write_text(json.dumps(table, indent=1) + "\n")
 
 
 def measure(shape: Shape, arguments: Arguments) -> Iterator[Row]:
@@ -194,22 +222,21 @@ def time_call(
     """Seconds of one call: the least of three means."""
     if not loop:
         return _least(jax.jit(function).lower(*arrays).compile(), arrays, seconds)
-    # Two inputs in turn, so that no call can be moved out of the loop.
-    both = [jnp.stack([array, array]) for array in arrays]
 
-    def run(both: list[Array], steps: Array) -> Array:
+    def run(arrays: tuple[Array, ...], steps: Array) -> Array:
         def body(step: Array, _: Array) -> Array:
-            return function(*(pair[step % 2] for pair in both))
+            # The barrier makes them depend on the step, or XLA would call but once.
+            return function(*lax.optimization_barrier((arrays, step))[0])
 
         result = jax.eval_shape(function, *arrays)
         return lax.fori_loop(0, steps, body, jnp.zeros(result.shape, result.dtype))
 
-    compiled = jax.jit(run).lower(both, jnp.int32(0)).compile()
-    once = _least(compiled, (both, jnp.int32(1)), 0.0)
+    compiled = jax.jit(run).lower(arrays, jnp.int32(0)).compile()
+    once = _least(compiled, (arrays, jnp.int32(1)), 0.0)
     steps = min(2000, int(seconds / once))
     if steps < 2:
         return once
-    return _least(compiled, (both, jnp.int32(steps)), 0.0) / steps
+    return _least(compiled, (arrays, jnp.int32(steps)), 0.0) / steps
 
 
 def _least(

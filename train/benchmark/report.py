@@ -21,36 +21,38 @@ COLUMNS = ("images/s", "range", _RATIO, "loss", "of peak", "memory", "device")
 STARTS = ("first step", "epoch", "step again", "epoch again", _RATIO)
 
 
-def report(
-    out: Path, results: Sequence[Sequence[Result]], peaks: Sequence[float]
-) -> None:
-    """Prints the tables and writes benchmark.json and benchmark.png.
+def show(results: Sequence[Sequence[Result]], peaks: Sequence[float]) -> None:
+    """Prints a table for every case.
 
     Args:
-        out: An existing directory.
         results: Of every case, by peer.
-        peaks: FLOP/s of matrix products before and after.
+        peaks: FLOP/s of matrix products, before and after.
     """
-    rows = [row for case in results for row in case_rows(case, max(peaks))]
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
     for case in results:
-        own = [row for row in rows if row["case"] == case[0].case.name] if case else []
-        if own:
-            console.print(table(case[0].case.words, own))
-        for row in own:
+        rows = case_rows(case, max(peaks))
+        if rows:
+            console.print(table(case[0].case.words, rows))
+        for row in rows:
             if "failed" in row:
                 line = f"{row['peer']} failed: {row['failed']}"
                 console.print(line, markup=False, highlight=False)
     before, after = (f"{value / 1e9:,.0f}" for value in peaks)
     console.print(f"peak of a float32 product: {before} GFLOP/s before, {after} after")
+
+
+def write(
+    out: Path, results: Sequence[Sequence[Result]], peaks: Sequence[float]
+) -> None:
+    """Writes benchmark.json and benchmark.png into an existing directory."""
+    rows = [row for case in results for row in case_rows(case, max(peaks))]
     machine = {"processor": platform.processor(), "threads": os.cpu_count()}
     made = {"machine": machine, "peak_flops": list(peaks), "rows": rows}
     write_json(out / "benchmark.json", made)
     if any("failed" not in row for row in rows):
         draw(rows).savefig(out / "benchmark.png")
-    console.print(f"-> {out}", markup=False)
 
 
 def case_rows(results: Sequence[Result], peak: float) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -93,15 +93,21 @@ class Peer:
         assert self._process.stdout is not None
         ready, _, _ = select.select([self._process.stdout], [], [], PATIENCE)
         if not ready:
+            self._process.kill()  # or it would work on while others are timed
             raise PeerFailed(f"no answer within {PATIENCE:g} s")
         line = self._process.stdout.readline()
         if not line:
             raise PeerFailed(self._last_words())
-        return json.loads(line)
+        try:
+            return json.loads(line)
+        except json.JSONDecodeError:
+            self._process.kill()
+            raise PeerFailed(f"said {line.strip()!r}") from None
 
     def end(self) -> None:
         """Ends the process, whatever it is doing."""
-        with self._process, self._log:
+        # What could not be written to a process that is gone is written again on exit.
+        with suppress(BrokenPipeError), self._process, self._log:
             self._process.kill()
 
     @property
@@ -109,7 +115,9 @@ class Peer:
         return self._process.stdin
 
     def _last_words(self) -> str:
-        self._process.wait(PATIENCE)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(10.0)
+        self._process.kill()
         self._log.seek(0)
         lines = self._log.read().strip().splitlines()
         return lines[-1] if lines else f"ended with {self._process.returncode}"
@@ -118,9 +126,11 @@ class Peer:
 def missing(name: str, pythons: Pythons) -> str | None:
     """The package that a peer's Python lacks."""
     module = MODULES.get(name, name)
-    code = f"import importlib.util as u, sys; sys.exit(not u.find_spec('{module}'))"
-    found = subprocess.run([_python(name, pythons), "-c", code], cwd=ROOT)
-    return module if found.returncode else None
+    # A folder of this name is found as well, but has no origin.
+    found = f"importlib.util.find_spec('{module}')"
+    code = f"import importlib.util, sys; sys.exit(not getattr({found}, 'origin', 0))"
+    ended = subprocess.run([_python(name, pythons), "-c", code], cwd=ROOT)
+    return module if ended.returncode else None
 
 
 def alternate(

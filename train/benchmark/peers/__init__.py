@@ -1,5 +1,5 @@
 """The programs that are compared, each for a Python of its own.
 
-They import NumPy, their library and `worker`, and nothing else of this repository
-(`jaxae` has the networks of the benchmark beside that).
+Of this repository they import what stands beside them here, and nothing that needs JAX
+where their library does not; `jaxae` has the networks of the benchmark, too.
 """

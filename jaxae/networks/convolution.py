@@ -92,10 +92,8 @@ def conv_transpose(
     _check_result(padding, image)
     cropped = (kh - 1 - rows[0], kh - 1 - rows[1])
     sides = (kw - 1 - columns[0], kw - 1 - columns[1])
-    mirrored = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-    return correlate(
-        "x", x, mirrored, Geometry(stride, cropped, sides, image, (kh, kw))
-    )
+    geometry = Geometry(stride, cropped, sides, image, (kh, kw), swapped=True)
+    return correlate("x", x, kernel[::-1, ::-1], geometry)
 
 
 def max_pool(x: Float[Array, "..."], window: int = 2) -> Float[Array, "b _h _w c"]:

@@ -46,7 +46,8 @@ def correlate(find: str, a: Array, b: Array, geometry: Geometry) -> Array:
         find: Which one.
         a: x [b, h, w, c], or y [b, m, n, o] where x is found.
         b: The kernel [kh, kw, c, o], or y where the kernel is found.
-        geometry: The stride and the sizes, which `a` and `b` have to fit.
+        geometry: The stride and the sizes, which `a` and `b` have to fit; whether the
+            kernel is [kh, kw, o, c] instead.
     """
     return _correlation.bind(*vary_alike(a, b), find=find, geometry=geometry)
 
@@ -71,11 +72,11 @@ def _result(a: Any, b: Any, *, find: str, geometry: Geometry) -> Any:
 
 
 def _shape(a: Any, b: Any, find: str, geometry: Geometry) -> tuple[Any, ...]:
-    return {
-        "y": (a.shape[0], *geometry.reduced, b.shape[3]),
-        "x": (a.shape[0], *geometry.image, b.shape[2]),
-        "kernel": (*geometry.kernel, a.shape[3], b.shape[3]),
-    }[find]
+    if find == "kernel":
+        channels = a.shape[3], b.shape[3]
+        return *geometry.kernel, *(channels[::-1] if geometry.swapped else channels)
+    size = geometry.reduced if find == "y" else geometry.image
+    return a.shape[0], *size, b.shape[2 if (find == "x") != geometry.swapped else 3]
 
 
 def _cotangent(position: int) -> Callable[..., Array]:
@@ -138,7 +139,8 @@ def _native(a: Array, b: Array, *, find: str, geometry: Geometry) -> Array:
     """By XLA's convolution and what JAX derives from it."""
 
     def convolve(x: Array, kernel: Array) -> Array:
-        return canonical(x, kernel, geometry.stride, geometry.rows, geometry.columns)
+        kernel, pads = geometry.plain(kernel), (geometry.rows, geometry.columns)
+        return canonical(x, kernel, geometry.stride, *pads)
 
     if find == "y":
         return convolve(a, b)

@@ -22,7 +22,9 @@ is a convolution, too, of x by y, in which the examples take the part of channel
 
 For a stride s, the pixels s m + f of x, for one f < s, are a phase. A tap i meets only
 the phase (i - top) mod s, as a shift by whole pixels, so that with s phases along each
-axis a strided convolution is a sum, or an interleaving, of convolutions of stride 1.
+axis what is said of images holds for their phases. Where even the copies of phases are
+too much, because hardly a channel comes out, the phases of the columns become channels,
+which moves nothing, and rows are left out only of the result.
 
 The choices between the forms were measured, see `train/benchmark/README.md`.
 """
@@ -42,6 +44,8 @@ LAYOUT = ("NHWC", "HWIO", "NHWC")
 WIDE = 32
 """Channels from which on a tap is worth a product of its own; else several share one,
 for which their operands are copied."""
+NARROW = 8
+"""Output channels up to which a stride is not worth copies of its phases."""
 Pads = tuple[int, int]
 Pair = tuple[int, int]
 
@@ -55,6 +59,7 @@ class Geometry(NamedTuple):
         columns: Columns of zeros to the left and to the right.
         image: Height and width of x.
         kernel: Height and width of the kernel.
+        swapped: The kernel is [kh, kw, o, c], as those of transposed convolutions are.
     """
 
     stride: int
@@ -62,6 +67,7 @@ class Geometry(NamedTuple):
     columns: Pads
     image: Pair
     kernel: Pair
+    swapped: bool = False
 
     @property
     def reduced(self) -> Pair:
@@ -119,6 +125,22 @@ class Geometry(NamedTuple):
         )
 
     @property
+    def folded(self) -> tuple["Geometry", Pads]:
+        """With stride 1, the phases of the columns being channels.
+
+        Rows of y that the stride leaves out are to be taken out of the result. The
+        kernel first needs so many more taps of zeros, on the left and on the right.
+        """
+        (h, w), (kh, kw), (m, n), s = self.image, self.kernel, self.reduced, self.stride
+        before = -self.columns[0] % s
+        after = -(before + kw) % s
+        left, width = (self.columns[0] + before) // s, -(-w // s)
+        taps = (before + kw + after) // s
+        rows = self.rows[0], s * (m - 1) + kh - h - self.rows[0]
+        columns = left, n - 1 + taps - width - left
+        return Geometry(1, rows, columns, (h, width), (kh, taps)), (before, after)
+
+    @property
     def phases(self) -> Iterator["Phase"]:
         """All of them, row by row."""
         s = self.stride
@@ -129,6 +151,18 @@ class Geometry(NamedTuple):
                 range((f + self.rows[0]) % s, self.kernel[0], s),
                 range((g + self.columns[0]) % s, self.kernel[1], s),
             )
+
+    @property
+    def channels(self) -> str:
+        """Of the kernel, for products tap by tap.
+
+        XLA is slow at swapping those of a large kernel, and einsum needs no swap.
+        """
+        return "oc" if self.swapped else "co"
+
+    def plain(self, kernel: Array) -> Array:
+        """As [kh, kw, c, o]."""
+        return kernel.swapaxes(2, 3) if self.swapped else kernel
 
     def first(self, i: int, j: int) -> Pair:
         """The pixel of x that meets the first pixel of y through tap (i, j)."""
@@ -181,38 +215,52 @@ class Phase(NamedTuple):
         s = geometry.stride
         return (row - self.row) // s, (column - self.column) // s
 
+    def see(self, y: Array, geometry: Geometry, size: Pair) -> list[Array]:
+        """What `size` pixels of the phase see of y, for each tap."""
+        shifts = [self.shift(geometry, i, j) for i, j in self.taps]
+        return [_crop(y, (-row, -column), size) for row, column in shifts]
+
 
 def canonical(x: Array, kernel: Array, stride: int, rows: Pads, columns: Pads) -> Array:
     """XLA's convolution, of the kind that is fast."""
+    if min(*rows, *columns) < 0:  # to which XLA's CPU backend gives wrong values
+        first, (h, w) = (-rows[0], -columns[0]), x.shape[1:3]
+        x = _crop(x, first, (h + sum(rows), w + sum(columns)))
+        rows = columns = (0, 0)
     return lax.conv_general_dilated(
         x, kernel, (stride, stride), (rows, columns), dimension_numbers=LAYOUT
     )
 
 
 def find_y(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw c o"], geometry: Geometry
+    x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw _c _o"], geometry: Geometry
 ) -> Float[Array, "b m n o"]:
     """The convolution."""
-    c, o = kernel.shape[2:]
+    plain = geometry.plain(kernel)
+    c, o = plain.shape[2:]
     m, n = geometry.reduced
     if _few(o, c):
-        return _scatter_y(x, kernel, geometry)
+        narrow = geometry.stride > 1 and o <= NARROW
+        return (_folded_y if narrow else _scatter_y)(x, plain, geometry)
     # XLA rearranges the kernel, which few pixels are not worth.
     heavy = 64 <= o <= 128 or kernel.size >= 2**20
     small = m * n <= 4 * geometry.stride**2 or (m * n <= 64 and heavy)
     few_taps = geometry.stride > 1 and c >= WIDE and max(geometry.kernel) <= 3
     if small or few_taps or geometry.kernel == (1, 1):
         return _gather_y(x, kernel, geometry)
-    return canonical(x, kernel, geometry.stride, geometry.rows, geometry.columns)
+    return canonical(x, plain, geometry.stride, geometry.rows, geometry.columns)
 
 
 def _gather_y(x: Array, kernel: Array, geometry: Geometry) -> Array:
-    c, o = kernel.shape[2:]
-    if c < WIDE:
+    if x.shape[3] < WIDE:
+        plain = geometry.plain(kernel)
         seen = [_window(x, geometry, i, j) for i, j in geometry.taps]
-        return jnp.concatenate(seen, axis=3) @ kernel.reshape(-1, o)
-    size = geometry.reduced
-    terms = [_place(x[at.x] @ kernel[at.tap], at.y, size) for at in geometry.meetings]
+        return jnp.concatenate(seen, axis=3) @ plain.reshape(-1, plain.shape[3])
+    forth = functools.partial(jnp.einsum, f"bmnc,{geometry.channels}->bmno")
+    terms = [
+        _place(forth(x[at.x], kernel[at.tap]), at.y, geometry.reduced)
+        for at in geometry.meetings
+    ]
     return functools.reduce(jnp.add, terms)
 
 
@@ -230,27 +278,60 @@ def _scatter_y(x: Array, kernel: Array, geometry: Geometry) -> Array:
     return y
 
 
+def _folded_y(x: Array, kernel: Array, geometry: Geometry) -> Array:
+    c, o = kernel.shape[2:]
+    folded, taps = geometry.folded
+    kernel = jnp.pad(kernel, ((0, 0), taps, (0, 0), (0, 0)))
+    kernel = kernel.reshape(*folded.kernel, geometry.stride * c, o)
+    return _scatter_y(_fold(x, geometry), kernel, folded)[:, :: geometry.stride]
+
+
+def _fold(x: Array, geometry: Geometry) -> Array:
+    """The phases of the columns side by side, as channels."""
+    b, h, _, c = x.shape
+    s, width = geometry.stride, geometry.phase_size[1]
+    return _crop(x, (0, 0), (h, s * width)).reshape(b, h, width, s * c)
+
+
 def find_x(
-    y: Float[Array, "b m n o"], kernel: Float[Array, "kh kw c o"], geometry: Geometry
+    y: Float[Array, "b m n o"], kernel: Float[Array, "kh kw _c _o"], geometry: Geometry
 ) -> Float[Array, "b h w c"]:
     """The gradient for x, which is also the transposed convolution of y."""
-    c, o = kernel.shape[2:]
+    c, o = geometry.plain(kernel).shape[2:]
     small = math.prod(geometry.image) <= 64 and (c <= 128 or kernel.size >= 2**20)
-    if _few(c, o) or geometry.stride > 1 or min(geometry.kernel) == 1 or small:
+    strided, taps = geometry.stride > 1, math.prod(geometry.kernel)
+    if strided and not small and _few(o, c) and taps * o > NARROW + 1:
+        return _gather_x(y, geometry.plain(kernel), geometry)
+    if strided or _few(c, o) or min(geometry.kernel) == 1 or small:
         return _scatter_x(y, kernel, geometry)
-    return _mirror_x(y, kernel, geometry)
+    return _mirror_x(y, geometry.plain(kernel), geometry)
+
+
+def _gather_x(y: Array, kernel: Array, geometry: Geometry) -> Array:
+    """Each phase is one product with what its taps see of y."""
+    size = geometry.phase_size
+    phases = []
+    for phase in geometry.phases:
+        taps = [kernel[tap].T for tap in phase.taps]
+        if not taps:
+            phases.append(jnp.zeros((y.shape[0], *size, kernel.shape[2]), y.dtype))
+            continue
+        seen = phase.see(y, geometry, size)
+        phases.append(jnp.concatenate(seen, axis=3) @ jnp.concatenate(taps))
+    return _interleave(phases, geometry)
 
 
 def _scatter_x(y: Array, kernel: Array, geometry: Geometry) -> Array:
     """Each phase is a sum of products with its taps, shifted by whole pixels."""
-    c, o = kernel.shape[2:]
+    plain = geometry.plain(kernel)
+    c, o = plain.shape[2:]
     if min(c, o) < WIDE:
-        weights = kernel.transpose(3, 0, 1, 2).reshape(o, -1)
+        weights = plain.transpose(3, 0, 1, 2).reshape(o, -1)
         parts = jnp.split(y @ weights, math.prod(geometry.kernel), axis=3)
         products = dict(zip(geometry.taps, parts, strict=True))
         terms = [(at, products[at.tap][at.y]) for at in geometry.meetings]
     else:
-        back = functools.partial(jnp.einsum, "bmno,co->bmnc")
+        back = functools.partial(jnp.einsum, f"bmno,{geometry.channels}->bmnc")
         terms = [(at, back(y[at.y], kernel[at.tap])) for at in geometry.meetings]
     zeros = jnp.zeros((y.shape[0], *geometry.phase_size, c), y.dtype)
     phases = {(phase.row, phase.column): zeros for phase in geometry.phases}
@@ -282,16 +363,20 @@ def _interleave(phases: list[Array], geometry: Geometry) -> Array:
 
 def find_kernel(
     x: Float[Array, "b h w c"], y: Float[Array, "b m n o"], geometry: Geometry
-) -> Float[Array, "kh kw c o"]:
+) -> Float[Array, "kh kw _c _o"]:
     """The gradient for the kernel, given one for y."""
     c, o = x.shape[3], y.shape[3]
     fewer, small = 2 * o <= c, math.prod(geometry.image) <= 64
     slides = geometry.stride == 1 and min(geometry.kernel) > 1
     if slides and 4 <= c <= 4 * WIDE and 16 <= o <= 4 * WIDE and not (fewer and small):
-        return _in_chunks(_kernel_by_sliding, 2**18, x, y, geometry)
+        return geometry.plain(_in_chunks(_kernel_by_sliding, 2**18, x, y, geometry))
     if fewer and o < 4 * WIDE:
-        return _kernel_by_y(x, y, geometry)
-    return _in_chunks(_kernel_by_x, 2**17, x, y, geometry)
+        narrow = geometry.stride > 1 and o <= NARROW
+        form = _folded_kernel if narrow else _kernel_by_y
+        return geometry.plain(form(x, y, geometry))
+    if c >= WIDE:
+        return _in_chunks(_kernel_by_tap, 2**17, x, y, geometry)
+    return geometry.plain(_in_chunks(_kernel_by_x, 2**17, x, y, geometry))
 
 
 def _in_chunks(
@@ -302,8 +387,7 @@ def _in_chunks(
     geometry: Geometry,
 ) -> Array:
     """The sum over chunks of the batch, of so many `values` of x or y."""
-    c, o = x.shape[3], y.shape[3]
-    at_once = _chunk(y, values, c, math.prod(geometry.kernel))
+    at_once = _chunk(y, values, x.shape[3], math.prod(geometry.kernel))
     if at_once == y.shape[0]:
         return form(x, y, geometry)
     whole = y.shape[0] // at_once * at_once
@@ -317,7 +401,8 @@ def _in_chunks(
         some_y = lax.dynamic_index_in_dim(y, part, 1, keepdims=False)
         return total + form(some_x, some_y, geometry), None
 
-    none = jnp.zeros((*geometry.kernel, c, o), x.dtype)
+    kernel = jax.eval_shape(lambda: form(x[:, 0], y[:, 0], geometry))
+    none = jnp.zeros(kernel.shape, kernel.dtype)
     first = vary_alike(none, x, y)[0] if rest is None else form(*rest, geometry)
     return lax.scan(add, first, jnp.arange(x.shape[1]))[0]
 
@@ -328,11 +413,18 @@ def _kernel_by_sliding(x: Array, y: Array, geometry: Geometry) -> Array:
     return canonical(x, y, 1, geometry.rows, geometry.columns).transpose(1, 2, 0, 3)
 
 
+def _kernel_by_tap(x: Array, y: Array, geometry: Geometry) -> Array:
+    pairs = {at.tap: (x[at.x], y[at.y]) for at in geometry.meetings}
+    if geometry.swapped and x.shape[3] * y.shape[3] >= 2**18:
+        # Not the faster way round, but XLA takes longer to swap the result.
+        found = {tap: _contract(y, x) for tap, (x, y) in pairs.items()}
+        return _assemble(found, geometry)
+    found = {tap: _contract(x, y) for tap, (x, y) in pairs.items()}
+    return geometry.plain(_assemble(found, geometry))
+
+
 def _kernel_by_x(x: Array, y: Array, geometry: Geometry) -> Array:
     (kh, kw), c, o = geometry.kernel, x.shape[3], y.shape[3]
-    if c >= WIDE:
-        found = {at.tap: _contract(x[at.x], y[at.y]) for at in geometry.meetings}
-        return _assemble(found, geometry, c, o)
     seen = [_window(x, geometry, i, j) for i, j in geometry.taps]
     together = kw if kw * c >= WIDE else kh * kw
     products = [
@@ -349,19 +441,26 @@ def _kernel_by_y(x: Array, y: Array, geometry: Geometry) -> Array:
         if not taps:
             continue
         pixels = _pixels(x, phase, geometry)
-        shifts = [phase.shift(geometry, i, j) for i, j in taps]
-        size = pixels.shape[1], pixels.shape[2]
-        seen = [_crop(y, (-row, -column), size) for row, column in shifts]
+        seen = phase.see(y, geometry, (pixels.shape[1], pixels.shape[2]))
         product = _contract(pixels, jnp.concatenate(seen, axis=3))
         found |= zip(taps, jnp.split(product, len(taps), axis=1), strict=True)
-    return _assemble(found, geometry, x.shape[3], y.shape[3])
+    return _assemble(found, geometry)
 
 
-def _assemble(found: dict[Pair, Array], geometry: Geometry, c: int, o: int) -> Array:
+def _folded_kernel(x: Array, y: Array, geometry: Geometry) -> Array:
+    folded, (before, _) = geometry.folded
+    between = ((0, 0, 0), (0, 0, geometry.stride - 1), (0, 0, 0), (0, 0, 0))
+    y = lax.pad(y, jnp.zeros((), y.dtype), between)
+    kernel = _kernel_by_y(_fold(x, geometry), y, folded)
+    kernel = kernel.reshape(geometry.kernel[0], -1, x.shape[3], y.shape[3])
+    return kernel[:, before : before + geometry.kernel[1]]
+
+
+def _assemble(found: dict[Pair, Array], geometry: Geometry) -> Array:
     """A kernel from its taps; zero where none was found."""
-    zeros = jnp.zeros((c, o), next(iter(found.values())).dtype)
+    zeros = jnp.zeros_like(next(iter(found.values())))
     kernel = jnp.stack([found.get(tap, zeros) for tap in geometry.taps])
-    return kernel.reshape(*geometry.kernel, c, o)
+    return kernel.reshape(*geometry.kernel, *zeros.shape)
 
 
 def _few(outputs: int, inputs: int) -> bool:
@@ -400,7 +499,11 @@ def _varying(array: Array) -> frozenset[str]:
 
 def _contract(x: Float[Array, "b m n c"], y: Float[Array, "b m n o"]) -> Array:
     """The sum over all pixels of products of channels."""
-    return x.reshape(-1, x.shape[3]).T @ y.reshape(-1, y.shape[3])
+    x, y = (pixels.reshape(-1, pixels.shape[3]) for pixels in (x, y))
+    if y.shape[1] < x.shape[1] and y.shape[1] <= 2 * WIDE:
+        # Twice to four times as fast this way round; XLA would turn it without barrier.
+        return lax.optimization_barrier(y.T @ x).T
+    return x.T @ y
 
 
 def _pixels(x: Array, phase: Phase, geometry: Geometry) -> Array:

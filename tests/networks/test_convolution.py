@@ -81,6 +81,8 @@ SHAPES = [
     (4, 9, 9, 12, 8, (3, 3), 1),
     (16, 28, 27, 16, 64, (3, 3), 1),
     (2, 3, 1, 64, 72, (5, 5), 1),
+    (8, 9, 10, 32, 2, (5, 3), 2),
+    (2, 3, 3, 512, 512, (2, 2), 2),
 ]
 
 
@@ -90,7 +92,7 @@ def test_values_and_gradients_are_native(
     ours, native, b, h, w, c, o, kernel_shape, stride
 ):
     x, kernel = normal(0, (b, h, w, c)), normal(1, (*kernel_shape, c, o))
-    # 1e-5: sums of up to 1,600 terms in another order, at 6e-8 each.
+    # 1e-5: sums of up to 2,048 terms in another order, at 6e-8 each.
     assert_close(
         value_and_gradients(ours, x, kernel, stride),
         value_and_gradients(native, x, kernel, stride),
@@ -125,6 +127,17 @@ def test_explicit_padding_is_native(padding, stride):
         )
     )
     assert_close(results, expected, 1e-5)
+
+
+def test_negative_padding_crops():
+    """Where XLA's CPU backend reads beyond the images."""
+    x, kernel = normal(0, (2, 4, 11, 2)), normal(1, (3, 5, 2, 8))
+    ours = conv(x, kernel, 1, ((-2, 2), (-1, 0)))
+    padded = jnp.pad(x[:, 2:, 1:], ((0, 0), (0, 2), (0, 0), (0, 0)))
+    native = lax.conv_general_dilated(
+        padded, kernel, (1, 1), "VALID", dimension_numbers=LAYOUT
+    )
+    assert_close({"y": ours}, {"y": native}, 1e-5)
 
 
 @PAIRS

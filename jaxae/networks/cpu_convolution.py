@@ -246,13 +246,13 @@ def find_y(
     heavy = 64 <= o <= 128 or kernel.size >= 2**20
     small = m * n <= 4 * geometry.stride**2 or (m * n <= 64 and heavy)
     few_taps = geometry.stride > 1 and c >= WIDE and max(geometry.kernel) <= 3
-    if small or few_taps or geometry.kernel == (1, 1):
+    if small or few_taps or geometry.kernel == (1, 1) or _grey(c, geometry):
         return _gather_y(x, kernel, geometry)
     return canonical(x, plain, geometry.stride, geometry.rows, geometry.columns)
 
 
 def _gather_y(x: Array, kernel: Array, geometry: Geometry) -> Array:
-    if x.shape[3] < WIDE:
+    if x.shape[3] < WIDE and not _grey(x.shape[3], geometry):
         plain = geometry.plain(kernel)
         seen = [_window(x, geometry, i, j) for i, j in geometry.taps]
         return jnp.concatenate(seen, axis=3) @ plain.reshape(-1, plain.shape[3])
@@ -466,6 +466,11 @@ def _assemble(found: dict[Pair, Array], geometry: Geometry) -> Array:
 def _few(outputs: int, inputs: int) -> bool:
     """Whether a convolution has so few output channels that it is slow."""
     return 4 * outputs <= inputs
+
+
+def _grey(c: int, geometry: Geometry) -> bool:
+    """Whether XLA makes one fast loop, without products, of a sum over taps."""
+    return c == 1 and math.prod(geometry.kernel) <= 4
 
 
 def _chunk(y: Array, values: int, c: int, taps: int) -> int:

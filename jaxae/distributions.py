@@ -118,14 +118,15 @@ def _by_groups(x: Array, logits: Array) -> Array:
     """With one logarithm for up to 8 values: Σ log(1 + e) is log Π (1 + e).
 
     Logarithms and the memory for single values are what this sum costs on the CPU. The
-    factors are between 1 and 2, so that the product is exact to its rounding.
+    factors are between 1 and 2: each is off by at most half a unit in the last place,
+    and so, absolutely, is its logarithm, where log1p would keep what is even smaller.
     """
-    groups = next(g for g in range(8, 0, -1) if logits.shape[-1] % g == 0)
-    parts = zip(*(jnp.split(a, groups, axis=-1) for a in (x, logits)), strict=True)
+    size = next(g for g in range(8, 0, -1) if logits.shape[-1] % g == 0)
+    parts = zip(*(jnp.split(a, size, axis=-1) for a in (x, logits)), strict=True)
     total, product = 0.0, 1.0
-    for values, logits in parts:
-        total = total + (values * logits - jnp.maximum(logits, 0.0))
-        product = product * (1.0 + jnp.exp(-jnp.abs(logits)))
+    for some_x, some in parts:
+        total = total + (some_x * some - jnp.maximum(some, 0.0))
+        product = product * (1.0 + jnp.exp(-jnp.abs(some)))
     return sum_last(total - jnp.log(product))
 
 

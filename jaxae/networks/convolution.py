@@ -90,9 +90,9 @@ def conv_transpose(
         (w - 1) * stride + sum(columns) - kw + 2,
     )
     _check_result(padding, image)
-    cropped = (kh - 1 - rows[0], kh - 1 - rows[1])
-    sides = (kw - 1 - columns[0], kw - 1 - columns[1])
-    geometry = Geometry(stride, cropped, sides, image, (kh, kw), swapped=True)
+    rows = (kh - 1 - rows[0], kh - 1 - rows[1])
+    columns = (kw - 1 - columns[0], kw - 1 - columns[1])
+    geometry = Geometry(stride, rows, columns, image, (kh, kw), swapped=True)
     return correlate("x", x, kernel[::-1, ::-1], geometry)
 
 

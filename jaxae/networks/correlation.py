@@ -144,7 +144,9 @@ def _native(a: Array, b: Array, *, find: str, geometry: Geometry) -> Array:
 
     if find == "y":
         return convolve(a, b)
-    found = jax.ShapeDtypeStruct(_shape(a, b, find, geometry), a.dtype)
+    # Under a shard_map as different from device to device as `a` is: else the rule
+    # would sum over devices.
+    found = _result(jax.typeof(a), b, find=find, geometry=geometry)
     if find == "x":
         return jax.linear_transpose(lambda x: convolve(x, b), found)(a)[0]
     return jax.linear_transpose(lambda kernel: convolve(a, kernel), found)(b)[0]

@@ -24,7 +24,8 @@ For a stride s, the pixels s m + f of x, for one f < s, are a phase. A tap i mee
 the phase (i - top) mod s, as a shift by whole pixels, so that with s phases along each
 axis what is said of images holds for their phases. Where even the copies of phases are
 too much, because hardly a channel comes out, the phases of the columns become channels,
-which moves nothing, and rows are left out only of the result.
+which for even widths moves nothing, and all rows are multiplied, half of them for
+nothing.
 
 The choices between the forms were measured, see `train/benchmark/README.md`.
 """
@@ -45,7 +46,9 @@ WIDE = 32
 """Channels from which on a tap is worth a product of its own; else several share one,
 for which their operands are copied."""
 NARROW = 8
-"""Output channels up to which a stride is not worth copies of its phases."""
+"""Output channels up to which a stride of 2 is not worth copies of its phases."""
+SHALLOW = 9
+"""Rows of a matrix up to which products with it take longer than sums of their own."""
 Pads = tuple[int, int]
 Pair = tuple[int, int]
 
@@ -154,14 +157,14 @@ class Geometry(NamedTuple):
 
     @property
     def channels(self) -> str:
-        """Of the kernel, for products tap by tap.
+        """Those of a tap as it is kept, in einsum's letters.
 
         XLA is slow at swapping those of a large kernel, and einsum needs no swap.
         """
         return "oc" if self.swapped else "co"
 
     def plain(self, kernel: Array) -> Array:
-        """As [kh, kw, c, o]."""
+        """[kh, kw, c, o] for a kernel as it is kept, and the other way round."""
         return kernel.swapaxes(2, 3) if self.swapped else kernel
 
     def first(self, i: int, j: int) -> Pair:
@@ -223,7 +226,7 @@ class Phase(NamedTuple):
 
 def canonical(x: Array, kernel: Array, stride: int, rows: Pads, columns: Pads) -> Array:
     """XLA's convolution, of the kind that is fast."""
-    if min(*rows, *columns) < 0:  # to which XLA's CPU backend gives wrong values
+    if min(*rows, *columns) < 0:  # for which XLA's CPU backend gives wrong values
         first, (h, w) = (-rows[0], -columns[0]), x.shape[1:3]
         x = _crop(x, first, (h + sum(rows), w + sum(columns)))
         rows = columns = (0, 0)
@@ -240,19 +243,18 @@ def find_y(
     c, o = plain.shape[2:]
     m, n = geometry.reduced
     if _few(o, c):
-        narrow = geometry.stride > 1 and o <= NARROW
-        return (_folded_y if narrow else _scatter_y)(x, plain, geometry)
+        return (_folded_y if _folds(o, geometry) else _scatter_y)(x, plain, geometry)
     # XLA rearranges the kernel, which few pixels are not worth.
     heavy = 64 <= o <= 128 or kernel.size >= 2**20
     small = m * n <= 4 * geometry.stride**2 or (m * n <= 64 and heavy)
     few_taps = geometry.stride > 1 and c >= WIDE and max(geometry.kernel) <= 3
-    if small or few_taps or geometry.kernel == (1, 1) or _grey(c, geometry):
+    if small or few_taps or geometry.kernel == (1, 1) or _one_loop(c, geometry):
         return _gather_y(x, kernel, geometry)
     return canonical(x, plain, geometry.stride, geometry.rows, geometry.columns)
 
 
 def _gather_y(x: Array, kernel: Array, geometry: Geometry) -> Array:
-    if x.shape[3] < WIDE and not _grey(x.shape[3], geometry):
+    if x.shape[3] < WIDE and not _one_loop(x.shape[3], geometry):
         plain = geometry.plain(kernel)
         seen = [_window(x, geometry, i, j) for i, j in geometry.taps]
         return jnp.concatenate(seen, axis=3) @ plain.reshape(-1, plain.shape[3])
@@ -280,8 +282,8 @@ def _scatter_y(x: Array, kernel: Array, geometry: Geometry) -> Array:
 
 def _folded_y(x: Array, kernel: Array, geometry: Geometry) -> Array:
     c, o = kernel.shape[2:]
-    folded, taps = geometry.folded
-    kernel = jnp.pad(kernel, ((0, 0), taps, (0, 0), (0, 0)))
+    folded, zeros = geometry.folded
+    kernel = jnp.pad(kernel, ((0, 0), zeros, (0, 0), (0, 0)))
     kernel = kernel.reshape(*folded.kernel, geometry.stride * c, o)
     return _scatter_y(_fold(x, geometry), kernel, folded)[:, :: geometry.stride]
 
@@ -299,8 +301,8 @@ def find_x(
     """The gradient for x, which is also the transposed convolution of y."""
     c, o = geometry.plain(kernel).shape[2:]
     small = math.prod(geometry.image) <= 64 and (c <= 128 or kernel.size >= 2**20)
-    strided, taps = geometry.stride > 1, math.prod(geometry.kernel)
-    if strided and not small and _few(o, c) and taps * o > NARROW + 1:
+    strided, depth = geometry.stride > 1, math.prod(geometry.kernel) * o
+    if strided and not small and _few(o, c) and depth > SHALLOW:
         return _gather_x(y, geometry.plain(kernel), geometry)
     if strided or _few(c, o) or min(geometry.kernel) == 1 or small:
         return _scatter_x(y, kernel, geometry)
@@ -312,12 +314,12 @@ def _gather_x(y: Array, kernel: Array, geometry: Geometry) -> Array:
     size = geometry.phase_size
     phases = []
     for phase in geometry.phases:
-        taps = [kernel[tap].T for tap in phase.taps]
-        if not taps:
+        weights = [kernel[tap].T for tap in phase.taps]
+        if not weights:
             phases.append(jnp.zeros((y.shape[0], *size, kernel.shape[2]), y.dtype))
             continue
         seen = phase.see(y, geometry, size)
-        phases.append(jnp.concatenate(seen, axis=3) @ jnp.concatenate(taps))
+        phases.append(jnp.concatenate(seen, axis=3) @ jnp.concatenate(weights))
     return _interleave(phases, geometry)
 
 
@@ -371,8 +373,7 @@ def find_kernel(
     if slides and 4 <= c <= 4 * WIDE and 16 <= o <= 4 * WIDE and not (fewer and small):
         return geometry.plain(_in_chunks(_kernel_by_sliding, 2**18, x, y, geometry))
     if fewer and o < 4 * WIDE:
-        narrow = geometry.stride > 1 and o <= NARROW
-        form = _folded_kernel if narrow else _kernel_by_y
+        form = _folded_kernel if _folds(o, geometry) else _kernel_by_y
         return geometry.plain(form(x, y, geometry))
     if c >= WIDE:
         return _in_chunks(_kernel_by_tap, 2**17, x, y, geometry)
@@ -414,12 +415,11 @@ def _kernel_by_sliding(x: Array, y: Array, geometry: Geometry) -> Array:
 
 
 def _kernel_by_tap(x: Array, y: Array, geometry: Geometry) -> Array:
-    pairs = {at.tap: (x[at.x], y[at.y]) for at in geometry.meetings}
     if geometry.swapped and x.shape[3] * y.shape[3] >= 2**18:
-        # Not the faster way round, but XLA takes longer to swap the result.
-        found = {tap: _contract(y, x) for tap, (x, y) in pairs.items()}
+        # As the kernel lies: XLA would take longer to swap the result than to find it.
+        found = {at.tap: _contract(y[at.y], x[at.x]) for at in geometry.meetings}
         return _assemble(found, geometry)
-    found = {tap: _contract(x, y) for tap, (x, y) in pairs.items()}
+    found = {at.tap: _contract(x[at.x], y[at.y]) for at in geometry.meetings}
     return geometry.plain(_assemble(found, geometry))
 
 
@@ -468,7 +468,12 @@ def _few(outputs: int, inputs: int) -> bool:
     return 4 * outputs <= inputs
 
 
-def _grey(c: int, geometry: Geometry) -> bool:
+def _folds(o: int, geometry: Geometry) -> bool:
+    """Whether copying phases would take longer than multiplying every row."""
+    return geometry.stride == 2 and max(geometry.kernel) > 1 and o <= NARROW
+
+
+def _one_loop(c: int, geometry: Geometry) -> bool:
     """Whether XLA makes one fast loop, without products, of a sum over taps."""
     return c == 1 and math.prod(geometry.kernel) <= 4
 

@@ -248,6 +248,8 @@ def find_y(
     heavy = 64 <= o <= 128 or kernel.size >= 2**20
     small = m * n <= 4 * geometry.stride**2 or (m * n <= 64 and heavy)
     few_taps = geometry.stride > 1 and c >= WIDE and max(geometry.kernel) <= 3
+    if few_taps and not small and max(c, o) <= 2 * WIDE:
+        return _scatter_y(x, plain, geometry)
     if small or few_taps or geometry.kernel == (1, 1) or _one_loop(c, geometry):
         return _gather_y(x, kernel, geometry)
     return canonical(x, plain, geometry.stride, geometry.rows, geometry.columns)

@@ -55,8 +55,6 @@ CORE = {
     "factor_vae",
     "flow_vae",
     "iwae",
-    "ladder_vae",
-    "masked_autoencoder",
     "sparse_autoencoder",
     "vae",
     "vamp_vae",

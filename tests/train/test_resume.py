@@ -156,6 +156,7 @@ def interrupt(program: Program, out: Path, moment: str, delay: float) -> None:
     program.kill()
 
 
+@pytest.mark.slow
 def test_killed_and_terminated_runs_go_on_to_the_same_end(images, tmp_path):
     whole, out = tmp_path / "whole", tmp_path / "run"
     Program(tmp_path, *arguments(images, whole, epochs=30)).finish()

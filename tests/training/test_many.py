@@ -242,6 +242,7 @@ def test_resumed_members_are_those_that_were_never_stopped():
     assert [(epoch.number, i) for i, epoch in calls] == order
 
 
+@slow
 def test_members_go_on_wherever_they_are():
     """Their states on all devices, or on one, and trained on those that divide them."""
     first = train(build_vae, 2, epochs=1)

@@ -46,7 +46,7 @@ WIDE = 32
 """Channels from which on a tap is worth a product of its own; else several share one,
 for which their operands are copied."""
 NARROW = 8
-"""Output channels up to which a stride of 2 is not worth copies of its phases."""
+"""Channels that are few to copy or, of the output, too few to copy phases for."""
 SHALLOW = 9
 """Rows of a matrix up to which products with it take longer than sums of their own."""
 Pads = tuple[int, int]
@@ -230,6 +230,9 @@ def canonical(x: Array, kernel: Array, stride: int, rows: Pads, columns: Pads) -
         first, (h, w) = (-rows[0], -columns[0]), x.shape[1:3]
         x = _crop(x, first, (h + sum(rows), w + sum(columns)))
         rows = columns = (0, 0)
+    if _is_odd(*kernel.shape[2:]):
+        x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0),) * 3 + ((0, 1, 0),))
+        kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, 1), (0, 0)))
     return lax.conv_general_dilated(
         x, kernel, (stride, stride), (rows, columns), dimension_numbers=LAYOUT
     )
@@ -250,7 +253,7 @@ def find_y(
     few_taps = geometry.stride > 1 and c >= WIDE and max(geometry.kernel) <= 3
     if few_taps and not small and max(c, o) <= 2 * WIDE:
         return _scatter_y(x, plain, geometry)
-    if small or few_taps or geometry.kernel == (1, 1) or _one_loop(c, geometry):
+    if small or few_taps or _one_product(c, o, geometry):
         return _gather_y(x, kernel, geometry)
     return canonical(x, plain, geometry.stride, geometry.rows, geometry.columns)
 
@@ -276,7 +279,8 @@ def _scatter_y(x: Array, kernel: Array, geometry: Geometry) -> Array:
         if not taps:
             continue
         weights = jnp.concatenate([kernel[tap] for tap in taps], axis=1)
-        products = jnp.split(_pixels(x, phase, geometry) @ weights, len(taps), axis=3)
+        products = _multiply(_pixels(x, phase, geometry), weights)
+        products = jnp.split(products, len(taps), axis=3)
         for (i, j), product in zip(taps, products, strict=True):
             y += _crop(product, phase.shift(geometry, i, j), geometry.reduced)
     return y
@@ -306,7 +310,8 @@ def find_x(
     strided, depth = geometry.stride > 1, math.prod(geometry.kernel) * o
     if strided and not small and _few(o, c) and depth > SHALLOW:
         return _gather_x(y, geometry.plain(kernel), geometry)
-    if strided or _few(c, o) or min(geometry.kernel) == 1 or small:
+    line = min(geometry.kernel) == 1 and not _narrow(c, o, geometry)
+    if strided or _few(c, o) or line or small:
         return _scatter_x(y, kernel, geometry)
     return _mirror_x(y, geometry.plain(kernel), geometry)
 
@@ -331,7 +336,7 @@ def _scatter_x(y: Array, kernel: Array, geometry: Geometry) -> Array:
     c, o = plain.shape[2:]
     if min(c, o) < WIDE:
         weights = plain.transpose(3, 0, 1, 2).reshape(o, -1)
-        parts = jnp.split(y @ weights, math.prod(geometry.kernel), axis=3)
+        parts = jnp.split(_multiply(y, weights), math.prod(geometry.kernel), axis=3)
         products = dict(zip(geometry.taps, parts, strict=True))
         terms = [(at, products[at.tap][at.y]) for at in geometry.meetings]
     else:
@@ -475,6 +480,27 @@ def _folds(o: int, geometry: Geometry) -> bool:
     return geometry.stride == 2 and max(geometry.kernel) > 1 and o <= NARROW
 
 
+def _narrow(c: int, o: int, geometry: Geometry) -> bool:
+    """Whether XLA's convolution is faster than a product, though of one tap."""
+    one_tap = geometry.stride == 1 and geometry.kernel == (1, 1)
+    return one_tap and NARROW <= min(c, o) and max(c, o) <= WIDE // 2
+
+
+def _one_product(c: int, o: int, geometry: Geometry) -> bool:
+    """Whether a copy of what few taps see is worth it."""
+    taps = math.prod(geometry.kernel)
+    if taps == 1:
+        return not _narrow(c, o, geometry)
+    return taps <= 4 and (c < NARROW or c < WIDE <= o // 2)
+
+
+def _is_odd(c: int, o: int) -> bool:
+    """Whether a channel of zeros makes XLA faster, up to 14 times before JAX 0.12."""
+    if jax.__version_info__ >= (0, 12) or not isinstance(c, int):  # jax.export's symbol
+        return False
+    return c % 2 == 1 < c and (16 < o <= 32 or 64 < o <= 96)
+
+
 def _one_loop(c: int, geometry: Geometry) -> bool:
     """Whether XLA makes one fast loop, without products, of a sum over taps."""
     return c == 1 and math.prod(geometry.kernel) <= 4
@@ -509,8 +535,19 @@ def _varying(array: Array) -> frozenset[str]:
     return jax.typeof(array).mat.varying
 
 
+def _multiply(x: Float[Array, "b m n c"], weights: Float[Array, "c k"]) -> Array:
+    """[b, m, n, k]: the product, which for one long column is faster as a row."""
+    if weights.shape[1] > 1 or weights.shape[0] <= WIDE:
+        return x @ weights
+    return (weights.T @ x.reshape(-1, x.shape[3]).T).reshape(*x.shape[:3], 1)
+
+
 def _contract(x: Float[Array, "b m n c"], y: Float[Array, "b m n o"]) -> Array:
     """The sum over all pixels of products of channels."""
+    b, m, n, _ = x.shape
+    if min(x.shape[3], y.shape[3]) == 1:  # faster for each example
+        x, y = (pixels.reshape(b, m * n, pixels.shape[3]) for pixels in (x, y))
+        return jnp.einsum("bpc,bpo->bco", x, y).sum(0)
     x, y = (pixels.reshape(-1, pixels.shape[3]) for pixels in (x, y))
     if y.shape[1] < x.shape[1] and y.shape[1] <= 2 * WIDE:
         # Twice to four times as fast this way round; XLA would turn it without barrier.

@@ -29,7 +29,7 @@ from train.run import write_json
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 # Sides of images, with the channels in and out that are met at this size.
 SIZES: dict[tuple[int, ...], tuple[tuple[int, int], ...]] = {
-    (32,): ((3, 64), (32, 32), (64, 3)),
+    (32,): ((3, 32), (3, 64), (32, 32), (64, 3)),
     (28, 27): ((1, 32), (16, 16), (32, 32), (32, 1), (64, 64), (1, 128)),
     (14, 15): ((32, 64), (128, 64), (128, 256), (256, 1)),
     (7, 8): ((64, 64), (256, 512), (512, 256)),
@@ -82,9 +82,9 @@ class Row(NamedTuple):
 
 
 def shapes() -> Iterator[Shape]:
-    """The sweep: 78 layers for every kernel and stride.
+    """The sweep: 80 layers for every kernel and stride.
 
-    Every n-th of them is a fair part of it where n has no divisor in common with 78.
+    Every n-th of them is a fair part of it where n has no divisor in common with 80.
     """
     for kernel, stride in itertools.product(KERNELS, STRIDES):
         for sides, channels in SIZES.items():

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from jaxae.errors import ArgumentError, require
 from jaxae.networks.correlation import correlate
-from jaxae.networks.cpu_convolution import Geometry, Pads
+from jaxae.networks.geometry import Geometry, Pads
 from jaxae.precision import spread
 
 Padding = str | Sequence[Sequence[int]]

@@ -27,13 +27,13 @@ from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
 from jaxae.networks.cpu_convolution import (
-    Geometry,
     canonical,
     find_kernel,
     find_x,
     find_y,
     vary_alike,
 )
+from jaxae.networks.geometry import Geometry
 
 OPERANDS = {"y": ("x", "kernel"), "x": ("y", "kernel"), "kernel": ("x", "y")}
 """What each of the three is computed from."""

@@ -17,8 +17,7 @@ one kind or as matrix products. These are in one of two orders:
 
 Gathering copies the channels that go in, scattering those that come out, so that few
 of either decide between them. The gradient for the kernel contracts over all pixels of
-the batch: it is summed over chunks of the batch that stay in the cache. For stride 1 it
-is a convolution, too, of x by y, in which the examples take the part of channels.
+the batch: it is summed over chunks of the batch that stay in the cache.
 
 For a stride s, the pixels s m + f of x, for one f < s, are a phase. A tap i meets only
 the phase (i - top) mod s, as a shift by whole pixels, so that with s phases along each
@@ -47,6 +46,10 @@ WIDE = 32
 for which their operands are copied."""
 NARROW = 8
 """Channels that are few to copy or, of the output, too few to copy phases for."""
+CACHE = 2**19
+"""Numbers that stay in the cache from one product with them to the next."""
+WORTH_A_LOOP = 4e6
+"""Operations of a step from which on it may be one of a loop."""
 SHALLOW = 9
 """Rows of a matrix up to which products with it take longer than sums of their own."""
 
@@ -169,6 +172,9 @@ def _scatter_x(y: Array, kernel: Array, geometry: Geometry) -> Array:
     else:
         back = functools.partial(jnp.einsum, f"bmno,{geometry.channels}->bmnc")
         terms = [(at, back(y[at.y], kernel[at.tap])) for at in geometry.meetings]
+    if len(terms) == 1:
+        ((at, term),) = terms
+        return _place(term, at.x, geometry.image)
     zeros = jnp.zeros((y.shape[0], *geometry.phase_size, c), y.dtype)
     phases = {(phase.row, phase.column): zeros for phase in geometry.phases}
     for at, term in terms:
@@ -201,28 +207,31 @@ def find_kernel(
     x: Float[Array, "b h w c"], y: Float[Array, "b m n o"], geometry: Geometry
 ) -> Float[Array, "kh kw _c _o"]:
     """The gradient for the kernel, given one for y."""
-    c, o = x.shape[3], y.shape[3]
-    fewer, small = 2 * o <= c, math.prod(geometry.image) <= 64
-    slides = geometry.stride == 1 and min(geometry.kernel) > 1
-    if slides and 4 <= c <= 4 * WIDE and 16 <= o <= 4 * WIDE and not (fewer and small):
-        return geometry.plain(_in_chunks(_kernel_by_sliding, 2**18, x, y, geometry))
-    if fewer and o < 4 * WIDE:
-        form = _folded_kernel if _folds(o, geometry) else _kernel_by_y
+    c, o, taps = x.shape[3], y.shape[3], math.prod(geometry.kernel)
+    if _few(o, c) and _folds(o, geometry):
+        return geometry.plain(_folded_kernel(x, y, geometry))
+    deep = c >= 4 * WIDE and (c <= 2 * o or math.prod(geometry.image) <= 64)
+    if deep and taps > 1:
+        # Four times: the operands are read again for every tap.
+        return _in_chunks(_kernel_by_tap, 4 * max(c, o), x, y, geometry)
+    if o <= 2 * c and c >= NARROW:
+        form, gathered, whole = _kernel_by_y, taps * o, c
+    else:
+        form, gathered, whole = _kernel_by_x, taps * c, o
+    if gathered <= 2 * whole:  # the copies for the loop would be the larger ones
         return geometry.plain(form(x, y, geometry))
-    if c >= WIDE:
-        return _in_chunks(_kernel_by_tap, 2**17, x, y, geometry)
-    return geometry.plain(_in_chunks(_kernel_by_x, 2**17, x, y, geometry))
+    return geometry.plain(_in_chunks(form, gathered, x, y, geometry))
 
 
 def _in_chunks(
     form: Callable[[Array, Array, Geometry], Array],
-    values: int,
+    numbers: int,
     x: Array,
     y: Array,
     geometry: Geometry,
 ) -> Array:
-    """The sum over chunks of the batch, of so many `values` of x or y."""
-    at_once = _chunk(y, values, x.shape[3], math.prod(geometry.kernel))
+    """The sum over chunks of the batch, for a form that handles `numbers` a pixel."""
+    at_once = _chunk(x, y, numbers, geometry)
     if at_once == y.shape[0]:
         return form(x, y, geometry)
     whole = y.shape[0] // at_once * at_once
@@ -242,10 +251,17 @@ def _in_chunks(
     return lax.scan(add, first, jnp.arange(x.shape[1]))[0]
 
 
-def _kernel_by_sliding(x: Array, y: Array, geometry: Geometry) -> Array:
-    """Of stride 1: a convolution of x with y, whose channels are the examples."""
-    x, y = x.transpose(3, 1, 2, 0), y.transpose(1, 2, 0, 3)
-    return canonical(x, y, 1, geometry.rows, geometry.columns).transpose(1, 2, 0, 3)
+def _chunk(x: Array, y: Array, numbers: int, geometry: Geometry) -> int:
+    """Examples at a time, of whose pixels so many `numbers` each stay in the cache."""
+    b, m, n, o = y.shape
+    pixels = max(1024, CACHE // numbers)
+    work = 2 * pixels * math.prod(geometry.kernel) * x.shape[3] * o
+    # In jax.export the number may be symbolic.
+    if not isinstance(b, int) or work < WORTH_A_LOOP or pixels >= b * m * n:
+        return b
+    most = max(1, pixels // (m * n))
+    sizes = range(most, most // 2, -1)
+    return next((size for size in sizes if b % size == 0), most)
 
 
 def _kernel_by_tap(x: Array, y: Array, geometry: Geometry) -> Array:
@@ -333,21 +349,6 @@ def _one_loop(c: int, geometry: Geometry) -> bool:
     return c == 1 and math.prod(geometry.kernel) <= 4
 
 
-def _chunk(y: Array, values: int, c: int, taps: int) -> int:
-    """Examples at a time that stay in the cache."""
-    b, m, n, o = y.shape
-    widest = max(c, o)
-    pixels = max(1024, values // widest)
-    worth_a_loop = 2 * pixels * taps * c * o >= 2e7 and widest <= 256
-    # In jax.export the number may be symbolic.
-    if not isinstance(b, int) or not worth_a_loop or pixels >= b * m * n:
-        return b
-    most = max(2, pixels // (m * n))
-    # As channels, an odd number of examples takes up to three times as long.
-    sizes = [size for size in range(most, most // 4, -1) if size % 2 == 0]
-    return next((size for size in sizes if b % size == 0), min(b, sizes[0]))
-
-
 def vary_alike(*arrays: Array) -> list[Array]:
     """Under `jax.shard_map`, both as different from device to device as either is."""
     axes = frozenset().union(*map(_varying, arrays))
@@ -405,7 +406,7 @@ def _place(part: Array, at: tuple[slice, slice, slice], size: Pair) -> Array:
     """Zeros of `size`, but for `part` where the slices say: slicing transposed."""
     _, *axes = at
     pads = [
-        (axis.start, length - axis.stop, 0)
+        (axis.start, length - axis.stop, (axis.step or 1) - 1)
         for axis, length in zip(axes, size, strict=True)
     ]
     return lax.pad(part, jnp.zeros((), part.dtype), ((0, 0, 0), *pads, (0, 0, 0)))

@@ -142,7 +142,7 @@ def find_x(
         return _gather_x(y, geometry.plain(kernel), geometry)
     line = min(geometry.kernel) == 1 and not _narrow(c, o, geometry)
     if strided or _few(c, o) or line or small:
-        return _scatter_x(y, kernel, geometry)
+        return _scatter_in_turn(y, kernel, geometry)
     return _mirror_x(y, geometry.plain(kernel), geometry)
 
 
@@ -158,6 +158,25 @@ def _gather_x(y: Array, kernel: Array, geometry: Geometry) -> Array:
         seen = _seen(y, phase, geometry, size)
         phases.append(jnp.concatenate(seen, axis=3) @ jnp.concatenate(weights))
     return _interleave(phases, geometry)
+
+
+def _scatter_in_turn(y: Array, kernel: Array, geometry: Geometry) -> Array:
+    """By some examples after the others, where all products at once are too large."""
+    b, m, n, _ = y.shape
+    each = m * n * math.prod(geometry.kernel) * geometry.plain(kernel).shape[2]
+    # In jax.export the number of examples may be symbolic.
+    if not isinstance(b, int) or b * each <= 16 * CACHE:
+        return _scatter_x(y, kernel, geometry)
+    most = max(1, 2 * CACHE // each)
+    at_once = next(size for size in range(most, 0, -1) if b % size == 0)
+    parts = y.reshape(at_once, -1, *y.shape[1:])  # as those of `_in_chunks`
+
+    def scatter(part: Array) -> Array:
+        some = lax.dynamic_index_in_dim(parts, part, 1, keepdims=False)
+        return _scatter_x(some, kernel, geometry)
+
+    found = lax.map(scatter, jnp.arange(parts.shape[1]))
+    return found.swapaxes(0, 1).reshape(b, *found.shape[2:])
 
 
 def _scatter_x(y: Array, kernel: Array, geometry: Geometry) -> Array:

@@ -283,6 +283,18 @@ def test_the_kernels_gradient_in_chunks_of_the_batch(batch, side, stride):
     assert_close(ours, native, 2e-5)
 
 
+@pytest.mark.parametrize("batch", [23, 24])
+def test_a_transposed_convolution_by_some_examples_after_the_others(batch):
+    x, kernel = normal(0, (batch, 28, 28, 32)), normal(1, (4, 4, 32, 32))
+    ours, native = (
+        jax.jit(functools.partial(layer, stride=2))(x, kernel)
+        for layer in (conv_transpose, native_conv_transpose)
+    )
+    assert_close({"y": ours}, {"y": native}, 1e-5)
+    program = jax.jit(functools.partial(conv_transpose, stride=2)).lower(x, kernel)
+    assert "while" in program.as_text()  # it is one of those that are in a loop
+
+
 @PAIRS
 def test_gradients_through_a_vmap_over_kernels(ours, native):
     x, kernels = normal(0, (2, 7, 6, 3)), normal(1, (2, 3, 3, 3, 16))

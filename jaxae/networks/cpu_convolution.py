@@ -17,7 +17,8 @@ one kind or as matrix products. These are in one of two orders:
 
 Gathering copies the channels that go in, scattering those that come out, so that few
 of either decide between them. The gradient for the kernel contracts over all pixels of
-the batch: it is summed over chunks of the batch that stay in the cache.
+the batch, gathering from the narrower of x and y: it is summed over chunks of the batch
+that stay in the cache. So are the products that a large image would be scattered from.
 
 For a stride s, the pixels s m + f of x, for one f < s, are a phase. A tap i meets only
 the phase (i - top) mod s, as a shift by whole pixels, so that with s phases along each
@@ -48,8 +49,12 @@ NARROW = 8
 """Channels that are few to copy or, of the output, too few to copy phases for."""
 CACHE = 2**19
 """Numbers that stay in the cache from one product with them to the next."""
+TOO_LARGE = 16 * CACHE
+"""Numbers from which on products are better made and added up in chunks."""
 WORTH_A_LOOP = 4e6
 """Operations of a step from which on it may be one of a loop."""
+DEVICES = 8
+"""Examples that chunks are multiples of: this many devices, or 2 or 4, share them."""
 SHALLOW = 9
 """Rows of a matrix up to which products with it take longer than sums of their own."""
 
@@ -75,7 +80,7 @@ def find_y(
     plain = geometry.plain(kernel)
     c, o = plain.shape[2:]
     m, n = geometry.reduced
-    if _few(o, c):
+    if _few(o, c) and _alike(geometry):
         return (_folded_y if _folds(o, geometry) else _scatter_y)(x, plain, geometry)
     # XLA rearranges the kernel, which few pixels are not worth.
     heavy = 64 <= o <= 128 or kernel.size >= 2**20
@@ -138,6 +143,7 @@ def find_x(
     c, o = geometry.plain(kernel).shape[2:]
     small = math.prod(geometry.image) <= 64 and (c <= 128 or kernel.size >= 2**20)
     strided, depth = geometry.stride > 1, math.prod(geometry.kernel) * o
+    small = small or not _alike(geometry)
     if strided and not small and _few(o, c) and depth > SHALLOW:
         return _gather_x(y, geometry.plain(kernel), geometry)
     line = min(geometry.kernel) == 1 and not _narrow(c, o, geometry)
@@ -165,18 +171,21 @@ def _scatter_in_turn(y: Array, kernel: Array, geometry: Geometry) -> Array:
     b, m, n, _ = y.shape
     each = m * n * math.prod(geometry.kernel) * geometry.plain(kernel).shape[2]
     # In jax.export the number of examples may be symbolic.
-    if not isinstance(b, int) or b * each <= 16 * CACHE:
+    if not isinstance(b, int) or b * each <= TOO_LARGE:
         return _scatter_x(y, kernel, geometry)
-    most = max(1, 2 * CACHE // each)
-    at_once = next(size for size in range(most, 0, -1) if b % size == 0)
-    parts = y.reshape(at_once, -1, *y.shape[1:])  # as those of `_in_chunks`
+    at_once = _at_once(b, 2 * CACHE // each, each)
+    whole = b // at_once * at_once
+    parts = y[:whole].reshape(at_once, -1, *y.shape[1:])  # as those of `_in_chunks`
 
     def scatter(part: Array) -> Array:
         some = lax.dynamic_index_in_dim(parts, part, 1, keepdims=False)
         return _scatter_x(some, kernel, geometry)
 
     found = lax.map(scatter, jnp.arange(parts.shape[1]))
-    return found.swapaxes(0, 1).reshape(b, *found.shape[2:])
+    found = found.swapaxes(0, 1).reshape(whole, *found.shape[2:])
+    if whole == b:
+        return found
+    return jnp.concatenate([found, _scatter_x(y[whole:], kernel, geometry)])
 
 
 def _scatter_x(y: Array, kernel: Array, geometry: Geometry) -> Array:
@@ -227,13 +236,14 @@ def find_kernel(
 ) -> Float[Array, "kh kw _c _o"]:
     """The gradient for the kernel, given one for y."""
     c, o, taps = x.shape[3], y.shape[3], math.prod(geometry.kernel)
-    if _few(o, c) and _folds(o, geometry):
+    alike = _alike(geometry)
+    if _few(o, c) and _folds(o, geometry) and alike:
         return geometry.plain(_folded_kernel(x, y, geometry))
-    deep = c >= 4 * WIDE and (c <= 2 * o or math.prod(geometry.image) <= 64)
-    if deep and taps > 1:
+    deep = c >= 4 * WIDE and (c < o or math.prod(geometry.image) <= 64)
+    if (deep and taps > 1) or (c >= WIDE and not alike):
         # Four times: the operands are read again for every tap.
         return _in_chunks(_kernel_by_tap, 4 * max(c, o), x, y, geometry)
-    if o <= 2 * c and c >= NARROW:
+    if o <= 2 * c and c >= NARROW and alike:
         form, gathered, whole = _kernel_by_y, taps * o, c
     else:
         form, gathered, whole = _kernel_by_x, taps * c, o
@@ -278,9 +288,24 @@ def _chunk(x: Array, y: Array, numbers: int, geometry: Geometry) -> int:
     # In jax.export the number may be symbolic.
     if not isinstance(b, int) or work < WORTH_A_LOOP or pixels >= b * m * n:
         return b
-    most = max(1, pixels // (m * n))
-    sizes = range(most, most // 2, -1)
-    return next((size for size in sizes if b % size == 0), most)
+    return _at_once(b, pixels // (m * n), m * n * numbers)
+
+
+def _at_once(b: int, most: int, each: int) -> int:
+    """How many of b examples, of `each` so many numbers, of which `most` are wanted.
+
+    If possible a multiple of `DEVICES`, be they more than wanted but not far too many:
+    devices among which the batch is divided can share such a chunk without sending
+    images around.
+    """
+    if DEVICES * each <= 8 * CACHE:
+        most = max(most, DEVICES)
+    most = min(max(most, 1), b)
+    for step in (DEVICES, 1):
+        for size in range(most // step * step, most // 2, -step):
+            if b % size == 0:
+                return size
+    return most
 
 
 def _kernel_by_tap(x: Array, y: Array, geometry: Geometry) -> Array:
@@ -310,7 +335,7 @@ def _kernel_by_y(x: Array, y: Array, geometry: Geometry) -> Array:
         if not taps:
             continue
         pixels = _pixels(x, phase, geometry)
-        seen = _seen(y, phase, geometry, pixels.shape[1:3])
+        seen = _seen(y, phase, geometry, (pixels.shape[1], pixels.shape[2]))
         product = _contract(pixels, jnp.concatenate(seen, axis=3))
         found |= zip(taps, jnp.split(product, len(taps), axis=1), strict=True)
     return _assemble(found, geometry)
@@ -337,6 +362,11 @@ def _few(outputs: int, inputs: int) -> bool:
     return 4 * outputs <= inputs
 
 
+def _alike(geometry: Geometry) -> bool:
+    """Whether y is about as large as the phases, or they would mostly see padding."""
+    return math.prod(geometry.phase_size) <= 2 * math.prod(geometry.reduced)
+
+
 def _folds(o: int, geometry: Geometry) -> bool:
     """Whether copying phases would take longer than multiplying every row."""
     return geometry.stride == 2 and max(geometry.kernel) > 1 and o <= NARROW
@@ -358,9 +388,8 @@ def _one_product(c: int, o: int, geometry: Geometry) -> bool:
 
 def _is_odd(c: int, o: int) -> bool:
     """Whether a channel of zeros makes XLA faster, up to 14 times before JAX 0.12."""
-    if jax.__version_info__ >= (0, 12) or not isinstance(c, int):  # jax.export's symbol
-        return False
-    return c % 2 == 1 < c and (16 < o <= 32 or 64 < o <= 96)
+    some = c % 2 == 1 < c and (16 < o <= 32 or 64 < o <= 96)
+    return some and jax.__version_info__ < (0, 12)
 
 
 def _one_loop(c: int, geometry: Geometry) -> bool:

@@ -272,15 +272,36 @@ def test_it_can_be_debugged_without_jit():
     np.testing.assert_allclose(y, native_conv(x, kernel), rtol=1e-5, atol=1e-5)
 
 
-# A batch of 23 is no whole number of chunks, but for those of one example.
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize(("batch", "side"), [(16, 28), (23, 28), (3, 56)])
-def test_the_kernels_gradient_in_chunks_of_the_batch(batch, side, stride):
-    x, kernel = normal(0, (batch, side, side, 32)), normal(1, (3, 3, 32, 32))
-    ours, native = (
-        value_and_gradients(layer, x, kernel, stride) for layer in (conv, native_conv)
+# A batch of 23 is no whole number of chunks; 128 channels go tap by tap.
+@PAIRS
+@pytest.mark.parametrize(
+    ("batch", "side", "c", "o", "stride"),
+    [
+        (16, 28, 32, 32, 1),
+        (23, 28, 32, 32, 1),
+        (23, 28, 32, 32, 2),
+        (16, 14, 128, 136, 1),
+        (23, 28, 4, 32, 1),
+    ],
+)
+def test_the_kernels_gradient_in_chunks_of_the_batch(
+    ours, native, batch, side, c, o, stride
+):
+    x, kernel = normal(0, (batch, side, side, c)), normal(1, (3, 3, c, o))
+
+    def loss(layer):
+        return lambda kernel: (layer(x, kernel, stride) ** 2).sum()
+
+    found, expected = (
+        jax.jit(jax.grad(loss(layer)))(kernel) for layer in (ours, native)
     )
-    assert_close(ours, native, 2e-5)
+    assert_close({"dkernel": found}, {"dkernel": expected}, 2e-5)
+
+
+def loops(batch):
+    x, kernel = jnp.zeros((batch, 28, 28, 32)), jnp.zeros((4, 4, 32, 32))
+    program = jax.jit(functools.partial(conv_transpose, stride=2)).lower(x, kernel)
+    return "while" in program.as_text()
 
 
 @pytest.mark.parametrize("batch", [23, 24])
@@ -291,8 +312,37 @@ def test_a_transposed_convolution_by_some_examples_after_the_others(batch):
         for layer in (conv_transpose, native_conv_transpose)
     )
     assert_close({"y": ours}, {"y": native}, 1e-5)
-    program = jax.jit(functools.partial(conv_transpose, stride=2)).lower(x, kernel)
-    assert "while" in program.as_text()  # it is one of those that are in a loop
+    assert loops(batch) and not loops(2)
+
+
+@pytest.mark.parametrize("layer", [conv, conv_transpose])
+def test_devices_that_divide_the_batch_send_no_images(layer):
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    data, whole = (
+        jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
+        for axes in (("data",), ())
+    )
+
+    def step(x, kernel):  # both ways through loops over chunks of the batch
+        value = lambda kernel: (layer(x, kernel, 2) ** 2).sum()  # noqa: E731
+        return jax.grad(value)(kernel)
+
+    arrays = jnp.zeros((64, 28, 28, 32)), jnp.zeros((4, 4, 32, 32))
+    compiled = jax.jit(step, in_shardings=(data, whole), out_shardings=whole)
+    text = compiled.lower(*arrays).compile().as_text()
+    assert " while(" in text and "all-reduce" in text
+    assert "all-gather" not in text and "all-to-all" not in text
+
+
+@pytest.mark.usefixtures("optimized")
+@pytest.mark.parametrize(("c", "o"), [(8, 8), (64, 64), (64, 8)])
+def test_no_work_on_padding_where_the_image_is_as_small_as_the_kernel(c, o):
+    x, kernel = jnp.zeros((16, 7, 7, c)), jnp.zeros((7, 7, c, o))
+    whole = functools.partial(conv, padding=((0, 0), (0, 0)))
+    gradient = jax.jit(jax.grad(lambda k, x: (whole(x, k) ** 2).sum()))
+    flops = gradient.lower(kernel, x).compile().cost_analysis()["flops"]
+    # The convolution and its gradient for the kernel: two for every multiply-add.
+    assert flops < 1.5 * 2 * (2 * 16 * 7 * 7 * c * o)
 
 
 @PAIRS

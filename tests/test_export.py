@@ -149,8 +149,10 @@ def test_it_computes_the_same_without_jaxae(alone, name, part):
         for ours, theirs in zip(values, results[name, part, size], strict=True):
             assert ours.dtype == theirs.dtype
             assert size < max(SIZES) or len(np.unique(ours)) > 1
-            # Sums of a few hundred float32 numbers in another order.
-            np.testing.assert_allclose(theirs, ours, rtol=1e-5, atol=1e-5)
+            # Sums of a few hundred float32 numbers in another order: what is left of
+            # large ones (of 9,000, the ladder) that cancel is off by their rounding.
+            atol = max(1e-5, 1e-6 * np.abs(ours).max())
+            np.testing.assert_allclose(theirs, ours, rtol=1e-5, atol=atol)
 
 
 @pytest.mark.parametrize("name", CORE_FIRST)

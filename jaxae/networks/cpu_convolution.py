@@ -175,13 +175,12 @@ def _scatter_in_turn(y: Array, kernel: Array, geometry: Geometry) -> Array:
         return _scatter_x(y, kernel, geometry)
     at_once = _at_once(b, 2 * CACHE // each, each)
     whole = b // at_once * at_once
-    parts = y[:whole].reshape(at_once, -1, *y.shape[1:])  # as those of `_in_chunks`
+    chunks = _divide(y[:whole], at_once)
 
-    def scatter(part: Array) -> Array:
-        some = lax.dynamic_index_in_dim(parts, part, 1, keepdims=False)
-        return _scatter_x(some, kernel, geometry)
+    def scatter(i: Array) -> Array:
+        return _scatter_x(_take(chunks, i), kernel, geometry)
 
-    found = lax.map(scatter, jnp.arange(parts.shape[1]))
+    found = lax.map(scatter, jnp.arange(whole // at_once))
     found = found.swapaxes(0, 1).reshape(whole, *found.shape[2:])
     if whole == b:
         return found
@@ -265,14 +264,10 @@ def _in_chunks(
         return form(x, y, geometry)
     whole = y.shape[0] // at_once * at_once
     rest = (x[whole:], y[whole:]) if whole < y.shape[0] else None
-    # One example from each of `at_once` parts of the batch: devices that share the
-    # batch share every chunk.
-    x, y = (images[:whole].reshape(at_once, -1, *images.shape[1:]) for images in (x, y))
+    x, y = (_divide(images[:whole], at_once) for images in (x, y))
 
-    def add(total: Array, part: Array) -> tuple[Array, None]:
-        some_x = lax.dynamic_index_in_dim(x, part, 1, keepdims=False)
-        some_y = lax.dynamic_index_in_dim(y, part, 1, keepdims=False)
-        return total + form(some_x, some_y, geometry), None
+    def add(total: Array, i: Array) -> tuple[Array, None]:
+        return total + form(_take(x, i), _take(y, i), geometry), None
 
     kernel = jax.eval_shape(lambda: form(x[:, 0], y[:, 0], geometry))
     none = jnp.zeros(kernel.shape, kernel.dtype)
@@ -289,6 +284,20 @@ def _chunk(x: Array, y: Array, numbers: int, geometry: Geometry) -> int:
     if not isinstance(b, int) or work < WORTH_A_LOOP or pixels >= b * m * n:
         return b
     return _at_once(b, pixels // (m * n), m * n * numbers)
+
+
+def _divide(images: Array, at_once: int) -> Array:
+    """[at_once, chunks, h, w, c]: what `_take` takes the chunks from.
+
+    Each has one example from each of `at_once` parts of the batch: devices that share
+    the batch share every chunk.
+    """
+    return images.reshape(at_once, -1, *images.shape[1:])
+
+
+def _take(chunks: Array, i: Array) -> Array:
+    """Chunk i of what `_divide` gave: [at_once, h, w, c]."""
+    return lax.dynamic_index_in_dim(chunks, i, 1, keepdims=False)
 
 
 def _at_once(b: int, most: int, each: int) -> int:

@@ -50,7 +50,7 @@ def test_the_step_of_every_family_is_made_for_tpus_and_gpus(name):
 @pytest.mark.parametrize("name", ["vae", "keras_denoiser"])
 def test_convolutions_are_native_on_accelerators_and_fast_ones_on_the_cpu(name):
     # What differs between the platforms is chosen while a program is lowered, see
-    # networks/correlation.py.
+    # networks/convolution/primitive.py.
     recipe = recipe_of(name)
     programs = {
         platform: lowered(recipe, platform)[0] for platform in ("cpu", "cuda", "tpu")

@@ -67,7 +67,7 @@ def assert_close(ours, native, tolerance):
 
 
 # Batch, height, width, channels in and out, kernel's sides, stride: every form of
-# `cpu_convolution` for every one of the three, thin and wide.
+# `forms.py` for every one of the three, thin and wide.
 SHAPES = [
     (2, 7, 6, 1, 8, (3, 3), 1),
     (2, 8, 8, 8, 3, (4, 4), 2),

@@ -11,7 +11,7 @@ transposed convolution; "kernel", its gradient for the kernel. So the derivative
 each of the three, of any order and mode, are the other two: they are one JAX primitive,
 and no derivative falls back on a convolution that the CPU is slow at.
 
-On the CPU the forms of `jaxae.networks.cpu_convolution` are used, on other platforms
+On the CPU the forms of `cpu.py` are used, on other platforms
 XLA's own convolution; the choice is made when a program is lowered.
 """
 
@@ -26,14 +26,10 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
-from jaxae.networks.cpu_convolution import (
-    canonical,
-    find_kernel,
-    find_x,
-    find_y,
-    vary_alike,
-)
-from jaxae.networks.geometry import Geometry
+from jaxae.networks.convolution.chunks import vary_alike
+from jaxae.networks.convolution.cpu import find_kernel, find_x, find_y
+from jaxae.networks.convolution.forms import canonical
+from jaxae.networks.convolution.geometry import Geometry
 
 OPERANDS = {"y": ("x", "kernel"), "x": ("y", "kernel"), "kernel": ("x", "y")}
 """What each of the three is computed from."""

@@ -1,6 +1,6 @@
 """Convolutions of images, transposed ones, pooling, and the layers made of them.
 
-They are as fast on the CPU as elsewhere, see `jaxae.networks.correlation`.
+They are as fast on the CPU as elsewhere, see `primitive.py`.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,8 +13,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxae.errors import ArgumentError, require
-from jaxae.networks.correlation import correlate
-from jaxae.networks.geometry import Geometry, Pads
+from jaxae.networks.convolution.geometry import Geometry, Pads
+from jaxae.networks.convolution.primitive import correlate
 from jaxae.precision import spread
 
 Padding = str | Sequence[Sequence[int]]

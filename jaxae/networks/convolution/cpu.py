@@ -24,7 +24,7 @@ For a stride s, the pixels s m + f of x, for one f < s, are a phase. A tap i mee
 the phase (i - top) mod s, as a shift by whole pixels, so that with s phases along each
 axis what is said of images holds for their phases. Where even the copies of phases are
 too much, because hardly a channel comes out, the phases of the columns become channels,
-which moves nothing where the width is even, and all rows are multiplied, half of them
+which moves nothing if their number is even, and all rows are multiplied, half of them
 for nothing.
 
 The choices between the forms were measured, see `train/benchmark/README.md`.
@@ -65,7 +65,7 @@ def find_y(
     c, o = plain.shape[2:]
     m, n = geometry.reduced
     if _few(o, c) and _alike(geometry):
-        return (folded_y if _folds(o, geometry) else scatter_y)(x, plain, geometry)
+        return (folded_y if _folds(c, o, geometry) else scatter_y)(x, plain, geometry)
     # XLA rearranges the kernel, which few pixels are not worth.
     heavy = 64 <= o <= 128 or kernel.size >= 2**20
     small = m * n <= 4 * geometry.stride**2 or (m * n <= 64 and heavy)
@@ -101,7 +101,8 @@ def find_kernel(
     """The gradient for the kernel, given one for y."""
     c, o, taps = x.shape[3], y.shape[3], math.prod(geometry.kernel)
     alike = _alike(geometry)
-    if _few(o, c) and taps * o <= WIDE and _folds(o, geometry) and alike:
+    few_rows = _few(o, c) and taps * o <= min(max(c, WIDE), 2 * WIDE)
+    if few_rows and _folds(c, o, geometry) and alike:
         return geometry.plain(folded_kernel(x, y, geometry))
     deep = c >= 4 * WIDE and (c < o or math.prod(geometry.image) <= 64)
     if (deep and taps > 1) or (c >= WIDE and not alike):
@@ -111,7 +112,8 @@ def find_kernel(
         form, gathered, whole = kernel_by_y, taps * o, c
     else:
         form, gathered, whole = kernel_by_x, taps * c, o
-    if gathered <= 2 * whole:  # the copies for the loop would be the larger ones
+    # Of stride 1 the copies for the loop would be the larger ones.
+    if gathered <= 2 * whole and geometry.stride == 1:
         return geometry.plain(form(x, y, geometry))
     return geometry.plain(sum_over_chunks(form, gathered, x, y, geometry))
 
@@ -126,10 +128,11 @@ def _alike(geometry: Geometry) -> bool:
     return math.prod(geometry.phase_size) <= 2 * math.prod(geometry.reduced)
 
 
-def _folds(o: int, geometry: Geometry) -> bool:
+def _folds(c: int, o: int, geometry: Geometry) -> bool:
     """Whether copying phases would take longer than multiplying every row."""
-    even = geometry.stride == 2 and geometry.image[1] % 2 == 0
-    return even and max(geometry.kernel) > 1 and o <= NARROW
+    if geometry.stride != 2 or max(geometry.kernel) == 1 or o > NARROW:
+        return False
+    return geometry.image[1] % 2 == 0 or c < 4 * WIDE
 
 
 def _narrow(c: int, o: int, geometry: Geometry) -> bool:

@@ -88,7 +88,7 @@ class Geometry(NamedTuple):
 
     @property
     def folded(self) -> tuple["Geometry", Pads]:
-        """With stride 1, the phases of the columns, of an even number, being channels.
+        """With stride 1, the phases of the columns being channels.
 
         Rows of y that the stride leaves out are to be taken out of the result. The
         kernel first needs so many more taps of zeros, on the left and on the right.
@@ -96,7 +96,7 @@ class Geometry(NamedTuple):
         (h, w), (kh, kw), (m, n), s = self.image, self.kernel, self.reduced, self.stride
         before = -self.columns[0] % s
         after = -(before + kw) % s
-        left, width = (self.columns[0] + before) // s, w // s
+        left, width = (self.columns[0] + before) // s, -(-w // s)
         taps = (before + kw + after) // s
         rows = self.rows[0], s * (m - 1) + kh - h - self.rows[0]
         columns = left, n - 1 + taps - width - left

@@ -50,9 +50,10 @@ def seen_by(y: Array, phase: Phase, geometry: Geometry, size: Pair) -> list[Arra
 
 
 def fold(x: Array, geometry: Geometry) -> Array:
-    """The phases of the columns, of which there is an even number, as channels."""
-    (h, w), s = geometry.image, geometry.stride
-    return x.reshape(x.shape[0], h, w // s, s * x.shape[3])
+    """The phases of the columns side by side, as channels."""
+    b, h, _, c = x.shape
+    s, width = geometry.stride, geometry.phase_size[1]
+    return crop(x, (0, 0), (h, s * width)).reshape(b, h, width, s * c)
 
 
 def interleave(phases: list[Array], geometry: Geometry) -> Array:

@@ -2,7 +2,7 @@
 
 `layers.py` has the layers and the functions behind them, `primitive.py` the one linear
 map that they and their gradients are, `cpu.py` which form of it the CPU gets,
-`forms.py` these forms.
+`forms.py` these forms, made of what is in `pixels.py`, `geometry.py` what meets what.
 """
 
 from jaxae.networks.convolution.layers import (

@@ -9,6 +9,7 @@ from jax import lax
 from jaxtyping import Array
 
 from jaxae.networks.convolution.geometry import Geometry
+from jaxae.networks.convolution.varying import vary_alike
 
 CACHE = 2**19
 """Numbers that stay in the cache from one product with them to the next."""
@@ -29,7 +30,7 @@ def sum_over_chunks(
 ) -> Array:
     """The sum over chunks of the batch, for a form that handles `numbers` a pixel."""
     at_once = _chunk(x, y, numbers, geometry)
-    if at_once == y.shape[0]:
+    if at_once is None:
         return form(x, y, geometry)
     whole = y.shape[0] // at_once * at_once
     rest = (x[whole:], y[whole:]) if whole < y.shape[0] else None
@@ -44,15 +45,19 @@ def sum_over_chunks(
     return lax.scan(add, first, jnp.arange(x.shape[1]))[0]
 
 
-def _chunk(x: Array, y: Array, numbers: int, geometry: Geometry) -> int:
-    """Examples at a time, of whose pixels so many `numbers` each stay in the cache."""
+def _chunk(x: Array, y: Array, numbers: int, geometry: Geometry) -> int | None:
+    """Examples at a time, of whose pixels so many `numbers` each stay in the cache.
+
+    None: all at once.
+    """
     b, m, n, o = y.shape
     pixels = max(1024, CACHE // numbers)
     work = 2 * pixels * math.prod(geometry.kernel) * x.shape[3] * o
     # In jax.export the number may be symbolic.
     if not isinstance(b, int) or work < WORTH_A_LOOP or pixels >= b * m * n:
-        return b
-    return _at_once(b, pixels // (m * n), m * n * numbers)
+        return None
+    some = _at_once(b, pixels // (m * n), m * n * numbers)
+    return some if some < b else None
 
 
 def map_over_chunks(form: Callable[[Array], Array], each: int, images: Array) -> Array:
@@ -100,17 +105,3 @@ def _divide(images: Array, at_once: int) -> Array:
 def _take(chunks: Array, i: Array) -> Array:
     """Chunk i of what `_divide` gave: [at_once, h, w, c]."""
     return lax.dynamic_index_in_dim(chunks, i, 1, keepdims=False)
-
-
-def vary_alike(*arrays: Array) -> list[Array]:
-    """Under `jax.shard_map`, both as different from device to device as either is."""
-    axes = frozenset().union(*map(_varying, arrays))
-    missing = [tuple(axes - _varying(array)) for array in arrays]
-    return [
-        lax.pcast(array, over, to="varying") if over else array
-        for array, over in zip(arrays, missing, strict=True)
-    ]
-
-
-def _varying(array: Array) -> frozenset[str]:
-    return jax.typeof(array).mat.varying

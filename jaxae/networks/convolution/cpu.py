@@ -17,15 +17,16 @@ one kind or as matrix products. These are in one of two orders:
 
 Gathering copies the channels that go in, scattering those that come out, so that few
 of either decide between them. The gradient for the kernel contracts over all pixels of
-the batch, gathering from the narrower of x and y: it is summed over chunks of the batch
-that stay in the cache. So are the products that a large image would be scattered from.
+the batch, gathering from the narrower of x and y: where that copies much, it is summed
+over chunks of the batch that stay in the cache. So are the products that a large image
+would be scattered from.
 
 For a stride s, the pixels s m + f of x, for one f < s, are a phase. A tap i meets only
 the phase (i - top) mod s, as a shift by whole pixels, so that with s phases along each
 axis what is said of images holds for their phases. Where even the copies of phases are
 too much, because hardly a channel comes out, the phases of the columns become channels,
-which moves nothing if their number is even, and all rows are multiplied, half of them
-for nothing.
+which moves nothing if the width is even, and all rows are multiplied, half of them for
+nothing.
 
 The choices between the forms were measured, see `train/benchmark/README.md`.
 """
@@ -100,11 +101,13 @@ def find_kernel(
 ) -> Float[Array, "kh kw _c _o"]:
     """The gradient for the kernel, given one for y."""
     c, o, taps = x.shape[3], y.shape[3], math.prod(geometry.kernel)
-    alike = _alike(geometry)
-    few_rows = _few(o, c) and taps * o <= min(max(c, WIDE), 2 * WIDE)
+    alike, few = _alike(geometry), _few(o, c)
+    # Of the product, which all taps and outputs share.
+    few_rows = few and taps * o <= min(max(c, WIDE), 2 * WIDE)
     if few_rows and _folds(c, o, geometry) and alike:
         return geometry.plain(folded_kernel(x, y, geometry))
-    deep = c >= 4 * WIDE and (c < o or math.prod(geometry.image) <= 64)
+    small = math.prod(geometry.image) <= 64 and not few
+    deep = c >= 4 * WIDE and (c < o or small)
     if (deep and taps > 1) or (c >= WIDE and not alike):
         # Four times: the operands are read again for every tap.
         return sum_over_chunks(kernel_by_tap, 4 * max(c, o), x, y, geometry)
@@ -112,7 +115,8 @@ def find_kernel(
         form, gathered, whole = kernel_by_y, taps * o, c
     else:
         form, gathered, whole = kernel_by_x, taps * c, o
-    # Of stride 1 the copies for the loop would be the larger ones.
+    # Of stride 1 the copies for the loop would be the larger ones; of others the phases
+    # are copied anyway.
     if gathered <= 2 * whole and geometry.stride == 1:
         return geometry.plain(form(x, y, geometry))
     return geometry.plain(sum_over_chunks(form, gathered, x, y, geometry))
@@ -132,6 +136,7 @@ def _folds(c: int, o: int, geometry: Geometry) -> bool:
     """Whether copying phases would take longer than multiplying every row."""
     if geometry.stride != 2 or max(geometry.kernel) == 1 or o > NARROW:
         return False
+    # An odd width has to be padded, which is a copy, too.
     return geometry.image[1] % 2 == 0 or c < 4 * WIDE
 
 

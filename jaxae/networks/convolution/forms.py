@@ -25,9 +25,9 @@ from jaxae.networks.convolution.pixels import (
     fold,
     interleave,
     multiply,
-    pixels_of,
+    phase_pixels,
     place,
-    seen_by,
+    seen_by_phase,
     window,
 )
 
@@ -55,7 +55,7 @@ def _is_odd(c: int, o: int) -> bool:
 
 
 def gather_y(x: Array, kernel: Array, geometry: Geometry) -> Array:
-    """One product with what all taps see, or a sum of one for each of many channels."""
+    """One product with what all taps see, or of many channels the sum of one a tap."""
     if x.shape[3] < WIDE and not _one_loop(x.shape[3], geometry):
         plain = geometry.plain(kernel)
         seen = [window(x, geometry, i, j) for i, j in geometry.taps]
@@ -82,7 +82,7 @@ def scatter_y(x: Array, kernel: Array, geometry: Geometry) -> Array:
         if not taps:
             continue
         weights = jnp.concatenate([kernel[tap] for tap in taps], axis=1)
-        products = multiply(pixels_of(x, phase, geometry), weights)
+        products = multiply(phase_pixels(x, phase, geometry), weights)
         products = jnp.split(products, len(taps), axis=3)
         for (i, j), product in zip(taps, products, strict=True):
             y += crop(product, phase.shift(geometry, i, j), geometry.reduced)
@@ -107,7 +107,7 @@ def gather_x(y: Array, kernel: Array, geometry: Geometry) -> Array:
         if not weights:
             phases.append(jnp.zeros((y.shape[0], *size, kernel.shape[2]), y.dtype))
             continue
-        seen = seen_by(y, phase, geometry, size)
+        seen = seen_by_phase(y, phase, geometry, size)
         phases.append(jnp.concatenate(seen, axis=3) @ jnp.concatenate(weights))
     return interleave(phases, geometry)
 
@@ -171,8 +171,8 @@ def kernel_by_y(x: Array, y: Array, geometry: Geometry) -> Array:
         taps = list(phase.taps)
         if not taps:
             continue
-        pixels = pixels_of(x, phase, geometry)
-        seen = seen_by(y, phase, geometry, (pixels.shape[1], pixels.shape[2]))
+        pixels = phase_pixels(x, phase, geometry)
+        seen = seen_by_phase(y, phase, geometry, (pixels.shape[1], pixels.shape[2]))
         product = contract(pixels, jnp.concatenate(seen, axis=3))
         found |= zip(taps, jnp.split(product, len(taps), axis=1), strict=True)
     return _assemble(found, geometry)

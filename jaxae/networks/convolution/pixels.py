@@ -38,12 +38,14 @@ def window(x: Array, geometry: Geometry, i: int, j: int) -> Array:
     return x[:, ::s, ::s]
 
 
-def pixels_of(x: Array, phase: Phase, geometry: Geometry) -> Array:
+def phase_pixels(x: Array, phase: Phase, geometry: Geometry) -> Array:
     """The pixels of a phase."""
     return x[:, phase.row :: geometry.stride, phase.column :: geometry.stride]
 
 
-def seen_by(y: Array, phase: Phase, geometry: Geometry, size: Pair) -> list[Array]:
+def seen_by_phase(
+    y: Array, phase: Phase, geometry: Geometry, size: Pair
+) -> list[Array]:
     """What `size` pixels of a phase see of y, for each of its taps."""
     shifts = [phase.shift(geometry, i, j) for i, j in phase.taps]
     return [crop(y, (-row, -column), size) for row, column in shifts]

@@ -11,8 +11,8 @@ transposed convolution; "kernel", its gradient for the kernel. So the derivative
 each of the three, of any order and mode, are the other two: they are one JAX primitive,
 and no derivative falls back on a convolution that the CPU is slow at.
 
-On the CPU the forms of `cpu.py` are used, on other platforms
-XLA's own convolution; the choice is made when a program is lowered.
+On the CPU the forms that `cpu.py` chooses are used, on other platforms XLA's own
+convolution; which is decided when a program is lowered.
 """
 
 import functools
@@ -26,10 +26,10 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
-from jaxae.networks.convolution.chunks import vary_alike
 from jaxae.networks.convolution.cpu import find_kernel, find_x, find_y
 from jaxae.networks.convolution.forms import canonical
 from jaxae.networks.convolution.geometry import Geometry
+from jaxae.networks.convolution.varying import vary_alike
 
 OPERANDS = {"y": ("x", "kernel"), "x": ("y", "kernel"), "kernel": ("x", "y")}
 """What each of the three is computed from."""

@@ -18,8 +18,11 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 from numpyro.distributions import Distribution, constraints
 
-from jaxae import distributions
+from jaxae.distributions import elementwise as distributions
 from jaxae.errors import choose, require
+from jaxae.preparation import binarize, unit_interval
+from jaxae.types import Prepare
+from jaxae.values import Module
 
 MIN_LOG_SCALE = -6.0
 """Floor of learned log standard deviations and scales.
@@ -50,7 +53,7 @@ _EIGHT_BIT = Support(
 )
 
 
-class Likelihood(nn.Module):
+class Likelihood(Module):
     """Base of the likelihoods; what the subclasses say of themselves is here.
 
     Attributes:
@@ -67,6 +70,11 @@ class Likelihood(nn.Module):
     def support(self) -> Any:
         """The constraint that every value of x has to satisfy."""
         return self.values.constraint
+
+    @property
+    def prepare(self) -> Prepare:
+        """What makes x of stored values: bytes become k/255, floats stay."""
+        return unit_interval
 
     @property
     def params_per_value(self) -> int:
@@ -118,6 +126,11 @@ class Bernoulli(Likelihood):
     """
 
     values = Support(constraints.boolean, "0 or 1")
+
+    @property
+    def prepare(self) -> Prepare:
+        """Stored values are probabilities, from which x is drawn."""
+        return binarize
 
     def elementwise(self, parameters: Array, target: Array | None) -> Distribution:
         """See `Likelihood`."""

@@ -11,9 +11,9 @@ from jaxae import fit, recipes
 from jaxae.errors import ArgumentError
 from jaxae.objectives import adversarial
 from jaxae.objectives.adversarial import (
-    adversarial_prior,
+    AdversarialPrior,
     permute_dims,
-    total_correlation_critic,
+    TotalCorrelationCritic,
 )
 from jaxae.recipes.adversarial import adversarial_autoencoder, factor_vae
 from jaxae.training import init_state
@@ -22,7 +22,7 @@ from jaxae.training.step import make_train_step
 from jaxae.types import Context, Latent, Trace
 
 IMAGES = np.random.default_rng(0).random((8, 2, 2, 1)).astype(np.float32)
-SMALL = {"network": recipes.mlp((4,)), "hidden": (5,)}
+SMALL = {"network": networks.FullyConnected((4,)), "hidden": (5,)}
 TERMS = (total_correlation_critic, adversarial_prior)
 RECIPES = (factor_vae, adversarial_autoencoder)
 
@@ -99,7 +99,7 @@ def test_the_optimal_critic_gives_the_total_correlation(monkeypatch):
     noise = np.random.default_rng(0).normal(size=(1, 40000, 2))
     z = noise @ np.linalg.cholesky([[1, 0.8], [0.8, 1]]).T
     trace = _trace(jnp.asarray(z, jnp.float32))
-    objective = total_correlation_critic(1.0)
+    objective = TotalCorrelationCritic(1.0)
     params = objective.init(jax.random.key(0), trace)
     _, metrics = objective.loss(params, trace, _context())
     expected = -0.5 * np.log(1 - 0.8**2)
@@ -124,7 +124,7 @@ def test_permuted_dimensions_keep_their_marginals():
 
 def test_the_adversarial_losses_by_hand():
     z = jax.random.normal(jax.random.key(0), (1, 8, 3))
-    objective = adversarial_prior(2.0, hidden=())
+    objective = AdversarialPrior(2.0, hidden=())
     params = objective.init(jax.random.key(1), _trace(z))
     total, metrics = objective.loss(params, _trace(z), _context())
     (dense,) = params.values()

@@ -14,7 +14,7 @@ from jaxae.evaluation import elbo_terms, nll_nats
 from jaxae.networks.causal import CausalTransformer
 from jaxae.recipes.base import conv
 from jaxae.samplers.autoregressive import autoregressive, sequence_recipe
-from jaxae.types import Model
+from jaxae.recipe import Model
 
 NUM_CODES, LENGTH = 3, 4
 SIZES = {"width": 8, "depth": 2, "num_heads": 2}
@@ -52,7 +52,7 @@ def model(network):
 @pytest.fixture(scope="module")
 def density(model):
     """p(c) as the model gives it."""
-    return model.recipe.model.apply(model.variables, (), {}, method="decode")
+    return model.module.apply(model.variables, (), {}, method="decode")
 
 
 def _layer_norm(p, x):
@@ -189,7 +189,7 @@ def test_samples_of_one_key_are_independent(density):
 def test_the_density_passes_through_jit(model, density):
     @jax.jit
     def decode(variables):
-        return model.recipe.model.apply(variables, (), {}, method="decode")
+        return model.module.apply(variables, (), {}, method="decode")
 
     values = jnp.asarray(EVERY, jnp.float32)
     again = decode(model.variables).log_prob(values)
@@ -205,7 +205,7 @@ def test_gradients_reach_every_parameter(model):
     @jax.grad
     def gradient(variables):
         batch = {"x": values, "inputs": values}
-        trace = model.recipe.model.apply(variables, batch, jax.random.key(0))
+        trace = model.module.apply(variables, batch, jax.random.key(0))
         assert trace.latents == ()
         return -trace.likelihood.log_prob(trace.target).mean()
 
@@ -290,7 +290,7 @@ def test_images_of_a_quantised_model():
     sampler = autoregressive(
         codes,
         jax.random.key(1),
-        num_codes=recipe.model.num_codes,
+        num_codes=recipe.module.num_codes,
         width=4,
         depth=1,
         epochs=1,

@@ -10,7 +10,7 @@ from jaxae import Objective, encode, fit, networks, recipes, sample
 from jaxae.errors import ArgumentError
 from jaxae.evaluation import nll_nats
 from jaxae.preparation import unit_interval
-from jaxae.types import Model
+from jaxae.recipe import Model
 
 SHAPE = (4, 3, 1)
 KEY = jax.random.key(0)
@@ -33,7 +33,7 @@ def never(*_):
 
 def untraceable(family=recipes.vae, shape=SHAPE, **options):
     """A recipe that must not get as far as being initialised."""
-    return family(shape, 2, network=recipes.mlp((3,)), **options)._replace(
+    return family(shape, 2, network=networks.FullyConnected((3,)), **options)._replace(
         objective=Objective(never, never)
     )
 
@@ -283,7 +283,7 @@ def test_wrong_sizes(module, options, name):
 
 
 def test_numbers_of_numpy_are_fine():
-    recipe = recipes.vae(SHAPE, np.int64(2), network=recipes.mlp((np.int32(3),)))
+    recipe = recipes.vae(SHAPE, np.int64(2), network=networks.FullyConnected((np.int32(3),)))
     result = train(recipe, batch_size=np.int64(5), epochs=np.int64(1))
     assert encode(result.model, floats()).shape == (5, 2)
 

@@ -13,7 +13,7 @@ from jaxtyping import TypeCheckError
 from jaxae import evaluation, fit, recipes, sample
 from jaxae.bottlenecks.flow import FlowPosterior
 from jaxae.flows import Autoregressive, Planar, Radial, constrain_planar
-from jaxae.objectives import elbo
+from jaxae.objectives import ELBO
 from jaxae.objectives.base import log_posterior
 from jaxae.recipes.flows import flow_vae
 from jaxae.training import init_state, trained_model
@@ -29,7 +29,7 @@ LAYERS = {
     "linear": Autoregressive((), gated=False),
 }
 AUTOREGRESSIVE = ["iaf", "maf", "linear"]
-MLP = recipes.mlp((6,))
+MLP = networks.FullyConnected((6,))
 
 
 def _normal(seed, *shape):
@@ -283,6 +283,6 @@ def test_samples_are_finite_and_the_bound_is_below_the_likelihood():
 
 
 def test_free_bits_have_no_flow():
-    recipe = _recipe("planar")._replace(objective=elbo(free_bits=0.1))
+    recipe = _recipe("planar")._replace(objective=ELBO(free_bits=0.1))
     with pytest.raises(ValueError, match="factorised"):
         fit(recipe, _images(8), key=jax.random.key(0), epochs=1, progress=False)

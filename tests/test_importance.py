@@ -10,9 +10,9 @@ import scipy.stats
 
 from jaxae import recipes
 from jaxae.bottlenecks.gaussian import diagonal_normal
-from jaxae.objectives import elbo
-from jaxae.objectives.importance import iwae, log_weights
-from jaxae.objectives.schedules import cyclical
+from jaxae.objectives import ELBO
+from jaxae.objectives.importance import IWAE, log_weights
+from jaxae.schedules import cyclical
 from jaxae.recipes.importance import iwae as iwae_recipe
 from jaxae.training.loss import batch_loss
 from jaxae.types import Context, Latent, Trace
@@ -124,7 +124,7 @@ def test_ciwae_is_the_convex_combination():
 def test_groups_of_one_sample_are_the_elbo(options):
     params, key = _params(ROUGH), jax.random.key(0)
     for k in (1, 6):
-        reference = elbo(kl="monte_carlo")
+        reference = ELBO(kl="monte_carlo")
         expected = jax.value_and_grad(_loss)(params, key, k, reference)
         chosen = {} if k == 1 else options
         actual = jax.value_and_grad(_loss)(params, key, k, **chosen)
@@ -238,12 +238,12 @@ def test_recipe(gradient):
         num_samples=4,
         gradient=gradient,
         groups=2,
-        network=recipes.mlp((6,)),
+        network=networks.FullyConnected((6,)),
         likelihood="gaussian",
     )
     key = jax.random.key(0)
     x = jax.random.uniform(key, (8, 5))
-    variables = recipe.model.init(key, {"x": x, "inputs": x}, key)
+    variables = recipe.module.init(key, {"x": x, "inputs": x}, key)
     params = {"model": variables["params"], "objective": {}}
 
     def loss(params, recipe):
@@ -258,7 +258,7 @@ def test_recipe(gradient):
     assert all(np.abs(g).sum() > 0 for g in jax.tree.leaves(grads))
     # The decoder gets the plain gradient, whatever the encoder gets.
     plain = iwae(groups=1 if gradient == "piwae" else 2)
-    reference = jax.grad(loss, has_aux=True)(params, recipe._replace(objective=plain))
+    reference = jax.grad(loss, has_aux=True)(params, recipe.replace(objective=plain))
     ours, theirs = (g["model"]["decoder"] for g in (grads, reference[0]))
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
@@ -326,11 +326,11 @@ def test_bad_traces():
 
 
 def test_cyclical_schedule():
-    schedule = cyclical(8, peak=2.0, ratio=0.5)
+    schedule = Cyclical(8, peak=2.0, ratio=0.5)
     expected = [0, 0.5, 1, 1.5, 2, 2, 2, 2] * 2
     np.testing.assert_allclose([schedule(i) for i in range(16)], expected)
     np.testing.assert_allclose(schedule(jnp.arange(16)), expected)
-    np.testing.assert_allclose(cyclical(4, ratio=1.0)(jnp.asarray(3)), 0.75)
+    np.testing.assert_allclose(Cyclical(4, ratio=1.0)(jnp.asarray(3)), 0.75)
     for arguments, named in [
         ({"period": 0}, "period"),
         ({"period": 4, "peak": 0.0}, "peak"),
@@ -338,4 +338,4 @@ def test_cyclical_schedule():
         ({"period": 4, "ratio": 1.5}, "ratio"),
     ]:
         with pytest.raises(ValueError, match=f"^{named} must be"):
-            cyclical(**arguments)
+            Cyclical(**arguments)

@@ -8,11 +8,11 @@ from jax.flatten_util import ravel_pytree
 
 import jaxae
 from jaxae import evaluation, likelihoods, views
-from jaxae.ladder import LadderVAE
+from jaxae.models.ladder import LadderVAE
 from jaxae.objectives.base import log_posterior, log_prior
 from jaxae.objectives.elbo import rate
 from jaxae.recipes.ladder import ladder_vae
-from jaxae.types import Model
+from jaxae.recipe import Model
 
 SHAPE = (4, 4, 1)
 SIZES = {"channels": (4, 5, 6), "latent_channels": 2}
@@ -266,7 +266,7 @@ def test_it_trains_and_the_trained_model_is_usable():
 @pytest.mark.slow
 def test_the_bottom_up_network_may_be_shown_the_mask():
     batch = _batch()
-    module = LadderVAE(SHAPE, likelihoods.Bernoulli(), **SIZES, view=views.MASK_CHANNEL)
+    module = LadderVAE(SHAPE, likelihoods.Bernoulli(), **SIZES, view=views.MaskChannel())
     mask = jnp.zeros((3, 4, 4, 1), bool)
     variables = _variables(module, batch)
     key = jax.random.key(0)
@@ -285,7 +285,7 @@ def test_the_bottom_up_network_may_be_shown_the_mask():
         ({"channels": (4, 0)}, "every size in channels"),
         ({"latent_channels": 0}, "latent_channels must be"),
         ({"log_std_range": (1.0, 1.0)}, "log_std_range must be"),
-        ({"view": views.labels(3)}, "view must be"),
+        ({"view": views.Labels(3)}, "view must be"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

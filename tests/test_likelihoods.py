@@ -12,7 +12,8 @@ import scipy.special
 import scipy.stats
 from jax import lax
 
-from jaxae import distributions, likelihoods
+from jaxae.distributions import elementwise as distributions
+from jaxae import likelihoods
 from jaxae.likelihoods import (
     Bernoulli,
     BinaryCrossEntropy,

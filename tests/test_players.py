@@ -6,8 +6,8 @@ import numpy as np
 import optax
 
 from jaxae import objectives
-from jaxae.objectives.base import chain, each_its_own
-from jaxae.types import Objective
+from jaxae.objectives.base import Chain, each_its_own
+from jaxae.objectives.base import Objective
 
 
 def tree(seed):
@@ -53,4 +53,4 @@ def test_a_chain_gives_the_main_optimizer_to_parts_without_one():
     np.testing.assert_allclose(updates[0], [-0.5, -0.5])
     np.testing.assert_allclose(updates[1], [-1.0, -1.0])
     assert chain(part(None), part(None)).tx is None
-    assert objectives.elbo().tx is None
+    assert objectives.ELBO().tx is None

@@ -11,11 +11,11 @@ import scipy.special
 import scipy.stats
 
 from jaxae import evaluation, fit, recipes, sample, views
-from jaxae.autoencoder import call
+from jaxae.models.family import call
 from jaxae.bottlenecks.flow import FlowPosterior
 from jaxae.bottlenecks.gaussian import Gaussian, diagonal_normal
-from jaxae.distributions import Laplace
-from jaxae.mixtures import DiagonalMixture
+from jaxae.distributions.elementwise import Laplace
+from jaxae.distributions.mixtures import DiagonalMixture
 from jaxae.objectives.base import log_posterior, log_prior
 from jaxae.objectives.elbo import rate
 from jaxae.priors import MixturePrior, VampPrior
@@ -25,7 +25,7 @@ from jaxae.training.loss import batch_loss
 
 K, B, M, D = 2, 3, 5, 4
 SHAPE = (4, 4, 1)
-MLP = recipes.mlp((6,))
+MLP = networks.FullyConnected((6,))
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=M).astype(np.float32)
 LOC = 2 * RNG.normal(size=(M, D)).astype(np.float32)
@@ -124,7 +124,7 @@ RECIPES = {"mixture": _mixture_recipe, "vamp": _vamp_recipe}
 
 
 def _state(recipe):
-    batch = {"x": jnp.zeros((2, *recipe.model.shape))}
+    batch = {"x": jnp.zeros((2, *recipe.module.shape))}
     init = jax.jit(partial(init_state, recipe, optax.sgd(0.1)))
     return init(batch, jax.random.key(7))
 
@@ -135,7 +135,7 @@ def _untrained(recipe):
 
 def _latent(model, x, num_samples=1):
     batch, key = {"inputs": jnp.asarray(x)}, jax.random.key(3)
-    encode = partial(call, model.recipe.model, method="encode", num_samples=num_samples)
+    encode = partial(call, model.module, method="encode", num_samples=num_samples)
     return jax.jit(encode)(model.variables, batch, key)[0]
 
 
@@ -230,7 +230,7 @@ def test_the_vamp_priors_gradient_goes_through_the_encoder():
     z = jnp.ones((1, 1, 2))
 
     def density(params):
-        prior = call(model.recipe.model, {"params": params}, method="_prior")
+        prior = call(model.module, {"params": params}, method="_prior")
         return prior.log_prob(z).sum()
 
     grads = jax.grad(density)(model.variables["params"])
@@ -242,7 +242,7 @@ def test_the_vamp_priors_gradient_goes_through_the_encoder():
 @pytest.mark.parametrize("name", RECIPES)
 def test_codes_are_drawn_from_the_prior(name):
     model = _untrained(RECIPES[name]())
-    module, key = model.recipe.model, jax.random.key(4)
+    module, key = model.module, jax.random.key(4)
     (codes,) = call(module, model.variables, key, 7, method="sample_codes")
     prior = call(module, model.variables, method="_prior")
     assert codes.shape == (1, 7, 2)
@@ -295,12 +295,12 @@ def test_a_vamp_prior_needs_a_gaussian_posterior():
 @pytest.mark.parametrize(
     ("bottleneck", "view", "message"),
     [
-        (FlowPosterior(2, "planar", 1), views.PLAIN, "bottleneck must be one with a"),
-        (Gaussian(2), views.labels(3), "view must be one without labels"),
+        (FlowPosterior(2, "planar", 1), views.Plain(), "bottleneck must be one with a"),
+        (Gaussian(2), views.Labels(3), "view must be one without labels"),
     ],
 )
 def test_what_a_vamp_prior_cannot_be_combined_with(bottleneck, view, message):
-    network = recipes.mlp(())
+    network = networks.FullyConnected(())
     prior = VampPrior(SHAPE, 2)
     model = recipes.compose_model(
         SHAPE, network, bottleneck, "bernoulli", prior=prior, view=view

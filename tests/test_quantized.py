@@ -13,7 +13,7 @@ import jaxae
 from jaxae import make_train_step, recipes
 from jaxae.bottlenecks import codebook
 from jaxae.bottlenecks.quantized import VectorQuantizer
-from jaxae.hooks import reset_moments, revive_codes
+from jaxae.hooks import reset_moments, ReviveCodes
 from jaxae.objectives.base import each_its_own
 from jaxae.recipes.discrete import vqvae
 from jaxae.training import init_state
@@ -278,7 +278,7 @@ def test_hook_starts_and_revives_a_codebook_with_gradients(started):
         zero, KEY, params, {"statistics": {"bottleneck": statistics}}, opt_state, zero
     )
     seen = Observed({}, jnp.zeros(16), {"features": x})
-    new = jax.jit(revive_codes(quantizer))(state, seen, KEY)
+    new = jax.jit(ReviveCodes(quantizer))(state, seen, KEY)
     replaced = [1] if started else [0, 1, 2, 3]
     after = np.asarray(new.params["model"]["bottleneck"]["codebook"][0])
     moments = np.asarray(new.opt_state[0].mu["model"]["bottleneck"]["codebook"][0])
@@ -291,7 +291,7 @@ def test_hook_starts_and_revives_a_codebook_with_gradients(started):
 
 
 def small(**options):
-    options = {"network": recipes.conv((3,)), **options}
+    options = {"network": networks.Convolutional((3,)), **options}
     recipe = vqvae((4, 4, 1), 6, 2, **options)
     tx = optax.adam(0.01)
     return recipe, tx, jax.jit(make_train_step(recipe, tx))
@@ -377,4 +377,4 @@ def test_bad_arguments_are_named(options, name):
 
 def test_the_hook_is_for_codebooks_learned_by_gradient():
     with pytest.raises(ValueError, match="codebook"):
-        revive_codes(VectorQuantizer())
+        ReviveCodes(VectorQuantizer())

@@ -10,18 +10,19 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxae
-from jaxae.autoencoder import call
+from jaxae.models.family import call
 from jaxae.bottlenecks import sparse
 from jaxae.bottlenecks.sparse import Sparse
 from jaxae.evaluation.sparsity import sparsity
-from jaxae.hooks import resample_dead, tie_at_start
+from jaxae.hooks import ResampleDead, TieAtStart
 from jaxae.networks.dictionary import Dictionary
-from jaxae.objectives.sparse import sparse_reconstruction
+from jaxae.objectives.sparse import SparseReconstruction
 from jaxae.recipes.sparse import sparse_autoencoder
 from jaxae.training.loss import batch_loss
 from jaxae.training.state import init_state
 from jaxae.training.step import make_train_step
-from jaxae.types import Model, Observed
+from jaxae.recipe import Model
+from jaxae.types import Observed
 
 KEY = jax.random.key(0)
 ACTIVATIONS = ("l1", "topk", "batch_topk", "jump_relu", "gated")
@@ -338,7 +339,7 @@ def test_resampling_changes_dead_latents_alone_and_forgets_their_moments(activat
         jnp.asarray(loss),
         {"dead": jnp.asarray(dead)},
     )
-    hook = jax.jit(resample_dead(every=4))
+    hook = jax.jit(ResampleDead(every=4))
     waits = hook(state._replace(step=jnp.asarray(2)), seen, KEY)
     jax.tree.map(lambda a, b: close(a, b, 0), waits.params, state.params)
     new = hook(state._replace(step=jnp.asarray(3)), seen, KEY)
@@ -385,13 +386,13 @@ def test_resampling_draws_in_proportion_to_the_squared_loss():
     @jax.jit
     @jax.vmap
     def share(key):
-        atoms = resample_dead(1)(state, seen, key).params["model"]["decoder"]["atoms"]
+        atoms = ResampleDead(1)(state, seen, key).params["model"]["decoder"]["atoms"]
         return (atoms @ (x[1] / np.linalg.norm(x[1])) > 0.999).astype(jnp.float32)
 
     drawn = share(jax.random.split(KEY, 400))
     assert abs(float(drawn.mean()) - 0.8) < 0.03
     with_weight = seen._replace(batch={**batch, "weight": jnp.asarray([1.0, 0.0])})
-    new = resample_dead(1)(state, with_weight, KEY)
+    new = ResampleDead(1)(state, with_weight, KEY)
     atoms = new.params["model"]["decoder"]["atoms"]
     close(atoms, np.tile(x[0] / np.linalg.norm(x[0]), (N, 1)))
 
@@ -403,7 +404,7 @@ def test_resampling_draws_no_example_of_zeros(scale):
     batch = {"x": jnp.asarray(x), "inputs": jnp.asarray(x)}
     loss = jnp.asarray([CONSTANT + 9.0, CONSTANT + 1.0], jnp.float32)
     seen = Observed(batch, loss, {"dead": jnp.ones(N, bool)})
-    new = resample_dead(1)(state, seen, KEY).params["model"]["decoder"]["atoms"]
+    new = ResampleDead(1)(state, seen, KEY).params["model"]["decoder"]["atoms"]
     old = state.params["model"]["decoder"]["atoms"]
     close(new, np.tile(x[1] / np.linalg.norm(x[1]), (N, 1)) if scale else old)
 
@@ -415,7 +416,7 @@ def test_the_encoder_starts_as_the_transpose_of_the_centred_decoder(activation):
     x = jnp.asarray(normal((B, D), 3))
     seen = Observed({"inputs": x}, jnp.zeros(B), {})
     moved = state._replace(opt_state=jax.tree.map(jnp.ones_like, state.opt_state))
-    tied = jax.jit(tie_at_start())(moved, seen, KEY)
+    tied = jax.jit(TieAtStart())(moved, seen, KEY)
     encoder, decoder = (tied.params["model"][p] for p in ("bottleneck", "decoder"))
     atoms, mean = np.asarray(decoder["atoms"]), np.asarray(x).mean(axis=0)
     np.testing.assert_allclose(np.linalg.norm(atoms, axis=1), 1, rtol=1e-5)
@@ -428,7 +429,7 @@ def test_the_encoder_starts_as_the_transpose_of_the_centred_decoder(activation):
         not moments["bottleneck"]["kernel"].any()
         and not moments["decoder"]["bias"].any()
     )
-    later = jax.jit(tie_at_start())(moved._replace(step=moved.step + 1), seen, KEY)
+    later = jax.jit(TieAtStart())(moved._replace(step=moved.step + 1), seen, KEY)
     jax.tree.map(np.testing.assert_array_equal, later.params, moved.params)
 
 
@@ -493,11 +494,11 @@ def test_images_go_through_the_recipe():
         (lambda: Sparse(40, bandwidth=0.0), "bandwidth"),
         (lambda: Sparse(40, dead_after=0), "dead_after"),
         (lambda: Dictionary((0,)), "shape"),
-        (lambda: sparse_reconstruction(-1.0), "penalty_weight"),
-        (lambda: sparse_reconstruction(aux_weight=-1.0), "aux_weight"),
-        (lambda: sparse_reconstruction(k_aux=0), "k_aux"),
-        (lambda: resample_dead(0), "every"),
-        (lambda: resample_dead(scale=0.0), "scale"),
+        (lambda: SparseReconstruction(-1.0), "penalty_weight"),
+        (lambda: SparseReconstruction(aux_weight=-1.0), "aux_weight"),
+        (lambda: SparseReconstruction(k_aux=0), "k_aux"),
+        (lambda: ResampleDead(0), "every"),
+        (lambda: ResampleDead(scale=0.0), "scale"),
     ],
 )
 def test_bad_arguments_are_named(make, name):
@@ -507,7 +508,7 @@ def test_bad_arguments_are_named(make, name):
 
 def test_the_objective_names_a_bottleneck_that_is_not_sparse():
     recipe = jaxae.recipes.autoencoder((D,), 4)
-    recipe = recipe._replace(objective=sparse_reconstruction())
+    recipe = recipe.replace(objective=SparseReconstruction())
     with pytest.raises(ValueError, match="bottleneck"):
         make_train_step(recipe, TX)(start(recipe), {"x": jnp.zeros((2, D))})
 
@@ -519,5 +520,5 @@ def test_untrained_thresholds_let_positive_values_through():
     model = Model(recipe, variables)
     x = normal((B, D))
     batch = {"inputs": jnp.asarray(x)}
-    (latent,) = call(recipe.model, variables, batch, KEY, method="encode")
+    (latent,) = call(recipe.module, variables, batch, KEY, method="encode")
     close(jaxae.encode(model, x), np.maximum(latent.info["pre_activations"], 0))

@@ -10,11 +10,12 @@ import scipy.stats
 from numpyro.distributions import kl_divergence
 
 import jaxae
-from jaxae import recipes, spherical
+from jaxae import recipes
+from jaxae.distributions import spherical
 from jaxae.bottlenecks.spherical import VonMisesFisher as Bottleneck
 from jaxae.evaluation import evaluate
 from jaxae.recipes.spherical import hyperspherical_vae
-from jaxae.spherical import SphereUniform, VonMisesFisher
+from jaxae.distributions.spherical import SphereUniform, VonMisesFisher
 
 DIMS = [2, 3, 5, 10, 40]
 KAPPAS = np.array([1e-3, 0.3, 1.0, 7.5, 60.0, 900.0, 1e4])
@@ -258,10 +259,10 @@ def test_the_recipe_trains_samples_and_is_evaluated():
 
 
 def test_the_decoder_sees_directions_alone():
-    recipe = hyperspherical_vae((3,), 2, network=recipes.mlp(()))
+    recipe = hyperspherical_vae((3,), 2, network=networks.FullyConnected(()))
     x = jnp.zeros((1, 3))
     key = jax.random.key(0)
-    variables = recipe.model.init(key, {"x": x, "inputs": x}, key)
+    variables = recipe.module.init(key, {"x": x, "inputs": x}, key)
     model = jaxae.Model(recipe, variables)
     z = np.asarray([[0.6, 0.8], [3.0, 4.0]], np.float32)
     near, far = jaxae.decode(model, z)

@@ -14,8 +14,8 @@ from jax.sharding import AxisType
 from jaxae import recipes
 from jaxae.bottlenecks.gaussian import diagonal_normal, standard_normal
 from jaxae.likelihoods import Gaussian
-from jaxae.objectives import elbo
-from jaxae.objectives.total_correlation import beta_tc_vae
+from jaxae.objectives import ELBO
+from jaxae.objectives.total_correlation import BetaTCVAE
 from jaxae.recipes.importance import beta_tc_vae as recipe_of
 from jaxae.training.loss import batch_loss
 from jaxae.types import Context, Latent, Trace
@@ -92,9 +92,9 @@ def test_all_weights_one_is_the_elbo(sampling):
     trace = _trace()
     context = Context(jax.random.key(0), jnp.asarray(0), {}, {}, None, None)
     loss, metrics = _evaluate(trace, N, 1.0, sampling=sampling)
-    expected, _ = elbo(kl="monte_carlo").loss({}, trace, context)
+    expected, _ = ELBO(kl="monte_carlo").loss({}, trace, context)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
-    _, of_elbo = elbo().loss({}, trace, context)
+    _, of_elbo = ELBO().loss({}, trace, context)
     for name in ("elbo_nats", "distortion_nats", "rate_nats"):
         np.testing.assert_allclose(metrics[name], of_elbo[name], rtol=1e-6)
 
@@ -216,11 +216,11 @@ def test_schedules_and_single_examples():
 
 def test_recipe_on_eight_devices():
     recipe = recipe_of(
-        (5,), 2, data_size=100, network=recipes.mlp((6,)), likelihood="gaussian"
+        (5,), 2, data_size=100, network=networks.FullyConnected((6,)), likelihood="gaussian"
     )
     key = jax.random.key(0)
     x = jax.random.uniform(key, (8, 5))
-    params = recipe.model.init(key, {"x": x, "inputs": x}, key)["params"]
+    params = recipe.module.init(key, {"x": x, "inputs": x}, key)["params"]
 
     @jax.jit
     def loss(params, x):

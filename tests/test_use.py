@@ -11,10 +11,10 @@ import pytest
 from jaxae import decode, encode, interpolate, recipes, reconstruct, restore, sample
 from jaxae.errors import ArgumentError
 from jaxae.training import init_state, trained_model
-from jaxae.use import CHUNK
+from jaxae.inference import CHUNK
 
 KEY = jax.random.key(0)
-MLP = recipes.mlp((4,))
+MLP = networks.FullyConnected((4,))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -26,7 +26,7 @@ def compile_quickly():
 
 def untrained(recipe):
     """With random weights: what is tested here does not depend on what they are."""
-    batch = {"x": jnp.zeros((2, *recipe.model.shape))}
+    batch = {"x": jnp.zeros((2, *recipe.module.shape))}
     init = jax.jit(partial(init_state, recipe, optax.sgd(0.1)))
     return trained_model(recipe, init(batch, jax.random.key(7)))
 
@@ -55,7 +55,7 @@ def posterior(model, images):
     """q(z | x) by the model itself, all examples at once."""
     batch = {"inputs": jnp.asarray(images, jnp.float32)}
     variables = model.variables
-    (latent,) = model.recipe.model.apply(variables, batch, KEY, method="encode")
+    (latent,) = model.module.apply(variables, batch, KEY, method="encode")
     return latent.posterior
 
 
@@ -67,7 +67,7 @@ def test_any_number_of_images_goes_through(vae, count):
     np.testing.assert_allclose(codes, posterior(vae, x).mean[0], rtol=1e-5, atol=1e-6)
     images = decode(vae, codes)
     assert images.shape == x.shape and images.dtype == jnp.float32
-    likelihood = vae.recipe.model.apply(
+    likelihood = vae.recipe.module.apply(
         vae.variables, (codes[None],), {}, method="decode"
     )
     np.testing.assert_allclose(images, likelihood.mean[0], rtol=1e-5, atol=1e-6)

@@ -85,7 +85,7 @@ def apply(arguments: Arguments) -> None:
         if arguments.mask:
             masks = read_images(arguments.mask, arguments.image_size)
             missing = (masks != 0).any(axis=-1, keepdims=True)
-            result = jaxae.restore(model, images, mask=missing, **labels)
+            result = jaxae.repair(model, images, mask=missing, **labels)
         else:
             function = jaxae.encode if task == "encode" else jaxae.reconstruct
             result = function(model, images, **labels)

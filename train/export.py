@@ -8,7 +8,7 @@ import tyro
 
 if TYPE_CHECKING:
     from jaxae.exporting import Part
-    from jaxae.types import Model
+    from jaxae.recipe import Model
 
 Platform = Literal["cpu", "cuda", "rocm", "tpu"]
 
@@ -90,7 +90,7 @@ def export(arguments: Arguments) -> None:
 
 def describe(name: str, part: "Part", model: "Model") -> dict[str, Any]:
     """What goes into a part, in its order, and what comes out; b is any number."""
-    family = model.recipe.model
+    family = model.module
     whole = f", whole numbers below {family.num_codes}" if family.num_codes else ""
     meaning = {
         "x": "images in [0, 1]: bytes divided by 255",

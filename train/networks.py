@@ -25,7 +25,7 @@ class MLP:
 
     def networks(self) -> recipes.Networks:
         """The encoder and the decoder's factory."""
-        return recipes.mlp(
+        return networks.FullyConnected(
             self.hidden,
             gated=self.gated,
             activation=getattr(jax.nn, self.activation),
@@ -50,7 +50,7 @@ class Conv:
 
     def networks(self) -> recipes.Networks:
         """The encoder and the decoder's factory."""
-        return recipes.conv(
+        return networks.Convolutional(
             self.channels,
             kernel_size=self.kernel_size,
             residual_blocks=self.residual_blocks,

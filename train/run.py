@@ -12,7 +12,7 @@ import jax
 import optax
 
 import jaxae
-from jaxae.precision import compute_in
+from jaxae.recipe import compute_in
 from jaxae.training import trained_model
 from jaxae.training.checkpoint import restore_state
 from train.config import Config

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 import jaxae
-from jaxae.checks import check_count, check_data
+from jaxae.checks import check_count
+from jaxae.inputs import check_data
 from jaxae.errors import require
 from jaxae.training import Epoch, Parallel, Progress
 from jaxae.training.checkpoint import abstract_state, save_epochs
@@ -264,7 +265,7 @@ def _write(
 ) -> None:
     """Evaluates and reports on the first host, from where every model fits whole."""
     for each, fitted in zip(runs, fits, strict=True):
-        model = fitted.model._replace(variables=local(fitted.model.variables))
+        model = fitted.model.replace(variables=local(fitted.model.variables))
         if first_host() and fitted.best_epoch:
             name = "" if members is None else f"{each.path.name}: "
             print(f"{name}best epoch {fitted.best_epoch}; evaluating", flush=True)

@@ -3,14 +3,14 @@
 from typing import ClassVar
 
 import jax
-from flax import linen as nn
 from jaxtyping import Array, Float, Int
 from numpyro.distributions import Distribution
 
 from jaxae.types import Latent
+from jaxae.values import Module
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(Module):
     """Base of the bottlenecks: features h -> `Latent`.
 
     Attributes:

@@ -8,7 +8,7 @@ from numpyro.distributions import Distribution
 
 from jaxae.bottlenecks.base import Bottleneck
 from jaxae.checks import check_count
-from jaxae.distributions import Normal
+from jaxae.distributions.elementwise import Normal
 from jaxae.errors import require
 from jaxae.types import Latent
 

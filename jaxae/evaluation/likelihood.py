@@ -7,18 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxae.autoencoder import call
-from jaxae.checks import check_count, check_data
+from jaxae.checks import check_count
 from jaxae.errors import require
 from jaxae.evaluation.examples import map_examples
+from jaxae.inputs import check_data
+from jaxae.models.family import call
 from jaxae.objectives.base import log_posterior, log_prior
 from jaxae.objectives.elbo import name_rates, rate
-from jaxae.types import Batch, Model, Recipe, Trace, Variables
+from jaxae.recipe import Model, Recipe
+from jaxae.types import Batch, Trace, Variables
 
 
 def nll_nats(
     model: Model,
-    images: Any,
+    data: Any,
     key: jax.Array,
     *,
     num_samples: int = 500,
@@ -33,7 +35,7 @@ def nll_nats(
 
     Args:
         model: A model with a posterior and a prior.
-        images: As for `fit`. They are prepared (binarised) once, by the key.
+        data: As for `fit`. They are prepared (binarised) once, by the key.
         key: A typed key.
         num_samples: S.
         image_chunk: Examples at a time.
@@ -47,19 +49,19 @@ def nll_nats(
     check_count("num_samples", num_samples)
     check_count("image_chunk", image_chunk)
     check_count("sample_chunk", sample_chunk)
-    data = check_data(model.recipe, images, "images")
+    data = check_data(model.recipe, data, "data")
     static = (num_samples, min(sample_chunk, num_samples))
     return map_examples(_nll, model, data, key, image_chunk, static)
 
 
 def elbo_terms(
-    model: Model, images: Any, key: jax.Array, *, num_samples: int = 1, chunk: int = 250
+    model: Model, data: Any, key: jax.Array, *, num_samples: int = 1, chunk: int = 250
 ) -> dict[str, Float[np.ndarray, " n"]]:
     """The ELBO of every example with its terms, in nats, as in `objectives.elbo`.
 
     Args:
         model: A model with a posterior and a prior.
-        images: As for `fit`.
+        data: As for `fit`.
         key: A typed key.
         num_samples: Of the code, for what has no closed form.
         chunk: Examples at a time.
@@ -73,7 +75,7 @@ def elbo_terms(
     """
     _check_generative(model.recipe)
     check_count("num_samples", num_samples)
-    data = check_data(model.recipe, images, "images")
+    data = check_data(model.recipe, data, "data")
     return map_examples(_elbo_terms, model, data, key, chunk, (num_samples,))
 
 
@@ -87,11 +89,11 @@ def log_weights(trace: Trace) -> Float[Array, "k b"]:
 
 def is_generative(recipe: Recipe) -> bool:
     """Whether p(x) is defined: a prior, a posterior and a normalised likelihood."""
-    return recipe.model.likelihood.normalized and recipe.model.generative
+    return recipe.module.likelihood.normalized and recipe.module.generative
 
 
 def _check_generative(recipe: Recipe) -> None:
-    module = recipe.model
+    module = recipe.module
     prior = "a prior" if module.generative else "no prior"
     came = (
         f"{type(module).__name__} with {prior} and {type(module.likelihood).__name__}"
@@ -109,7 +111,7 @@ def _nll(
     sample_chunk: int,
 ) -> Float[Array, ""]:
     def log_weight(key: jax.Array) -> Array:
-        return log_weights(call(recipe.model, variables, batch, key))[0, 0]
+        return log_weights(call(recipe.module, variables, batch, key))[0, 0]
 
     keys = jax.random.split(key, num_samples)
     weights = jax.lax.map(log_weight, keys, batch_size=sample_chunk)
@@ -119,7 +121,7 @@ def _nll(
 def _elbo_terms(
     recipe: Recipe, variables: Variables, batch: Batch, key: jax.Array, num_samples: int
 ) -> dict[str, Array]:
-    trace: Trace = call(recipe.model, variables, batch, key, num_samples=num_samples)
+    trace: Trace = call(recipe.module, variables, batch, key, num_samples=num_samples)
     distortion = -jnp.mean(trace.likelihood.log_prob(trace.target))
     rates = name_rates([rate(latent)[0] for latent in trace.latents])
     return {

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxae.autoencoder import call
-from jaxae.checks import check_data
 from jaxae.evaluation.examples import map_examples
-from jaxae.types import Batch, Model, Recipe, Variables
+from jaxae.inputs import check_data
+from jaxae.models.family import call
+from jaxae.recipe import Model, Recipe
+from jaxae.types import Batch, Variables
 
 Images = Float[Array, "b ..."]
 Scores = Float[Array, " b"]
@@ -59,7 +60,7 @@ def _gaussian_windows(length: int, size: int) -> Array:
 
 def reconstruction_quality(
     model: Model,
-    images: Any,
+    data: Any,
     key: jax.Array,
     *,
     pixel_means: Any = None,
@@ -69,11 +70,11 @@ def reconstruction_quality(
 
     The target is what the model has to explain: binarised, by the key, if the recipe
     does so. The code is the posterior's mean. Where the corruption removes pixels and
-    damages no other, only those are taken from the model, as in `jaxae.restore`.
+    damages no other, only those are taken from the model, as in `jaxae.repair`.
 
     Args:
         model: A trained model.
-        images: As for `fit`. They are damaged by the recipe's corruption.
+        data: As for `fit`. They are damaged by the recipe's corruption.
         key: A typed key.
         pixel_means: The training set's mean image in [0, 1], to fill holes with.
         chunk: Examples at a time.
@@ -84,7 +85,7 @@ def reconstruction_quality(
         given the means, where pixels are removed: the mean over the removed values,
         NaN for an example that by chance lost none.
     """
-    data = check_data(model.recipe, images, "images")
+    data = check_data(model.recipe, data, "data")
     shared = () if pixel_means is None else (jnp.asarray(pixel_means, jnp.float32),)
     return map_examples(_quality, model, data, key, chunk, shared=shared)
 
@@ -135,7 +136,7 @@ def _mean_reconstruction(
     recipe: Recipe, variables: Variables, batch: Batch, key: jax.Array
 ) -> Images:
     """The mean of p(x | z) at the code without its noise."""
-    module = recipe.model
+    module = recipe.module
     latents = call(module, variables, batch, key, method="encode")
     codes = tuple(latent.mean[None] for latent in latents)
     return call(module, variables, codes, batch, method="decode").mean[0]

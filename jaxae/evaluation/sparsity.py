@@ -8,11 +8,12 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxae.autoencoder import call
-from jaxae.checks import check_data
 from jaxae.errors import require
 from jaxae.evaluation.examples import map_examples
-from jaxae.types import Batch, Model, Recipe, Variables
+from jaxae.inputs import check_data
+from jaxae.models.family import call
+from jaxae.recipe import Model, Recipe
+from jaxae.types import Batch, Variables
 
 _CHUNKS = 8  # go through the device at a time: the codes of all data may be too large
 
@@ -48,7 +49,7 @@ def sparsity(
         ValueError: The data are not as the model needs them, or the code is of whole
             numbers.
     """
-    discrete = model.recipe.model.num_codes > 0
+    discrete = model.module.num_codes > 0
     require(not discrete, "model", "one with discrete codes", "one with real codes")
     data = check_data(model.recipe, data, "data")
     size, parts = chunk * _CHUNKS, []
@@ -90,7 +91,7 @@ def _explained(
     recipe: Recipe, variables: Variables, batch: Batch, key: jax.Array
 ) -> tuple[Array, Array, Array]:
     """The flat code, x and the mean of p(x | z) of one example."""
-    (latent,) = call(recipe.model, variables, batch, key, method="encode")
+    (latent,) = call(recipe.module, variables, batch, key, method="encode")
     codes = (latent.mean[None],)
-    likelihood = call(recipe.model, variables, codes, batch, method="decode")
+    likelihood = call(recipe.module, variables, codes, batch, method="decode")
     return latent.mean[0].reshape(-1), batch["x"][0], likelihood.mean[0, 0]

@@ -1,7 +1,6 @@
 """Convolutional encoders and decoders for images of any size and channel count."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from flax import linen as nn
@@ -9,15 +8,15 @@ from jaxtyping import Array, Float
 
 from jaxae.checks import check_count, check_sizes
 from jaxae.errors import require
+from jaxae.networks.activations import Activation, activate
 from jaxae.networks.convolution import Conv, ConvTranspose
 from jaxae.networks.dense import Dense
 from jaxae.networks.remat import layer_output
 from jaxae.precision import widened
+from jaxae.values import Module
 
-Activation = Callable[[Array], Array]
 
-
-class ConvEncoder(nn.Module):
+class ConvEncoder(Module):
     """Halves the image once per entry of `channels`: [b, h, w, c] -> [b, h', w', c'].
 
     An odd side n becomes (n + 1) / 2.
@@ -39,7 +38,7 @@ class ConvEncoder(nn.Module):
     channels: tuple[int, ...] = (32, 64)
     kernel_size: int = 3
     residual_blocks: int = 0
-    activation: Activation = nn.relu
+    activation: Activation = "relu"
     batch_norm: bool = False
     dtype: Any = None
 
@@ -59,14 +58,15 @@ class ConvEncoder(nn.Module):
                 use_bias=not self.batch_norm,
                 dtype=self.dtype,
             )(x)
-            x = layer_output(self.activation(_normalise(x, self.batch_norm, train)))
+            x = _normalise(x, self.batch_norm, train)
+            x = layer_output(activate(self.activation, x))
             for _ in range(self.residual_blocks):
                 block = ResidualBlock(self.activation, self.batch_norm, self.dtype)
                 x = block(x, train=train)
         return x
 
 
-class ConvDecoder(nn.Module):
+class ConvDecoder(Module):
     """The mirror image of `ConvEncoder`: a code -> [b, *shape].
 
     A vector [b, d] first becomes a small image by a dense layer; a code that is already
@@ -91,7 +91,7 @@ class ConvDecoder(nn.Module):
     channels: tuple[int, ...] = (64, 32)
     kernel_size: int = 3
     residual_blocks: int = 0
-    activation: Activation = nn.relu
+    activation: Activation = "relu"
     batch_norm: bool = False
     dtype: Any = None
 
@@ -108,7 +108,8 @@ class ConvDecoder(nn.Module):
         widths = (*self.channels, self.shape[-1])
         x = self._to_image(z, sides[-1])
         for (height, width), features in zip(sides[-2::-1], widths[1:], strict=True):
-            x = layer_output(self.activation(_normalise(x, self.batch_norm, train)))
+            x = _normalise(x, self.batch_norm, train)
+            x = layer_output(activate(self.activation, x))
             for _ in range(self.residual_blocks):
                 block = ResidualBlock(self.activation, self.batch_norm, self.dtype)
                 x = block(x, train=train)
@@ -130,7 +131,7 @@ class ConvDecoder(nn.Module):
         return Conv(self.channels[0], kernel_size=1, dtype=self.dtype)(z)
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(Module):
     """x + two 3x3 convolutions of x, pre-activation (He et al. 2016b, figure 1b).
 
     Attributes:
@@ -139,7 +140,7 @@ class ResidualBlock(nn.Module):
         dtype: See `ConvEncoder`.
     """
 
-    activation: Activation = nn.relu
+    activation: Activation = "relu"
     batch_norm: bool = False
     dtype: Any = None
 
@@ -149,7 +150,7 @@ class ResidualBlock(nn.Module):
     ) -> Float[Array, "b h w c"]:
         h = x
         for _ in range(2):
-            h = self.activation(_normalise(h, self.batch_norm, train))
+            h = activate(self.activation, _normalise(h, self.batch_norm, train))
             h = Conv(x.shape[-1], dtype=self.dtype)(h)
         return layer_output(x.astype(h.dtype) + h)
 

@@ -7,11 +7,12 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jaxae.checks import check_sizes
+from jaxae.networks.activations import Activation, activate
 from jaxae.networks.dense import Dense
-from jaxae.networks.mlp import Activation
+from jaxae.values import Module
 
 
-class SpectralMLPDecoder(nn.Module):
+class SpectralMLPDecoder(Module):
     """`MLPDecoder` with spectrally normalised layers (Miyato et al. 2018).
 
     Every kernel is divided by an estimate of its largest singular value, from one step
@@ -33,7 +34,7 @@ class SpectralMLPDecoder(nn.Module):
 
     shape: tuple[int, ...]
     hidden: tuple[int, ...] = (512,)
-    activation: Activation = nn.relu
+    activation: Activation = "relu"
     dtype: Any = None
 
     def __post_init__(self) -> None:
@@ -48,6 +49,6 @@ class SpectralMLPDecoder(nn.Module):
         h = z.reshape(z.shape[0], -1)
         for features in self.hidden:
             layer = nn.SpectralNorm(Dense(features, dtype=self.dtype))
-            h = self.activation(layer(h, update_stats=train))
+            h = activate(self.activation, layer(h, update_stats=train))
         layer = nn.SpectralNorm(Dense(math.prod(self.shape), dtype=self.dtype))
         return layer(h, update_stats=train).reshape(z.shape[0], *self.shape)

@@ -6,23 +6,23 @@ from jaxtyping import Array, Float
 
 from jaxae.bottlenecks.sparse import largest
 from jaxae.checks import check_count
-from jaxae.errors import require
+from jaxae.errors import ensure
 from jaxae.objectives.base import (
+    Loss,
+    Objective,
     Weight,
     check_weight,
+    is_zero,
     only_latent,
-    stateless,
     weight_at,
 )
 from jaxae.objectives.reconstruction import log_likelihood, penalty
-from jaxae.types import Context, Latent, Objective, Trace
+from jaxae.types import Context, Latent, Params, Trace
 
-Loss = Float[Array, " b"]
+Each = Float[Array, " b"]
 
 
-def sparse_reconstruction(
-    penalty_weight: Weight = 1.0, *, aux_weight: float = 1 / 32, k_aux: int = 256
-) -> Objective:
+class SparseReconstruction(Objective):
     """-log p(x | z) plus the weighed penalty and the auxiliary terms of sparse codes.
 
     Two auxiliary terms, each half a squared error, as is the reconstruction's under the
@@ -40,8 +40,8 @@ def sparse_reconstruction(
 
     The metric `explained_variance` is 1 - SSE / total variance, both over the batch.
 
-    Args:
-        penalty_weight: Of the bottleneck's penalty: a number or an optax schedule.
+    Attributes:
+        penalty_weight: Of the bottleneck's penalty: a number or a schedule.
         aux_weight: Of AuxK; 0 for none.
         k_aux: Dead latents that take part for every example; all if there are fewer.
 
@@ -49,16 +49,23 @@ def sparse_reconstruction(
         ValueError: An argument is outside its range, or the bottleneck is not `Sparse`;
             the latter is said when the objective first sees a trace.
     """
-    check_weight("penalty_weight", penalty_weight)
-    require(aux_weight >= 0, "aux_weight", aux_weight, "at least 0")
-    check_count("k_aux", k_aux)
 
-    def loss(trace: Trace, context: Context) -> tuple[Array, dict[str, Array]]:
+    penalty_weight: Weight = 1.0
+    aux_weight: Weight = 1 / 32
+    k_aux: int = 256
+
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        check_weight("penalty_weight", self.penalty_weight)
+        check_weight("aux_weight", self.aux_weight)
+        check_count("k_aux", self.k_aux)
+
+    def loss(self, params: Params, trace: Trace, context: Context) -> Loss:
+        """The distortion, the charge and the auxiliary terms."""
         latent = only_latent(trace)
-        known = "dead" in latent.info
-        require(known, "bottleneck", "one of another kind", "Sparse for this objective")
+        ensure("dead" in latent.info, "this objective needs the bottleneck Sparse")
         distortion = -log_likelihood(trace).mean(axis=0)
-        charge = weight_at(penalty_weight, context.step) * penalty(trace)
+        charge = weight_at(self.penalty_weight, context.step) * penalty(trace)
         total = distortion + charge
         metrics = {
             "distortion_nats": distortion,
@@ -68,15 +75,14 @@ def sparse_reconstruction(
         if "gate" in latent.info:
             metrics["gate_loss"] = gate_loss(trace, latent, context)
             total = total + metrics["gate_loss"]
-        if aux_weight:
-            metrics["aux_loss"] = aux_loss(trace, latent, context, k_aux)
-            total = total + aux_weight * metrics["aux_loss"]
+        if not is_zero(self.aux_weight):
+            metrics["aux_loss"] = aux_loss(trace, latent, context, self.k_aux)
+            weight = weight_at(self.aux_weight, context.step)
+            total = total + weight * metrics["aux_loss"]
         return total, metrics
 
-    return stateless(loss)
 
-
-def explained_variance(trace: Trace) -> Loss:
+def explained_variance(trace: Trace) -> Each:
     """1 - Σ (x - x̂)² / Σ (x - mean over the batch)², the same for all examples."""
     x = trace.target
     unexplained = _ratio(jnp.square(_residual(trace)).sum(), _variance(x))
@@ -93,14 +99,14 @@ def _ratio(a: Float[Array, ""], b: Float[Array, ""]) -> Float[Array, ""]:
     return a / jnp.maximum(b, 1e-12)
 
 
-def gate_loss(trace: Trace, latent: Latent, context: Context) -> Loss:
+def gate_loss(trace: Trace, latent: Latent, context: Context) -> Each:
     """½ ‖x - decode(gate)‖², with gradients for the gate alone."""
     frozen = jax.lax.stop_gradient(context.params)
     explained = context.decode(frozen, (latent.info["gate"][None],)).mean[0]
     return _half_square(trace.target - explained)
 
 
-def aux_loss(trace: Trace, latent: Latent, context: Context, k_aux: int) -> Loss:
+def aux_loss(trace: Trace, latent: Latent, context: Context, k_aux: int) -> Each:
     """½ ‖e - (decode(z_aux) - decode(0))‖² · variance / Σ ‖e‖² with e = x - x̂.
 
     Zero where no latent is dead.
@@ -123,5 +129,5 @@ def _residual(trace: Trace) -> Float[Array, "b ..."]:
     return trace.target - trace.likelihood.mean[0]
 
 
-def _half_square(error: Float[Array, "b ..."]) -> Loss:
+def _half_square(error: Float[Array, "b ..."]) -> Each:
     return 0.5 * jnp.square(error).reshape(error.shape[0], -1).sum(axis=-1)

@@ -17,17 +17,18 @@ import optax
 from jaxtyping import Array, Float, Int
 from numpyro.distributions import CategoricalLogits, Distribution, constraints
 
-from jaxae import objectives, use, views
-from jaxae.autoencoder import Codes, Family, call
+from jaxae import inference, objectives
 from jaxae.checks import check_count, check_key
 from jaxae.errors import require
 from jaxae.likelihoods import Likelihood, Support
+from jaxae.models.family import Codes, Family, call
 from jaxae.networks.causal import CausalTransformer
+from jaxae.recipe import Recipe
 from jaxae.recipes.base import compose_recipe
 from jaxae.samplers.base import Sampler
 from jaxae.training.fit import fit
-from jaxae.types import Batch, Latent, Recipe, Variables
-from jaxae.views import View
+from jaxae.types import Batch, Latent, Variables
+from jaxae.views import Plain, View
 
 LEARNING_RATE = 3e-3
 """Of the optimizer of `autoregressive`, at its highest."""
@@ -142,7 +143,7 @@ class AutoregressiveModel(Family):
     shape: tuple[int, ...]
     likelihood: Likelihood
     network: CausalTransformer
-    view: View = views.PLAIN
+    view: View = Plain()
 
     @property
     def generative(self) -> bool:
@@ -185,10 +186,10 @@ def sequence_recipe(
         ValueError: A number is below 1, or `width` is no multiple of `num_heads`.
     """
     network = CausalTransformer(num_codes, length, width, depth, num_heads)
-    model = AutoregressiveModel(
+    module = AutoregressiveModel(
         shape=(length,), likelihood=WholeNumbers(num_codes), network=network
     )
-    return compose_recipe(model, objectives.reconstruction())
+    return compose_recipe(module, objectives.Reconstruction())
 
 
 def autoregressive(
@@ -253,7 +254,7 @@ def autoregressive(
     )
 
     def sampler(key: jax.Array, count: int) -> Int[Array, "n ..."]:
-        drawn = use.sample(fitted.model, key, count, draw=True)
+        drawn = inference.sample(fitted.model, key, count, draw=True)
         return drawn.astype(jnp.int32).reshape(count, *shape)
 
     return sampler

@@ -11,11 +11,12 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from jaxae.checks import check_count, check_images, check_key
+from jaxae.checks import check_count, check_key
 from jaxae.errors import require
+from jaxae.inference import Codes, encode, sample, sample_codes
+from jaxae.inputs import check_examples
+from jaxae.recipe import Model, Recipe
 from jaxae.training import fit
-from jaxae.types import Model, Recipe
-from jaxae.use import Codes, encode, sample, sample_codes
 
 Sampler = Callable[[jax.Array, int], Codes]
 """(key, count) -> `count` codes, as `jaxae.decode` takes them."""
@@ -28,16 +29,16 @@ _ROUNDING = 1e-6
 
 
 def aggregate_codes(
-    model: Model, images: Any, key: jax.Array, *, label: Any = None
+    model: Model, x: Any, key: jax.Array, *, label: Any = None
 ) -> Codes:
-    """A sample of the aggregate posterior: one draw of q(z | x) for every image.
+    """A sample of the aggregate posterior: one draw of q(z | x) for every example.
 
-    The codes themselves where they are deterministic. Images are prepared (binarised)
+    The codes themselves where they are deterministic. The examples are prepared (binarised)
     as in training.
 
     Args:
         model: As `jaxae.fit` returns it.
-        images: [n, *shape], those that the model was trained on.
+        x: [n, *shape], what the model was trained on.
         key: A typed key.
         label: [n], for models that are shown it.
 
@@ -46,13 +47,13 @@ def aggregate_codes(
     """
     check_key(key)
     key_prepare, key_code = jax.random.split(key)
-    noise = key_code if model.recipe.model.generative else None
-    return encode(model, prepared(model, images, key_prepare), label=label, key=noise)
+    noise = key_code if model.module.generative else None
+    return encode(model, prepared(model, x, key_prepare), label=label, key=noise)
 
 
-def prepared(model: Model, images: Any, key: jax.Array) -> Float[Array, "n ..."]:
-    """Images as the model is to explain them: binarised, if the recipe does so."""
-    return model.recipe.prepare(key, jnp.asarray(check_images(model.recipe, images)))
+def prepared(model: Model, x: Any, key: jax.Array) -> Float[Array, "n ..."]:
+    """Examples as the model is to explain them: binarised, if the recipe does so."""
+    return model.recipe.prepare(key, jnp.asarray(check_examples(model.recipe, x)))
 
 
 def prior(model: Model) -> Sampler:
@@ -62,7 +63,7 @@ def prior(model: Model) -> Sampler:
         ValueError: The family has no prior.
     """
     expected = "one with a prior p(z); others need a sampler fitted to their codes"
-    require(model.recipe.model.has_prior, "model", "one without a prior", expected)
+    require(model.module.has_prior, "model", "one without a prior", expected)
     return partial(sample_codes, model)
 
 

@@ -6,20 +6,21 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 from jaxtyping import Array, Float
 from numpyro import distributions as dist
 
-from jaxae import likelihoods, objectives, views
-from jaxae.autoencoder import Codes, Family, call
+from jaxae import likelihoods, objectives
 from jaxae.bottlenecks.gaussian import standard_normal
 from jaxae.checks import check_count, check_sizes
 from jaxae.flows import Autoregressive, Mapped
 from jaxae.likelihoods import Likelihood
+from jaxae.models.family import Codes, Family, call
+from jaxae.recipe import Recipe
 from jaxae.recipes.base import check_shape, compose_recipe
 from jaxae.samplers.base import Sampler, fit_sampler
-from jaxae.types import Batch, Latent, Recipe, Variables
-from jaxae.views import View
+from jaxae.types import Batch, Latent, Variables
+from jaxae.values import Module
+from jaxae.views import Plain, View
 
 
 def flow(
@@ -63,11 +64,11 @@ def flow_density(
     """The recipe of a flow that is trained to maximise log p(x)."""
     return compose_recipe(
         FlowModel(shape=shape, layers=layers, hidden=hidden),
-        objectives.reconstruction(),
+        objectives.Reconstruction(),
     )
 
 
-class MaskedAutoregressiveFlow(nn.Module):
+class MaskedAutoregressiveFlow(Module):
     """Layers from noise u ~ N(0, I) to x, whose density takes one pass each.
 
     Attributes:
@@ -157,7 +158,7 @@ class FlowModel(Family):
     layers: int = 5
     hidden: tuple[int, ...] = (256, 256)
     likelihood: Likelihood = field(default=likelihoods.Gaussian(), init=False)
-    view: View = field(default=views.PLAIN, init=False)
+    view: View = field(default=Plain(), init=False)
 
     def __post_init__(self) -> None:
         """Checks the sizes."""

@@ -8,8 +8,8 @@ import numpy as np
 
 from jaxae.checks import check_count, check_key
 from jaxae.errors import require
+from jaxae.inference import Codes
 from jaxae.samplers.base import Sampler, flatten
-from jaxae.use import Codes
 
 
 def gaussian_mixture(codes: Any, key: jax.Array, *, components: int = 10) -> Sampler:

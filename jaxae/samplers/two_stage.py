@@ -4,10 +4,10 @@ from typing import Any
 
 import jax
 
-from jaxae import recipes
+from jaxae import networks, recipes
 from jaxae.checks import check_sizes
+from jaxae.recipe import Recipe
 from jaxae.samplers.base import Sampler, fit_sampler
-from jaxae.types import Recipe
 
 
 def two_stage(
@@ -40,7 +40,7 @@ def two_stage(
     check_sizes("hidden", hidden)
 
     def make(shape: tuple[int, ...]) -> Recipe:
-        network = recipes.mlp(hidden)
+        network = networks.FullyConnected(hidden)
         return recipes.vae(
             shape, shape[0], network=network, likelihood="gaussian_optimal"
         )

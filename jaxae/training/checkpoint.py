@@ -21,10 +21,11 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
 from jaxae.errors import CheckpointError
+from jaxae.recipe import Recipe
 from jaxae.training.loop import Best, Epoch, Progress, copied
 from jaxae.training.parallel import Parallel, shardings
 from jaxae.training.state import init_state, trained_model
-from jaxae.types import Recipe, TrainState
+from jaxae.types import TrainState
 
 Which = Literal["best", "last"]
 _VALUE = "monitored"
@@ -355,7 +356,7 @@ def abstract_state(recipe: Recipe, tx: optax.GradientTransformation) -> TrainSta
 def abstract_batch(recipe: Recipe) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes and dtypes of a batch of two examples."""
     return {
-        "x": jax.ShapeDtypeStruct((2, *recipe.model.shape), jnp.float32),
+        "x": jax.ShapeDtypeStruct((2, *recipe.module.shape), jnp.float32),
         "label": jax.ShapeDtypeStruct((2,), jnp.int32),
     }
 

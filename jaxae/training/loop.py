@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxae.errors import TrainingDiverged, require
+from jaxae.recipe import Model, Recipe
 from jaxae.training.progress import Report
 from jaxae.training.runners import Row
 from jaxae.training.state import trained_model
-from jaxae.types import Model, Recipe, TrainState
+from jaxae.types import TrainState
 
 T = TypeVar("T")
 
@@ -113,7 +114,7 @@ def copied(tree: T) -> T:
 
 def copy_model(model: Model) -> Model:
     """With buffers of its own."""
-    return model._replace(variables=copied(model.variables))
+    return model.replace(variables=copied(model.variables))
 
 
 def run_epochs(

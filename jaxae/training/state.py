@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import optax
 
 from jaxae.objectives.base import each_its_own
+from jaxae.recipe import Model, Recipe
 from jaxae.training.batch import DROPOUT, MODEL, OBJECTIVE, model_batch
-from jaxae.types import Batch, Model, Recipe, TrainState, Variables
+from jaxae.types import Batch, TrainState, Variables
 
 
 def init_state(
@@ -22,7 +23,7 @@ def init_state(
     """
     key_init, key_train = jax.random.split(key)
     inputs = model_batch(recipe, batch, key_init)
-    trace, variables = recipe.model.init_with_output(
+    trace, variables = recipe.module.init_with_output(
         {
             "params": jax.random.fold_in(key_init, MODEL),
             "dropout": jax.random.fold_in(key_init, DROPOUT),
@@ -38,23 +39,22 @@ def init_state(
         "model": variables.get("params", {}),
         "objective": recipe.objective.init(key_objective, trace),
     }
-    zero = jnp.zeros((), jnp.int32)
     opt_state = optimizer(recipe, tx).init(params)
-    return TrainState(zero, key_train, params, collections, opt_state, zero)
+    # Two arrays: a state whose leaves share a buffer cannot be donated.
+    step, skipped = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
+    return TrainState(step, key_train, params, collections, opt_state, skipped)
 
 
 def optimizer(
     recipe: Recipe, tx: optax.GradientTransformation
 ) -> optax.GradientTransformation:
     """`tx`, beside which the objective may have an optimizer for its own parameters."""
-    own = recipe.objective.tx
-    if own is None:
-        return tx
-    return each_its_own({"model": tx, "objective": own(tx)})
+    own = recipe.objective.tx(tx)
+    return tx if own is None else each_its_own({"model": tx, "objective": own})
 
 
 def variables(state: TrainState) -> Variables:
-    """The model's variables, as `recipe.model.apply` takes them."""
+    """The model's variables, as `recipe.module.apply` takes them."""
     return {"params": state.params["model"], **state.collections}
 
 

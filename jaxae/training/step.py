@@ -2,18 +2,21 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from jaxae.sums import sum_last
+from jaxae.distributions.sums import sum_last
+from jaxae.errors import ensure
+from jaxae.recipe import Recipe
 from jaxae.training.batch import DEVICE, HOOKS
 from jaxae.training.gradient import make_gradient
 from jaxae.training.loss import Metrics
 from jaxae.training.state import optimizer
-from jaxae.types import Batch, Hook, Observed, Params, Recipe, TrainState
+from jaxae.types import Batch, Hook, Observed, Params, TrainState
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
@@ -112,6 +115,10 @@ def _agree(axis_name: str, collection: str, values: Array) -> Array:
     return jax.lax.pmax(values, axis_name)
 
 
+def _form(leaf: Array) -> tuple[tuple[int, ...], Any]:
+    return leaf.shape, leaf.dtype
+
+
 def _run_hooks(
     hooks: Sequence[Hook],
     state: TrainState,
@@ -122,7 +129,10 @@ def _run_hooks(
     """One after the other; under pmap, what the first device makes of its share."""
     for i, hook in enumerate(hooks):
         key_hook = jax.random.fold_in(jax.random.fold_in(key, HOOKS), i)
-        state = hook(state, seen, key_hook)
+        new = hook(state, seen, key_hook)
+        forms = jax.tree.map(_form, state), jax.tree.map(_form, new)
+        ensure(forms[0] == forms[1], f"{hook!r:.300} must keep the state's shapes")
+        state = new
     if not hooks or axis_name is None:
         return state
     local = state.params, state.collections, state.opt_state

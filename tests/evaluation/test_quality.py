@@ -11,11 +11,11 @@ import skimage.metrics
 from flax import linen as nn
 
 from jaxae import bottlenecks, corruptions, evaluation, objectives, recipes
-from jaxae.autoencoder import AutoEncoder
+from jaxae.models.autoencoder import AutoEncoder
 from jaxae.evaluation import NAMES, evaluate, reconstruction_quality
 from jaxae.likelihoods import Gaussian
 from jaxae.preparation import unit_interval
-from jaxae.types import Model, Recipe
+from jaxae.recipe import Model, Recipe
 
 KEY = jax.random.key(0)
 SHAPE = (6, 5, 2)
@@ -147,7 +147,7 @@ class _Scale(nn.Module):
 def _scaling(factor, corruption, shape=SHAPE):
     parts = (_Scale(), bottlenecks.Deterministic(None), _Scale(factor), Gaussian())
     module = AutoEncoder(shape, *parts)
-    objective = objectives.reconstruction()
+    objective = objectives.Reconstruction()
     return Model(Recipe(module, objective, unit_interval, corruption), {})
 
 
@@ -188,7 +188,7 @@ def test_with_damage_the_target_is_the_clean_image():
 
 
 def test_a_model_that_returns_the_damaged_image_gains_nothing():
-    model = _scaling(1.0, corruptions.gaussian_noise(0.2))
+    model = _scaling(1.0, corruptions.GaussianNoise(0.2))
     found = reconstruction_quality(model, _images(), KEY)
     # XLA may round the two equal errors otherwise.
     np.testing.assert_allclose(found["psnr_gain_db"], 0.0, atol=1e-4)
@@ -200,7 +200,7 @@ def test_in_a_hole_the_model_counts_and_elsewhere_the_image():
     x, means = _images(), _images(1, seed=1)[0]
     hole = np.zeros(SHAPE, bool)
     hole[1:4, 2:4] = True
-    model = _scaling(0.5, corruptions.holes(3, 2, at=(1, 2), fill=0.8))
+    model = _scaling(0.5, corruptions.Holes(3, 2, at=(1, 2), fill=0.8))
     found = reconstruction_quality(model, x, KEY, pixel_means=means)
     output = np.where(hole, np.float32(0.4), x)
     damaged = np.where(hole, np.float32(0.8), x)
@@ -221,7 +221,7 @@ def test_bytes_are_levels():
 
 
 def test_quality_does_not_depend_on_the_chunk_or_the_company():
-    model, x = _scaling(0.5, corruptions.gaussian_noise(0.2), (4,)), _images(shape=(4,))
+    model, x = _scaling(0.5, corruptions.GaussianNoise(0.2), (4,)), _images(shape=(4,))
     whole = reconstruction_quality(model, x, KEY)
     chunked = reconstruction_quality(model, x, KEY, chunk=3)
     fewer = reconstruction_quality(model, x[:4], KEY)
@@ -241,7 +241,7 @@ NLL = {"nll_nats", "nll_samples", "bits_per_dim"}
 EXPLAINED = {"explained_variance"}
 SPARSE = {"l0", "dead_fraction"}
 CODES = {"codebook_usage", "codebook_perplexity"}
-LINEAR = recipes.mlp(hidden=())
+LINEAR = networks.FullyConnected(hidden=())
 
 
 @pytest.mark.parametrize(
@@ -303,10 +303,10 @@ LINEAR = recipes.mlp(hidden=())
     ],
 )
 def test_evaluate_has_a_number_for_all_that_the_family_has(recipe, options, expected):
-    shape = recipe.model.shape
+    shape = recipe.module.shape
     x, key = _images(5, shape), jax.random.key(1)
     batch = {"x": jnp.asarray(x), "inputs": jnp.asarray(x)}
-    variables = jax.jit(recipe.model.init)(key, batch, key)
+    variables = jax.jit(recipe.module.init)(key, batch, key)
     found = evaluate(Model(recipe, variables), x, KEY, **options)
     assert tuple(found) == NAMES
     assert {name for name, value in found.items() if value is not None} == expected

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from jaxae import bottlenecks, corruptions, networks, recipes
-from jaxae.autoencoder import AutoEncoder
+from jaxae.models.autoencoder import AutoEncoder
 from jaxae.errors import ArgumentError
 from jaxae.likelihoods import Gaussian
 from jaxae.training import init_state
@@ -135,7 +135,7 @@ def test_a_residual_block_adds_to_its_input():
 
 
 def test_a_spatial_auto_encoder():
-    encoder, decoder = recipes.conv((2, 4))
+    encoder, decoder = networks.Convolutional((2, 4))
     bottleneck = bottlenecks.Deterministic(None)
     shape = (7, 5, 3)
     model = AutoEncoder(shape, encoder, bottleneck, decoder(shape), Gaussian())
@@ -180,12 +180,12 @@ def test_every_family_initialises_with_every_network(family, network, likelihood
 def test_the_mask_channel_of_a_vector_has_an_entry_for_every_entry():
     """One number for the whole vector would hide which entries are missing."""
     recipe = recipes.inpainting_autoencoder(
-        (3,), 3, network=recipes.mlp(()), corruption=corruptions.masking(0.5)
+        (3,), 3, network=networks.FullyConnected(()), corruption=corruptions.Masking(0.5)
     )
     x = jnp.zeros((3, 3))
     batch = {"x": x, "inputs": x, "mask": jnp.eye(3, dtype=bool)}
     key = jax.random.key(0)
-    trace, _ = recipe.model.init_with_output(key, batch, key)
+    trace, _ = recipe.module.init_with_output(key, batch, key)
     codes = np.asarray(trace.latents[0].z[0])
     assert np.abs(codes[0] - codes[1]).max() > 1e-3
     assert np.abs(codes[1] - codes[2]).max() > 1e-3

@@ -216,7 +216,7 @@ def test_networks_of_pythae_have_its_shapes_and_parameters():
         key = jax.random.key(0)
 
         def init():
-            trace, variables = recipe.model.init_with_output(
+            trace, variables = recipe.module.init_with_output(
                 key, batch, key, train=True
             )
             return trace.likelihood.mean, variables

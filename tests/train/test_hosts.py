@@ -33,13 +33,13 @@ STEPS, BATCH, SEED = 10, 16, 5  # steps of an epoch, of which there are two
 LOST = "another host was lost, or the connection to it"
 
 RECIPES = {
-    "vae": lambda: recipes.vae((8, 8, 1), 2, network=recipes.mlp((32,))),
+    "vae": lambda: recipes.vae((8, 8, 1), 2, network=networks.FullyConnected((32,))),
     "conv": lambda: recipes.vae(
-        (8, 8, 1), 2, network=recipes.conv((8,), batch_norm=True)
+        (8, 8, 1), 2, network=networks.Convolutional((8,), batch_norm=True)
     ),
-    "vqvae": lambda: recipes.vqvae((8, 8, 1), 16, 8, network=recipes.conv((8,))),
+    "vqvae": lambda: recipes.vqvae((8, 8, 1), 16, 8, network=networks.Convolutional((8,))),
     "factor": lambda: recipes.factor_vae(
-        (8, 8, 1), 2, network=recipes.mlp((32,)), hidden=(16,)
+        (8, 8, 1), 2, network=networks.FullyConnected((32,)), hidden=(16,)
     ),
 }
 

@@ -88,7 +88,7 @@ RESULT = {
 }
 LABELS = np.arange(40, dtype=np.int32) % 10
 
-MLP = recipes.mlp((16,))
+MLP = networks.FullyConnected((16,))
 VAE = recipes.vae((12, 12, 1), 3, network=MLP)
 FAMILIES = {
     "vae": VAE,
@@ -116,7 +116,7 @@ PICTURES = {
 
 def random_model(recipe):
     """Weights of the right shapes; initialising them would take a compilation."""
-    batch = {"x": examples(*recipe.model.shape, count=2)}
+    batch = {"x": examples(*recipe.module.shape, count=2)}
     init = partial(init_state, recipe, optax.identity())
     shapes = trained_model(recipe, jax.eval_shape(init, batch, jax.random.key(0)))
     normal = np.random.default_rng(0).normal
@@ -155,7 +155,7 @@ def run_of(tmp_path_factory):
     def make(family):
         run, recipe = tmp_path_factory.mktemp(family), FAMILIES[family]
         config = {"data": "digits"} if family == "vectors" else CONFIG
-        report(run, recipe, examples(*recipe.model.shape), LABELS, config)
+        report(run, recipe, examples(*recipe.module.shape), LABELS, config)
         return run
 
     return make

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )
 
-NETWORK = recipes.mlp((3,), batch_norm=True)
+NETWORK = networks.FullyConnected((3,), batch_norm=True)
 RECIPE = recipes.vae((4,), 2, network=NETWORK)
 # Epochs have two steps: the second epoch is the best, the later ones are ruined.
 TX = optax.chain(
@@ -111,8 +111,8 @@ def test_training_goes_on_from_the_last_state(saved):
     ("recipe", "tx"),
     [
         (recipes.vae((4,), 3, network=NETWORK), TX),
-        (recipes.vae((4,), 2, network=recipes.mlp((3, 3), batch_norm=True)), TX),
-        (recipes.vae((4,), 2, network=recipes.mlp((3,))), TX),
+        (recipes.vae((4,), 2, network=networks.FullyConnected((3, 3), batch_norm=True)), TX),
+        (recipes.vae((4,), 2, network=networks.FullyConnected((3,))), TX),
         (RECIPE, optax.sgd(0.1)),
     ],
     ids=["latent_dim", "depth", "batch_norm", "optimizer"],
@@ -190,7 +190,7 @@ def all_divided(monkeypatch):
     monkeypatch.setattr(parallel, "LEAST_SHARDED", 1)
 
 
-WIDE = recipes.vae((16,), 4, network=recipes.mlp((8,), batch_norm=True))
+WIDE = recipes.vae((16,), 4, network=networks.FullyConnected((8,), batch_norm=True))
 
 
 @cache
@@ -199,7 +199,7 @@ def initial(recipe):
 
 
 def state_of(recipe, seed):
-    batch = {"x": jnp.zeros((2, *recipe.model.shape))}
+    batch = {"x": jnp.zeros((2, *recipe.module.shape))}
     return initial(recipe)(batch, jax.random.key(seed))
 
 

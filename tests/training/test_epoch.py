@@ -31,10 +31,10 @@ def ledger_recipe(traces=None):
         # The step takes the mean, so the sum over the batch is that times its size.
         return -size * gain, {"power": jnp.exp2(number.astype(jnp.float32))}
 
-    network = recipes.mlp((3,), batch_norm=True)
+    network = networks.FullyConnected((3,), batch_norm=True)
     recipe = recipes.autoencoder((1,), 2, network=network)
     ledger = Objective(lambda key, trace: jnp.zeros((EXAMPLES, 2)), loss)
-    return recipe._replace(objective=ledger)
+    return recipe.replace(objective=ledger)
 
 
 def numbers(count=EXAMPLES):
@@ -155,7 +155,7 @@ def test_skipped_steps_are_counted_and_left_out_of_the_means():
         loss, metrics = whole(ledger, trace, context)
         return loss + jnp.where(context.step == 1, jnp.nan, 0.0), metrics
 
-    recipe = recipe._replace(objective=recipe.objective._replace(loss=poisoned))
+    recipe = recipe.replace(objective=recipe.objective._replace(loss=poisoned))
     epoch = jax.jit(make_epoch(make_train_step(recipe, optax.sgd(1.0)), BATCH))
     state, row = epoch(start(recipe), {"x": jnp.asarray(numbers())})
     counted = ledger_of(state)[:, 0]

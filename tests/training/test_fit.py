@@ -10,13 +10,13 @@ import pytest
 
 from jaxae import TrainingDiverged, fit, recipes, reconstruct
 from jaxae.errors import ArgumentError
-from jaxae.objectives import cyclical
+from jaxae.schedules import Cyclical
 from jaxae.training import Progress, trained_model
 from jaxae.training.loop import Best
 
 KEY = jax.random.key(0)
 # One per process: what is compiled for the recipe alone is compiled once.
-RECIPE = recipes.autoencoder((2, 2, 1), 2, network=recipes.mlp((3,)))
+RECIPE = recipes.autoencoder((2, 2, 1), 2, network=networks.FullyConnected((3,)))
 
 
 def floats(count=8, seed=0):
@@ -87,11 +87,11 @@ def test_the_result_depends_on_the_key_alone(by_floats):
 
 
 UNUSUAL = {
-    "few": (3, (2, 2, 1), recipes.mlp((3,))),
-    "single": (1, (2, 2, 1), recipes.mlp((3,), batch_norm=True)),
-    "1x1": (5, (1, 1, 1), recipes.conv((2,))),
-    "7x5 RGB": (5, (7, 5, 3), recipes.conv((2,))),
-    "vectors": (5, (6,), recipes.mlp((3,), gated=True)),
+    "few": (3, (2, 2, 1), networks.FullyConnected((3,))),
+    "single": (1, (2, 2, 1), networks.FullyConnected((3,), batch_norm=True)),
+    "1x1": (5, (1, 1, 1), networks.Convolutional((2,))),
+    "7x5 RGB": (5, (7, 5, 3), networks.Convolutional((2,))),
+    "vectors": (5, (6,), networks.FullyConnected((3,), gated=True)),
 }
 
 
@@ -311,7 +311,7 @@ def test_no_progress_is_silent(capsys):
 def test_validation_has_the_schedules_of_the_last_step():
     """Else the best epoch of a warm-up would be the first, where the rate is free."""
     beta = optax.linear_schedule(0.0, 1.0, 10)  # steps 0 and 1
-    recipe = recipes.vae((2, 2, 1), 2, network=recipes.mlp((3,)), beta=beta)
+    recipe = recipes.vae((2, 2, 1), 2, network=networks.FullyConnected((3,)), beta=beta)
     x = floats()
     for row in train(x, recipe, epochs=2, batch_size=8, validation=x).history:
         expected = row["validation_distortion_nats"] + 0.1 * row["validation_rate_nats"]
@@ -319,7 +319,7 @@ def test_validation_has_the_schedules_of_the_last_step():
 
 
 def test_a_cycle_that_ends_with_the_training_is_not_over():
-    recipe = recipes.vae((2, 2, 1), 2, network=recipes.mlp((3,)), beta=cyclical(2))
+    recipe = recipes.vae((2, 2, 1), 2, network=networks.FullyConnected((3,)), beta=Cyclical(2))
     x = floats()
     row = train(x, recipe, epochs=2, batch_size=8, validation=x).history[-1]
     assert row["validation_rate_nats"] > 1e-4
@@ -327,7 +327,7 @@ def test_a_cycle_that_ends_with_the_training_is_not_over():
     assert row["validation_loss"] == pytest.approx(expected, rel=1e-6)
 
 
-NOISY = recipes.vae((2, 2, 1), 2, network=recipes.mlp((3,), batch_norm=True))
+NOISY = recipes.vae((2, 2, 1), 2, network=networks.FullyConnected((3,), batch_norm=True))
 
 
 def batches_from(step):

@@ -18,8 +18,8 @@ from jaxae.training.placement import place
 
 slow = pytest.mark.slow
 TIMING = ("seconds", "images_per_second")
-VAE = recipes.vae((4,), 2, network=recipes.mlp((3,)))
-NORMALISED = recipes.autoencoder((4,), 2, network=recipes.mlp((3,), batch_norm=True))
+VAE = recipes.vae((4,), 2, network=networks.FullyConnected((3,)))
+NORMALISED = recipes.autoencoder((4,), 2, network=networks.FullyConnected((3,), batch_norm=True))
 ADAM, SGD = optax.adam(1e-2), optax.sgd(0.05)
 # What reaches the decoder's BatchNorm through a bias has a gradient of zero, of whose
 # rounding Adam makes steps.
@@ -171,7 +171,7 @@ def test_values_are_weights_of_the_objective():
 
     def build(beta):
         # As a schedule, which may return an array.
-        objective = objectives.elbo(lambda step: beta)
+        objective = objectives.ELBO(lambda step: beta)
         return VAE._replace(objective=objective), ADAM
 
     one_seed = jnp.repeat(seeds(1), 3)

@@ -34,13 +34,13 @@ class Family:
 
 
 CLASSIC = Family(
-    recipes.autoencoder((4,), 2, network=recipes.mlp((3,))), optax.sgd(0.1)
+    recipes.autoencoder((4,), 2, network=networks.FullyConnected((3,))), optax.sgd(0.1)
 )
 # Every source of noise and every collection that there is.
 NOISY = Family(
-    recipes.vae((4,), 2, network=recipes.mlp((3,), batch_norm=True)), optax.sgd(0.05)
+    recipes.vae((4,), 2, network=networks.FullyConnected((3,), batch_norm=True)), optax.sgd(0.05)
 )
-_CONV = recipes.conv((4,), batch_norm=True, residual_blocks=1)
+_CONV = networks.Convolutional((4,), batch_norm=True, residual_blocks=1)
 CONV = Family(recipes.autoencoder((8, 8, 1), 2, network=_CONV), optax.sgd(0.01))
 
 
@@ -77,8 +77,8 @@ def test_an_update_that_is_not_finite_changes_nothing():
         return jnp.full(trace.target.shape[0], fine + bad), {}
 
     poison = Objective(lambda key, trace: jnp.ones(()), poison)
-    objective = objectives.chain(NOISY.recipe.objective, poison)
-    family = Family(NOISY.recipe._replace(objective=objective), optax.adam(1e-2))
+    objective = objectives.Chain(NOISY.recipe.objective, poison)
+    family = Family(NOISY.recipe.replace(objective=objective), optax.adam(1e-2))
     states, losses = [family.start(batch)], []
     for _ in range(4):
         state, metrics = family.step(states[-1], batch)

@@ -73,7 +73,7 @@ def examples(
 ) -> "Mapping[str, Rows | LazyRows]":
     """What a recipe is trained and judged on: the labels only if it is shown them."""
     fields: dict[str, Any] = {"x": split.images}
-    if "label" in recipe.model.view.needs and split.labels is not None:
+    if "label" in recipe.module.view.needs and split.labels is not None:
         fields["label"] = split.labels
     return fields
 

@@ -47,9 +47,9 @@ class Denoiser(Family):
         values = super().options(plan)
         damage, noise = values.pop("damage"), values.pop("noise")
         damages = {
-            "gaussian": lambda: corruptions.gaussian_noise(noise, clip=True),
-            "masking": lambda: corruptions.masking(noise),
-            "salt_and_pepper": lambda: corruptions.salt_and_pepper(noise),
+            "gaussian": lambda: corruptions.GaussianNoise(noise, clip=True),
+            "masking": lambda: corruptions.Masking(noise),
+            "salt_and_pepper": lambda: corruptions.SaltAndPepper(noise),
         }
         return {**values, "corruption": damages[damage]()}
 
@@ -74,7 +74,7 @@ class Inpainter(Family):
     def options(self, plan: Plan) -> dict[str, Any]:
         """See `Family`."""
         values = super().options(plan)
-        damage = corruptions.holes(*values.pop("hole"))
+        damage = corruptions.Holes(*values.pop("hole"))
         return {**values, "corruption": damage}
 
 

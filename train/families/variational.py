@@ -8,7 +8,7 @@ import optax
 from jaxae import recipes
 from jaxae.bottlenecks.flow import Flow
 from jaxae.errors import require
-from jaxae.objectives import cyclical
+from jaxae.schedules import Cyclical
 from jaxae.objectives.base import Weight
 from jaxae.objectives.importance import Gradient
 from train.families.base import Family, Likelihood, Plan
@@ -56,7 +56,7 @@ class VAE(Family):
         if warmup:
             values[grows] = warm_up(values[grows], steps)
         elif cycle:
-            values["beta"] = cyclical(steps, self.beta)
+            values["beta"] = Cyclical(steps, self.beta)
         return values
 
 

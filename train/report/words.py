@@ -95,14 +95,14 @@ def _family(model: jaxae.Model, config: Mapping[str, Any]) -> str:
         return PRESETS[config["preset"]][1].model.title
     recipe = model.recipe
     damaged = recipe.corruption is not identity
-    kind = "inpainting" if "mask" in recipe.model.view.needs else "denoising"
+    kind = "inpainting" if "mask" in recipe.module.view.needs else "denoising"
     words = [kind] * damaged
-    words += ["variational"] * recipe.model.generative
+    words += ["variational"] * recipe.module.generative
     return " ".join([*words, "auto-encoder"])
 
 
 def _shape(model: jaxae.Model) -> str:
-    shape = model.recipe.model.shape
+    shape = model.module.shape
     if len(shape) != 3:
         return f"vectors of {shape[0]:,} values"
     channels = {1: "grey", 3: "RGB"}.get(shape[2], f"{shape[2]}-channel")
@@ -110,7 +110,7 @@ def _shape(model: jaxae.Model) -> str:
 
 
 def _code_in_words(model: jaxae.Model, test: Split) -> str:
-    module = model.recipe.model
+    module = model.module
     size = flat_codes(model, test, SIDE).shape[1]
     kind = "whole number" if module.num_codes else "number"
     likelihood = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(module.likelihood).__name__)

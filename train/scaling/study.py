@@ -12,7 +12,7 @@ import optax
 import jaxae
 from jaxae.checks import check_count
 from jaxae.errors import require
-from jaxae.precision import compute_in
+from jaxae.recipe import compute_in
 from jaxae.training import TrainState, init_state
 from jaxae.types import Batch
 from train.families import Plan
@@ -60,7 +60,7 @@ class Study(NamedTuple):
         random = np.random.default_rng(0)
         shape = (count, *self.arguments.shape)
         batch = {"x": random.integers(0, 256, shape, np.uint8)}
-        view = self.recipe.model.view
+        view = self.recipe.module.view
         if "label" in view.needs:
             labels = random.integers(0, view.num_labels, count)
             batch["label"] = labels.astype(np.int32)

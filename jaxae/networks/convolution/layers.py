@@ -16,6 +16,7 @@ from jaxae.errors import ArgumentError, require
 from jaxae.networks.convolution.geometry import Geometry, Pads
 from jaxae.networks.convolution.primitive import correlate
 from jaxae.precision import spread
+from jaxae.values import Module
 
 Padding = str | Sequence[Sequence[int]]
 
@@ -120,7 +121,7 @@ def max_pool(x: Float[Array, "..."], window: int = 2) -> Float[Array, "b _h _w c
     return x.reshape(b, h // window, window, w // window, window, c).max((2, 4))
 
 
-class Conv(nn.Module):
+class Conv(Module):
     """`conv` with parameters: `flax.linen.Conv` for images, names and shapes included.
 
     Attributes:
@@ -146,7 +147,7 @@ class Conv(nn.Module):
         return _apply_layer(self, conv, x)
 
 
-class ConvTranspose(nn.Module):
+class ConvTranspose(Module):
     """`conv_transpose` with parameters: `flax.linen.ConvTranspose` for images.
 
     Attributes:

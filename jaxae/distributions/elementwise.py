@@ -24,7 +24,7 @@ from numpyro import distributions as dist
 from numpyro.distributions import constraints
 from numpyro.distributions.util import promote_shapes
 
-from jaxae.sums import sum_last
+from jaxae.distributions.sums import sum_last
 
 LEVELS = 256
 """Levels k/255 of a value stored in eight bits."""

@@ -9,16 +9,16 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 from numpyro.distributions import Distribution
 
-from jaxae import views
-from jaxae.autoencoder import Codes, Family
 from jaxae.checks import check_count, check_sizes
-from jaxae.distributions import Normal
+from jaxae.distributions.elementwise import Normal
 from jaxae.errors import require
 from jaxae.likelihoods import Likelihood
+from jaxae.models.family import Codes, Family
 from jaxae.networks import Conv, ConvTranspose, ResidualBlock, halvings
 from jaxae.precision import widened
 from jaxae.types import Batch, Latent
-from jaxae.views import View
+from jaxae.values import Module
+from jaxae.views import Plain, View
 
 
 class LadderVAE(Family):
@@ -58,7 +58,7 @@ class LadderVAE(Family):
     latent_channels: int = 4
     stem: int = 0
     log_std_range: tuple[float, float] = (-6.0, 2.0)
-    view: View = views.PLAIN
+    view: View = Plain()
     dtype: Any = None
 
     def __post_init__(self) -> None:
@@ -177,7 +177,7 @@ class LadderVAE(Family):
         return Normal(jnp.zeros(shape), jnp.ones(shape)).to_event(3)
 
 
-class Stage(nn.Module):
+class Stage(Module):
     """One step up: halves the image, then a residual block.
 
     Attributes:
@@ -195,7 +195,7 @@ class Stage(nn.Module):
         return ResidualBlock(dtype=self.dtype)(halved)
 
 
-class Rung(nn.Module):
+class Rung(Module):
     """One step down: a latent code of a prior or a posterior, and the state below it.
 
     States are [k, b, h, w, c]; that above the top is None.

@@ -179,8 +179,8 @@ def interpolate(
         steps: Points per walk, both ends included.
 
     Raises:
-        ValueError: Different numbers of examples, fewer than two steps, or codes that are
-            whole numbers.
+        ValueError: Different numbers of examples, fewer than two steps, or codes that
+            are whole numbers.
     """
     check_count("steps", steps, least=2)
     real = model.module.num_codes == 0

@@ -28,9 +28,7 @@ def check_recipe(recipe: Any) -> None:
     """
     came = type(recipe).__name__
     made = "as jaxae.recipes.vae((28, 28, 1)) makes one"
-    ensure(
-        isinstance(recipe, Recipe), f"recipe must be a Recipe, {made}, got a {came}"
-    )
+    ensure(isinstance(recipe, Recipe), f"recipe must be a Recipe, {made}, got a {came}")
     check_hashable("recipe", recipe)
 
 

@@ -337,7 +337,7 @@ def _scale(
     return jnp.exp(MIN_LOG_SCALE + jax.nn.softplus(log_scale - MIN_LOG_SCALE))
 
 
-_BY_NAME: Mapping[str, Callable[[], Likelihood]] = {
+BY_NAME: Mapping[str, Callable[[], Likelihood]] = {
     "bernoulli": Bernoulli,
     "binary_cross_entropy": BinaryCrossEntropy,
     "continuous_bernoulli": ContinuousBernoulli,
@@ -352,14 +352,14 @@ _BY_NAME: Mapping[str, Callable[[], Likelihood]] = {
     "discretized_logistic_mixture": DiscretizedLogisticMixture,
 }
 
-NAMES = tuple(_BY_NAME)
-"""What `by_name` knows."""
+NAMES = tuple(BY_NAME)
+"""What `likelihood` may be by name."""
 
 
 def by_name(name: str) -> Likelihood:
-    """A likelihood with its default arguments, for the command line.
+    """A likelihood with its default arguments.
 
     Raises:
         ValueError: `name` is unknown; the message lists the known ones.
     """
-    return choose("likelihood", name, _BY_NAME)()
+    return choose("likelihood", name, BY_NAME)()

@@ -1,8 +1,9 @@
 """The few types that all parts of the library meet at.
 
 A module turns a batch into a `Trace`; an objective reads the trace and knows nothing of
-the networks; a recipe (`recipe.py`) names the parts. Shape letters: `k` samples of the latent code,
-`b` examples, `d` latent dimensions; `...` stands for the shape of one example.
+the networks; a recipe (`recipe.py`) names the parts. Shape letters: `k` samples of the
+latent code, `b` examples, `d` latent dimensions; `...` stands for the shape of one
+example.
 """
 
 from collections.abc import Callable, Mapping

@@ -283,7 +283,9 @@ def test_wrong_sizes(module, options, name):
 
 
 def test_numbers_of_numpy_are_fine():
-    recipe = recipes.vae(SHAPE, np.int64(2), network=networks.FullyConnected((np.int32(3),)))
+    recipe = recipes.vae(
+        SHAPE, np.int64(2), network=networks.FullyConnected((np.int32(3),))
+    )
     result = train(recipe, batch_size=np.int64(5), epochs=np.int64(1))
     assert encode(result.model, floats()).shape == (5, 2)
 

@@ -266,7 +266,9 @@ def test_it_trains_and_the_trained_model_is_usable():
 @pytest.mark.slow
 def test_the_bottom_up_network_may_be_shown_the_mask():
     batch = _batch()
-    module = LadderVAE(SHAPE, likelihoods.Bernoulli(), **SIZES, view=views.MaskChannel())
+    module = LadderVAE(
+        SHAPE, likelihoods.Bernoulli(), **SIZES, view=views.MaskChannel()
+    )
     mask = jnp.zeros((3, 4, 4, 1), bool)
     variables = _variables(module, batch)
     key = jax.random.key(0)

@@ -130,7 +130,9 @@ def test_entropies_have_finite_gradients_where_bits_are_certain():
 @pytest.mark.parametrize(
     "recipe",
     [
-        discrete.fsq_autoencoder((4, 4, 1), (3, 2), network=networks.Convolutional((3,))),
+        discrete.fsq_autoencoder(
+            (4, 4, 1), (3, 2), network=networks.Convolutional((3,))
+        ),
         discrete.lfq_autoencoder((4, 4, 1), 3, network=networks.Convolutional((3,))),
     ],
     ids=["fsq", "lfq"],

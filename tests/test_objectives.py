@@ -424,7 +424,9 @@ def test_the_penalty_and_free_bits_take_schedules():
     def weight(step):
         return 3.0 * step
 
-    recipe = recipes.autoencoder((3,), 2, network=networks.FullyConnected(()), l1=weight)
+    recipe = recipes.autoencoder(
+        (3,), 2, network=networks.FullyConnected(()), l1=weight
+    )
     model, x = recipe.module, jnp.ones((4, 3))
     key = jax.random.key(0)
     trace, _ = model.init_with_output(key, {"x": x, "inputs": x}, key)

@@ -321,7 +321,9 @@ def test_what_cannot_be_asked_for():
 
 
 def test_every_network_of_a_model_is_asked():
-    conv = recipes.vae((8, 8, 1), 2, network=networks.Convolutional((4,), batch_norm=True))
+    conv = recipes.vae(
+        (8, 8, 1), 2, network=networks.Convolutional((4,), batch_norm=True)
+    )
     model = compute_in(conv, HALF).model
     assert isinstance(model, AutoEncoder)
     assert model.encoder.dtype == model.decoder.dtype == HALF

@@ -44,7 +44,11 @@ OPTIONS = {
     "vae": {"network": networks.Convolutional((4, 4))},
     "vae_gan": {"critic_learning_rate": 1e-4, **MLP},
     "vamp_vae": {"components": 8, **MLP},
-    "vqvae": {"codebook_size": 8, "code_dim": 4, "network": networks.Convolutional((4, 4))},
+    "vqvae": {
+        "codebook_size": 8,
+        "code_dim": 4,
+        "network": networks.Convolutional((4, 4)),
+    },
     "wae_mmd": MLP,
 }
 NAMES = sorted(OPTIONS)

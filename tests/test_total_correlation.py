@@ -216,7 +216,11 @@ def test_schedules_and_single_examples():
 
 def test_recipe_on_eight_devices():
     recipe = recipe_of(
-        (5,), 2, data_size=100, network=networks.FullyConnected((6,)), likelihood="gaussian"
+        (5,),
+        2,
+        data_size=100,
+        network=networks.FullyConnected((6,)),
+        likelihood="gaussian",
     )
     key = jax.random.key(0)
     x = jax.random.uniform(key, (8, 5))

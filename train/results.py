@@ -1,6 +1,5 @@
 """The numbers and the report of a trained model."""
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -12,6 +11,7 @@ from jaxae.evaluation import evaluate
 from train.data import Dataset
 from train.data.rows import LazyRows, mean_example
 from train.data.types import examples
+from train.options import flat
 from train.report import write_report
 from train.run import Run, RunError, write_json
 
@@ -51,7 +51,7 @@ def write_results(
     compared = {} if generated is None else generated.numbers()
     result = {**_about(run, model, epoch, history), **numbers, **compared}
     write_json(run.result, result)
-    config = {"preset": run.preset, **dataclasses.asdict(run.config)}
+    config = {"preset": run.preset, **flat(run.config)}
     write_report(
         run.path,
         model,

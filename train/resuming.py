@@ -6,6 +6,7 @@ import jaxae
 from jaxae.training import Parallel, Progress
 from jaxae.training.checkpoint import discard_after, restore_progress, saved_epochs
 from train.hosts import first_host, wait_for_all
+from train.options import flat
 from train.run import CONFIG, Run, RunError, create_run, keep_rows, open_run
 
 # What may differ from the first start: where and how it runs, not what is trained.
@@ -49,7 +50,7 @@ def _check_same(run: Run, before: Run) -> None:
         ("shape of the images", run.shape, before.shape),
     ):
         _check_equal(run, what, asked, found)
-    asked, found = _flat(run.config), _flat(before.config)
+    asked, found = flat(run.config), flat(before.config)
     for name in sorted(asked.keys() | found.keys()):
         if name not in MAY_DIFFER:
             _check_equal(run, f"--{name}", asked.get(name), found.get(name))
@@ -64,17 +65,6 @@ def _check_equal(run: Run, what: str, asked: object, found: object) -> None:
             f"--resume: the run in {run.path} was started with another {what}: "
             f"{found}, now {asked}"
         )
-
-
-def _flat(config: object, prefix: str = "") -> dict[str, object]:
-    """Value by path, as "model.beta"."""
-    flat: dict[str, object] = {}
-    for name, value in vars(config).items():
-        if hasattr(value, "__dataclass_fields__"):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
 
 
 def restore(runs: Sequence[Run], parallel: Parallel) -> list[Progress] | None:

@@ -1,6 +1,5 @@
 """A run's directory: what is where, and reading and writing it."""
 
-import dataclasses
 import json
 import math
 import shutil
@@ -12,11 +11,10 @@ import jax
 import optax
 
 import jaxae
-from jaxae.recipe import compute_in
 from jaxae.training import trained_model
 from jaxae.training.checkpoint import restore_state
 from train.config import Config
-from train.families import Plan
+from train.options import Plan, flat, replaced
 from train.presets import PRESETS
 
 CONFIG = "config.json"
@@ -49,7 +47,7 @@ class Run(NamedTuple):
         recipe = self.config.model.recipe(self.shape, plan)
         if self.config.precision == "float32":
             return recipe
-        return compute_in(recipe, self.config.precision)
+        return jaxae.compute_in(recipe, self.config.precision)
 
     def optimizer(self) -> optax.GradientTransformation:
         """The optimizer, for the whole training."""
@@ -114,7 +112,7 @@ def create_run(run: Run) -> None:
             raise RunError(f"--out {path}: holds no run, so it is not overwritten")
         shutil.rmtree(path)
     path.mkdir(parents=True, exist_ok=True)
-    saved = run._asdict() | {"config": dataclasses.asdict(run.config)}
+    saved = run._asdict() | {"config": flat(run.config)}
     write_json(path / CONFIG, {k: v for k, v in saved.items() if k != "path"})
 
 
@@ -130,7 +128,10 @@ def open_run(path: Path) -> Run:
     try:
         saved = json.loads(file.read_text())
         preset, shape = saved["preset"], tuple(saved["shape"])
-        config = _updated(PRESETS[preset][1], saved["config"])
+        config = PRESETS[preset].config()
+        for option, value in saved["config"].items():
+            value = tuple(value) if isinstance(value, list) else value
+            config = replaced(config, option, value)
         return Run(path, preset, config, shape, saved["train_size"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{file}: damaged, or of another version: {error!r}") from error
@@ -187,16 +188,3 @@ def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
     """JSON has no NaN and no infinity: null."""
     bad = {k for k, v in row.items() if isinstance(v, float) and not math.isfinite(v)}
     return {k: None if k in bad else v for k, v in row.items()}
-
-
-def _updated(default: Any, saved: Mapping[str, Any]) -> Any:
-    """The dataclass `default` with the values of a JSON object, nested ones too."""
-    changes = {}
-    for name, value in saved.items():
-        old = getattr(default, name)
-        if dataclasses.is_dataclass(old):
-            value = _updated(old, value)
-        elif isinstance(value, list):
-            value = tuple(value)
-        changes[name] = value
-    return dataclasses.replace(default, **changes)

@@ -10,8 +10,8 @@ import numpy as np
 
 import jaxae
 from jaxae.checks import check_count
-from jaxae.inputs import check_data
 from jaxae.errors import require
+from jaxae.inputs import check_data
 from jaxae.training import Epoch, Parallel, Progress
 from jaxae.training.checkpoint import abstract_state, save_epochs
 from jaxae.training.many import fit_many
@@ -196,7 +196,6 @@ def _fit(
             batch_size=config.batch_size,
             tx=run.optimizer(),
             validation=examples(recipe, data.validation),
-            monitor=config.model.monitor,
             callbacks=_callbacks(run, stack, keep=2),
             progress=first_host(),
             parallel=parallel,
@@ -231,7 +230,6 @@ def _fit_members(
             epochs=config.epochs,
             batch_size=config.batch_size,
             validation=examples(recipe, data.validation),
-            monitor=config.model.monitor,
             callbacks=[notify],
             mesh=parallel.mesh,
             accumulate=config.accumulate,
@@ -243,7 +241,7 @@ def _fit_members(
 
 def _callbacks(run: Run, stack: ExitStack, keep: int) -> list[Callable[[Epoch], None]]:
     """What is written after every epoch; only checkpoints by all hosts."""
-    monitor = run.config.model.monitor
+    monitor = f"validation_{run.recipe().monitor}"
     save = stack.enter_context(save_epochs(run.checkpoints, monitor, keep))
     if not first_host():
         return [save]

@@ -55,7 +55,8 @@ class FullyConnected(Pair):
 
     def decoder(self, shape: Shape) -> nn.Module:
         """A code [b, ...] -> [b, *shape]."""
-        return MLPDecoder(shape, **fields_of(self) | {"hidden": self.hidden[::-1]})
+        mirrored: dict[str, Any] = fields_of(self) | {"hidden": self.hidden[::-1]}
+        return MLPDecoder(shape, **mirrored)
 
 
 class Convolutional(Pair):
@@ -93,7 +94,7 @@ class Convolutional(Pair):
         expected = "(height, width, channels) for convolutions"
         require(len(shape) == 3, "shape", shape, expected)
         sizes = shape[0], shape[1], shape[2]
-        mirrored = fields_of(self) | {"channels": self.channels[::-1]}
+        mirrored: dict[str, Any] = fields_of(self) | {"channels": self.channels[::-1]}
         return ConvDecoder(sizes, **mirrored)
 
 

@@ -103,7 +103,9 @@ class IWAE(Objective):
         metrics = {"iwae_nats": _bound(weights), "elbo_nats": weights.mean(axis=0)}
         if self.groups > 1:
             metrics["miwae_nats"] = _bound(weights, self.groups)
-        return penalty(trace) - self._bound_with_gradient(trace, context, weights), metrics
+        return penalty(trace) - self._bound_with_gradient(
+            trace, context, weights
+        ), metrics
 
     def _bound_with_gradient(
         self, trace: Trace, context: Context, weights: Float[Array, "k b"]

@@ -1,7 +1,7 @@
 """The families by name: each is a choice of parts.
 
-A family is a function from the shape of one example to a `Recipe`. Its signature and its
-docstring are all that the command line, `--help` and the tests know of it.
+A family is a function from the shape of one example to a `Recipe`. Its signature and
+its docstring are all that the command line, `--help` and the tests know of it.
 """
 
 from types import FunctionType

@@ -94,11 +94,12 @@ def inpainting_autoencoder(
         region: Where the loss counts: in the hole, outside it or everywhere.
     """
     check_shape(shape)
-    sides = (max(1, round(side * 3 / 7)) for side in shape[:2])
     bottleneck = bottlenecks.Deterministic(latent_dim)
     view = views.MaskChannel()
     module = compose_model(shape, network, bottleneck, likelihood, view=view)
-    damage = corruptions.Holes(*sides) if corruption is None else corruption
+    sides = [max(1, round(side * 3 / 7)) for side in (*shape[:2], shape[0])]
+    hole = corruptions.Holes(sides[0], sides[1])
+    damage = hole if corruption is None else corruption
     objective = objectives.Reconstruction(region)
     title = "inpainting auto-encoder"
     return compose_recipe(module, objective, damage, title=title)

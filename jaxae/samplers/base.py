@@ -33,8 +33,8 @@ def aggregate_codes(
 ) -> Codes:
     """A sample of the aggregate posterior: one draw of q(z | x) for every example.
 
-    The codes themselves where they are deterministic. The examples are prepared (binarised)
-    as in training.
+    The codes themselves where they are deterministic. The examples are prepared
+    (binarised) as in training.
 
     Args:
         model: As `jaxae.fit` returns it.

@@ -172,7 +172,7 @@ def _member(state: TrainState, i: int | jax.Array) -> TrainState:
 
 
 def each(tree: Any, count: int) -> list[Any]:
-    """From arrays [S, ...] to S trees of arrays [...], of NumPy's scalars to numbers."""
+    """From arrays [S, ...] to S trees of arrays [...]; NumPy's scalars to numbers."""
 
     def row(x: Any, i: int) -> Any:
         return x[i].item() if isinstance(x[i], np.generic) else x[i]

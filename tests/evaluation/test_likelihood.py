@@ -19,7 +19,10 @@ KEY = jax.random.key(0)
 def _model(scale, log_std, bias=0.0):
     """q(z | x) = N(scale·x + bias, exp(2·log_std)·I), and p(x) = N(0, 2I)."""
     recipe = recipes.vae(
-        (D,), D, network=networks.FullyConnected(hidden=()), likelihood=likelihoods.Gaussian(1.0)
+        (D,),
+        D,
+        network=networks.FullyConnected(hidden=()),
+        likelihood=likelihoods.Gaussian(1.0),
     )
     eye, zeros = np.eye(D, dtype=np.float32), np.zeros((D, D), np.float32)
     encoder = {

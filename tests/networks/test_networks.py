@@ -180,7 +180,10 @@ def test_every_family_initialises_with_every_network(family, network, likelihood
 def test_the_mask_channel_of_a_vector_has_an_entry_for_every_entry():
     """One number for the whole vector would hide which entries are missing."""
     recipe = recipes.inpainting_autoencoder(
-        (3,), 3, network=networks.FullyConnected(()), corruption=corruptions.Masking(0.5)
+        (3,),
+        3,
+        network=networks.FullyConnected(()),
+        corruption=corruptions.Masking(0.5),
     )
     x = jnp.zeros((3, 3))
     batch = {"x": x, "inputs": x, "mask": jnp.eye(3, dtype=bool)}

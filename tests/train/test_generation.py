@@ -95,7 +95,9 @@ def test_without_labels_there_is_no_classifier(run):
 
 def test_an_auto_encoder_without_a_prior_draws_from_a_mixture():
     x = np.random.default_rng(0).uniform(size=(30, 5)).astype(np.float32)
-    recipe = jaxae.recipes.autoencoder((5,), 2, network=jaxae.networks.FullyConnected((8,)))
+    recipe = jaxae.recipes.autoencoder(
+        (5,), 2, network=jaxae.networks.FullyConnected((8,))
+    )
     model = jaxae.fit(recipe, x, key=jax.random.key(0), epochs=1, progress=False).model
     sampler = gaussian_mixture(jaxae.encode(model, x), jax.random.key(1), components=2)
     new = jaxae.decode(model, sampler(jax.random.key(2), 7))

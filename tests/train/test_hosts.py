@@ -37,7 +37,9 @@ RECIPES = {
     "conv": lambda: recipes.vae(
         (8, 8, 1), 2, network=networks.Convolutional((8,), batch_norm=True)
     ),
-    "vqvae": lambda: recipes.vqvae((8, 8, 1), 16, 8, network=networks.Convolutional((8,))),
+    "vqvae": lambda: recipes.vqvae(
+        (8, 8, 1), 16, 8, network=networks.Convolutional((8,))
+    ),
     "factor": lambda: recipes.factor_vae(
         (8, 8, 1), 2, network=networks.FullyConnected((32,)), hidden=(16,)
     ),

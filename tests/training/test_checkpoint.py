@@ -111,7 +111,12 @@ def test_training_goes_on_from_the_last_state(saved):
     ("recipe", "tx"),
     [
         (recipes.vae((4,), 3, network=NETWORK), TX),
-        (recipes.vae((4,), 2, network=networks.FullyConnected((3, 3), batch_norm=True)), TX),
+        (
+            recipes.vae(
+                (4,), 2, network=networks.FullyConnected((3, 3), batch_norm=True)
+            ),
+            TX,
+        ),
         (recipes.vae((4,), 2, network=networks.FullyConnected((3,))), TX),
         (RECIPE, optax.sgd(0.1)),
     ],

@@ -319,7 +319,9 @@ def test_validation_has_the_schedules_of_the_last_step():
 
 
 def test_a_cycle_that_ends_with_the_training_is_not_over():
-    recipe = recipes.vae((2, 2, 1), 2, network=networks.FullyConnected((3,)), beta=Cyclical(2))
+    recipe = recipes.vae(
+        (2, 2, 1), 2, network=networks.FullyConnected((3,)), beta=Cyclical(2)
+    )
     x = floats()
     row = train(x, recipe, epochs=2, batch_size=8, validation=x).history[-1]
     assert row["validation_rate_nats"] > 1e-4
@@ -327,7 +329,9 @@ def test_a_cycle_that_ends_with_the_training_is_not_over():
     assert row["validation_loss"] == pytest.approx(expected, rel=1e-6)
 
 
-NOISY = recipes.vae((2, 2, 1), 2, network=networks.FullyConnected((3,), batch_norm=True))
+NOISY = recipes.vae(
+    (2, 2, 1), 2, network=networks.FullyConnected((3,), batch_norm=True)
+)
 
 
 def batches_from(step):

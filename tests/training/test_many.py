@@ -19,7 +19,9 @@ from jaxae.training.placement import place
 slow = pytest.mark.slow
 TIMING = ("seconds", "images_per_second")
 VAE = recipes.vae((4,), 2, network=networks.FullyConnected((3,)))
-NORMALISED = recipes.autoencoder((4,), 2, network=networks.FullyConnected((3,), batch_norm=True))
+NORMALISED = recipes.autoencoder(
+    (4,), 2, network=networks.FullyConnected((3,), batch_norm=True)
+)
 ADAM, SGD = optax.adam(1e-2), optax.sgd(0.05)
 # What reaches the decoder's BatchNorm through a bias has a gradient of zero, of whose
 # rounding Adam makes steps.

@@ -38,7 +38,8 @@ CLASSIC = Family(
 )
 # Every source of noise and every collection that there is.
 NOISY = Family(
-    recipes.vae((4,), 2, network=networks.FullyConnected((3,), batch_norm=True)), optax.sgd(0.05)
+    recipes.vae((4,), 2, network=networks.FullyConnected((3,), batch_norm=True)),
+    optax.sgd(0.05),
 )
 _CONV = networks.Convolutional((4,), batch_norm=True, residual_blocks=1)
 CONV = Family(recipes.autoencoder((8, 8, 1), 2, network=_CONV), optax.sgd(0.01))

@@ -6,12 +6,13 @@ from jaxtyping import Array, Float
 from numpyro.distributions import CategoricalLogits
 
 from jaxae import likelihoods, objectives, views
-from jaxae.models.family import Family
 from jaxae.likelihoods import Likelihood
+from jaxae.models.family import Family
 from jaxae.networks import ConvEncoder
-from jaxae.recipes import Shape, compose_recipe
-from jaxae.types import Batch, Latent, Trace
+from jaxae.networks.pairs import Shape
 from jaxae.recipe import Recipe
+from jaxae.recipes import compose_recipe
+from jaxae.types import Batch, Latent, Trace
 from jaxae.views import View
 
 

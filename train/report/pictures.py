@@ -125,7 +125,7 @@ def _interpolations(model: jaxae.Model, images: np.ndarray) -> Picture:
 def _restorations(
     model: jaxae.Model, batch: Mapping[str, Array], key: jax.Array
 ) -> Picture:
-    recipe, variables = model
+    recipe, variables = model.recipe, model.variables
     target, damaged, mask = batch["x"], batch["inputs"], batch.get("mask")
     clean = _restored(recipe, variables, batch, key)
     caption = (

@@ -15,7 +15,7 @@ from jaxae.errors import require
 from jaxae.recipe import compute_in
 from jaxae.training import TrainState, init_state
 from jaxae.types import Batch
-from train.families import Plan
+from train.options import Plan
 from train.presets import PRESETS
 from train.scaling.arguments import Arguments, Mode
 
@@ -123,7 +123,7 @@ def _batch_size(preset: str, arguments: Arguments, counts: list[int]) -> int:
     """Such that strong scaling divides it evenly."""
     parts = math.lcm(*counts) if "strong" in arguments.modes else 1
     if arguments.batch_size is None:
-        return -(-PRESETS[preset][1].batch_size // parts) * parts
+        return -(-PRESETS[preset].config().batch_size // parts) * parts
     check_count("--batch-size", arguments.batch_size)
     even = arguments.batch_size % parts == 0
     expected = f"a multiple of {parts} to be divided among {counts} devices"

@@ -16,13 +16,15 @@ print: `Module` mends that. So equal recipes are equal, serve as static argument
 import dataclasses
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any, Self, dataclass_transform
+from typing import Any, TypeVar, dataclass_transform
 
 import jax
 import numpy as np
 from flax import linen as nn
 
 from jaxae.errors import ensure
+
+V = TypeVar("V")
 
 _LINEN = ("parent", "name")  # what linen adds to the fields of every module
 
@@ -47,7 +49,7 @@ class Value:
         """The expression that makes it."""
         return expression(self)
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self: V, **changes: Any) -> V:
         """The same with other fields."""
         return dataclasses.replace(self, **changes)  # pyright: ignore[reportArgumentType]
 

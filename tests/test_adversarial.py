@@ -7,13 +7,13 @@ import optax
 import pytest
 from flax import linen as nn
 
-from jaxae import fit, recipes
+from jaxae import fit, networks
 from jaxae.errors import ArgumentError
 from jaxae.objectives import adversarial
 from jaxae.objectives.adversarial import (
     AdversarialPrior,
-    permute_dims,
     TotalCorrelationCritic,
+    permute_dims,
 )
 from jaxae.recipes.adversarial import adversarial_autoencoder, factor_vae
 from jaxae.training import init_state
@@ -23,7 +23,7 @@ from jaxae.types import Context, Latent, Trace
 
 IMAGES = np.random.default_rng(0).random((8, 2, 2, 1)).astype(np.float32)
 SMALL = {"network": networks.FullyConnected((4,)), "hidden": (5,)}
-TERMS = (total_correlation_critic, adversarial_prior)
+TERMS = (TotalCorrelationCritic, AdversarialPrior)
 RECIPES = (factor_vae, adversarial_autoencoder)
 
 

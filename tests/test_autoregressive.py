@@ -12,9 +12,9 @@ import jaxae
 from jaxae import recipes
 from jaxae.evaluation import elbo_terms, nll_nats
 from jaxae.networks.causal import CausalTransformer
+from jaxae.recipe import Model
 from jaxae.recipes.base import conv
 from jaxae.samplers.autoregressive import autoregressive, sequence_recipe
-from jaxae.recipe import Model
 
 NUM_CODES, LENGTH = 3, 4
 SIZES = {"width": 8, "depth": 2, "num_heads": 2}

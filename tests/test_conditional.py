@@ -7,8 +7,8 @@ import pytest
 
 import jaxae
 from jaxae.evaluation import evaluate
-from jaxae.recipes.conditional import conditional_vae
 from jaxae.recipe import Model
+from jaxae.recipes.conditional import conditional_vae
 
 LABELS = 3
 X = np.random.default_rng(0).random((8, 4, 4, 1)).astype(np.float32)

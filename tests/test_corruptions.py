@@ -10,9 +10,9 @@ from jaxae.corruptions import (
     Compose,
     GaussianNoise,
     Holes,
-    identity,
     Masking,
     SaltAndPepper,
+    identity,
 )
 
 EVERY = {
@@ -21,9 +21,14 @@ EVERY = {
     "clipped_noise": GaussianNoise(0.3, clip=True),
     "masking": Masking(0.4, fill=0.25),
     "salt_and_pepper": SaltAndPepper(0.4),
-    "holes": holes(3, 2, count=2, fill=0.25),
-    "fixed_hole": holes(3, 2, at=(1, 4), fill=0.25),
-    "compose": compose(GaussianNoise(0.3), holes(2)),
+    "holes": Holes(3, 2, count=2, fill=0.25),
+    "fixed_hole": Holes(3, 2, at=(1, 4), fill=0.25),
+    "compose": Compose(
+        (
+            GaussianNoise(0.3),
+            Holes(2),
+        )
+    ),
 }
 REMOVING = ["masking", "holes", "fixed_hole", "compose"]
 RANDOM = [name for name in EVERY if name not in ("identity", "fixed_hole")]
@@ -167,7 +172,7 @@ def test_salt_and_pepper_come_in_equal_parts(rate):
 @pytest.mark.parametrize("size", [(1, 1), (3, 3), (2, 5), (7, 1), (1, 9), (7, 9)])
 def test_a_hole_is_one_box_wholly_inside(size):
     x = _images(b=64)
-    _, mask = _apply(holes(*size), x)
+    _, mask = _apply(Holes(*size), x)
     for one in mask[..., 0]:
         rows, columns = np.flatnonzero(one.any(1)), np.flatnonzero(one.any(0))
         assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == size
@@ -175,12 +180,12 @@ def test_a_hole_is_one_box_wholly_inside(size):
 
 
 def test_a_hole_is_square_unless_given_a_width():
-    assert _apply(holes(3), _images())[1][0].sum() == 9
+    assert _apply(Holes(3), _images())[1][0].sum() == 9
 
 
 def test_holes_lie_everywhere_alike():
     # A 3x4 hole in 5x5 pixels has 3·2 places, each in a sixth of the images.
-    _, mask = _apply(holes(3, 4), _images(b=3000, h=5, w=5, c=1))
+    _, mask = _apply(Holes(3, 4), _images(b=3000, h=5, w=5, c=1))
     rows, columns = mask[..., 0].any(2).argmax(1), mask[..., 0].any(1).argmax(1)
     counts = np.bincount(2 * rows + columns, minlength=6)
     assert counts.size == 6
@@ -191,11 +196,11 @@ def test_holes_lie_everywhere_alike():
 def test_a_fixed_hole_is_where_it_was_asked_for(at):
     expected = np.zeros((4, 7, 9, 1), bool)
     expected[:, at[0] : at[0] + 3, at[1] : at[1] + 2] = True
-    assert np.array_equal(_apply(holes(3, 2, at=at), _images())[1], expected)
+    assert np.array_equal(_apply(Holes(3, 2, at=at), _images())[1], expected)
 
 
 def test_several_holes_may_overlap_but_are_drawn_apart():
-    _, mask = _apply(holes(2, count=3), _images(b=200))
+    _, mask = _apply(Holes(2, count=3), _images(b=200))
     area = mask.sum(axis=(1, 2, 3))
     assert area.min() >= 4 and area.max() == 12 and np.unique(area).size > 2
 
@@ -205,8 +210,17 @@ def test_several_holes_may_overlap_but_are_drawn_apart():
 
 def test_compose_applies_in_order_and_unites_the_masks():
     x = _images()
-    first, second = holes(2, at=(0, 0), fill=0.2), holes(2, at=(1, 1), fill=0.8)
-    damaged, mask = _apply(compose(first, GaussianNoise(0.0), second), x)
+    first, second = Holes(2, at=(0, 0), fill=0.2), Holes(2, at=(1, 1), fill=0.8)
+    damaged, mask = _apply(
+        Compose(
+            (
+                first,
+                GaussianNoise(0.0),
+                second,
+            )
+        ),
+        x,
+    )
     expected = np.zeros(x.shape, bool)
     expected[:, :2, :2] = expected[:, 1:3, 1:3] = True
     assert np.array_equal(np.broadcast_to(mask, x.shape), expected)
@@ -218,11 +232,27 @@ def test_compose_applies_in_order_and_unites_the_masks():
 def test_compose_gives_every_part_its_own_key():
     # The variance of independent noise adds up; twice the same noise would have 4.
     x = jnp.zeros((100, 10, 10, 1))
-    noise, none = _apply(compose(GaussianNoise(1.0), GaussianNoise(1.0)), x)
+    noise, none = _apply(
+        Compose(
+            (
+                GaussianNoise(1.0),
+                GaussianNoise(1.0),
+            )
+        ),
+        x,
+    )
     assert none is None
     assert abs(noise.var() - 2) < 5 * np.sqrt(8 / x.size)
     # Two independent halves hit three quarters; twice the same half hits a half.
-    _, mask = _apply(compose(Masking(0.5), Masking(0.5)), x)
+    _, mask = _apply(
+        Compose(
+            (
+                Masking(0.5),
+                Masking(0.5),
+            )
+        ),
+        x,
+    )
     assert _close_to_rate(mask.mean(), 0.75, mask.size)
 
 
@@ -232,7 +262,15 @@ def test_compose_unites_masks_of_pixels_and_of_values():
         return corruptions.fill_in(x, mask, 0.0), mask
 
     x = _images()
-    _, mask = _apply(compose(holes(2, at=(0, 0)), red_only), x)
+    _, mask = _apply(
+        Compose(
+            (
+                Holes(2, at=(0, 0)),
+                red_only,
+            )
+        ),
+        x,
+    )
     expected = np.zeros(x.shape, bool)
     expected[..., 0] = expected[:, :2, :2] = True
     assert np.array_equal(mask, expected)
@@ -248,12 +286,12 @@ def test_compose_unites_masks_of_pixels_and_of_values():
         (lambda: GaussianNoise(float("nan")), r"std must be .* got nan"),
         (lambda: Masking(1.5), r"rate must be .* got 1.5"),
         (lambda: SaltAndPepper(-0.5), r"rate must be .* got -0.5"),
-        (lambda: holes(0), r"height must be .* got 0"),
-        (lambda: holes(3, 0), r"width must be .* got 0"),
-        (lambda: holes(3, count=0), r"count must be .* got 0"),
-        (lambda: holes(3, count=2, at=(0, 0)), r"count must be 1 .* got 2"),
-        (lambda: holes(3, at=(0, -1)), r"at must be .* got \(0, -1\)"),
-        (lambda: compose(), r"corruptions must be at least one"),
+        (lambda: Holes(0), r"height must be .* got 0"),
+        (lambda: Holes(3, 0), r"width must be .* got 0"),
+        (lambda: Holes(3, count=0), r"count must be .* got 0"),
+        (lambda: Holes(3, count=2, at=(0, 0)), r"count must be 1 .* got 2"),
+        (lambda: Holes(3, at=(0, -1)), r"at must be .* got \(0, -1\)"),
+        (lambda: Compose(()), r"corruptions must be a tuple of at least one"),
     ],
 )
 def test_a_bad_argument_is_named_when_the_corruption_is_made(make, message):
@@ -262,7 +300,7 @@ def test_a_bad_argument_is_named_when_the_corruption_is_made(make, message):
 
 
 @pytest.mark.parametrize(
-    "corruption", [holes(8, 1), holes(1, 10), holes(2, at=(6, 0)), holes(2, at=(0, 8))]
+    "corruption", [Holes(8, 1), Holes(1, 10), Holes(2, at=(6, 0)), Holes(2, at=(0, 8))]
 )
 def test_a_box_that_does_not_fit_says_the_images_size(corruption):
     with pytest.raises(ValueError, match="a box inside images of 7x9 pixels"):
@@ -271,4 +309,4 @@ def test_a_box_that_does_not_fit_says_the_images_size(corruption):
 
 def test_holes_need_images():
     with pytest.raises(ValueError, match=r"x must be images \[b, h, w, c\]"):
-        holes(2)(jax.random.key(0), jnp.zeros((3, 10)))
+        Holes(2)(jax.random.key(0), jnp.zeros((3, 10)))

@@ -12,18 +12,18 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from train.networks import MLP
 
 import jaxae
 from jaxae import recipes
 from jaxae.exporting import export
+from jaxae.recipe import Model
 from jaxae.samplers.autoregressive import sequence_recipe
 from jaxae.training import Epoch, init_state
 from jaxae.training.checkpoint import abstract_state, save_epochs
 from jaxae.training.state import variables
-from jaxae.recipe import Model
 from tests.test_protocol import CORE_FIRST, SHAPE, TX, recipe_of
 from train import export as program
-from train.networks import MLP
 from train.presets import PRESETS
 from train.run import Run, RunError, create_run
 

@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 from jaxtyping import TypeCheckError
 
-from jaxae import evaluation, fit, recipes, sample
+from jaxae import evaluation, fit, networks, sample
 from jaxae.bottlenecks.flow import FlowPosterior
 from jaxae.flows import Autoregressive, Planar, Radial, constrain_planar
 from jaxae.objectives import ELBO

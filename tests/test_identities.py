@@ -15,7 +15,7 @@ import scipy.special
 import scipy.stats
 
 import jaxae
-from jaxae import evaluation, likelihoods, recipes
+from jaxae import evaluation, likelihoods, networks, recipes
 from jaxae.training import init_state, make_train_step, trained_model
 
 N, D, K = 60, 5, 2

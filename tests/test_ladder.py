@@ -11,8 +11,8 @@ from jaxae import evaluation, likelihoods, views
 from jaxae.models.ladder import LadderVAE
 from jaxae.objectives.base import log_posterior, log_prior
 from jaxae.objectives.elbo import rate
-from jaxae.recipes.ladder import ladder_vae
 from jaxae.recipe import Model
+from jaxae.recipes.ladder import ladder_vae
 
 SHAPE = (4, 4, 1)
 SIZES = {"channels": (4, 5, 6), "latent_channels": 2}

@@ -12,8 +12,8 @@ import scipy.special
 import scipy.stats
 from jax import lax
 
-from jaxae.distributions import elementwise as distributions
 from jaxae import likelihoods
+from jaxae.distributions import elementwise as distributions
 from jaxae.likelihoods import (
     Bernoulli,
     BinaryCrossEntropy,

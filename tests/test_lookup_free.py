@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import jaxae
-from jaxae import Model, make_train_step, recipes
+from jaxae import Model, make_train_step, networks
 from jaxae.bottlenecks import lookup_free
 from jaxae.bottlenecks.lookup_free import FSQ, LFQ
 from jaxae.recipes import discrete

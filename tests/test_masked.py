@@ -10,6 +10,7 @@ import pytest
 
 import jaxae
 from jaxae import training
+from jaxae.corruptions.patches import Patches
 from jaxae.networks.vit import (
     ViTDecoder,
     ViTEncoder,
@@ -18,7 +19,6 @@ from jaxae.networks.vit import (
     positions,
     unpatchify,
 )
-from jaxae.corruptions.patches import Patches
 from jaxae.recipes.masked import masked_autoencoder
 from jaxae.types import Context
 

@@ -8,10 +8,10 @@ import numpy as np
 import optax
 import pytest
 
-from jaxae import fit, recipes
+from jaxae import fit, networks, recipes
 from jaxae.bottlenecks.matched import Matched
 from jaxae.errors import ArgumentError
-from jaxae.objectives.mmd import inverse_multiquadratic, MMD, rbf, unbiased_mmd
+from jaxae.objectives.mmd import MMD, inverse_multiquadratic, rbf, unbiased_mmd
 from jaxae.recipes.divergence import info_vae_mmd, wae_mmd
 from jaxae.training import init_state, make_train_step
 from jaxae.types import Context, Latent, Trace

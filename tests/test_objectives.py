@@ -10,11 +10,11 @@ import scipy.stats
 from flax import linen as nn
 from numpyro.distributions import Normal
 
-from jaxae import bottlenecks, recipes
+from jaxae import bottlenecks, networks, recipes
 from jaxae.distributions import elementwise as distributions
-from jaxae.models.autoencoder import AutoEncoder
 from jaxae.likelihoods import Gaussian
-from jaxae.objectives import Chain, ELBO, log_likelihood, Reconstruction, Stateless
+from jaxae.models.autoencoder import AutoEncoder
+from jaxae.objectives import ELBO, Chain, Reconstruction, Stateless, log_likelihood
 from jaxae.types import Context, Latent, Trace
 
 K, B, D, EVENT, STD = 3, 4, 2, (2, 3, 2), 0.7
@@ -278,7 +278,7 @@ COUNTS = {"all": np.ones_like(MASK), "hole": MASK, "outside": ~MASK}
 
 
 @pytest.mark.parametrize("region", COUNTS)
-@pytest.mark.parametrize("objective", [reconstruction, elbo])
+@pytest.mark.parametrize("objective", [Reconstruction, ELBO])
 def test_a_region_counts_its_own_values(objective, region):
     _, metrics = _loss(objective(region=region), _trace())
     expected = _distortion(counts=COUNTS[region])
@@ -342,7 +342,16 @@ def _draws(name):
 
 
 def test_chain_adds_losses_and_keeps_all_metrics():
-    loss, metrics = _loss(chain(ELBO(), _draws("a"), _draws("b")), _trace())
+    loss, metrics = _loss(
+        Chain(
+            (
+                ELBO(),
+                _draws("a"),
+                _draws("b"),
+            )
+        ),
+        _trace(),
+    )
     alone, own = _loss(ELBO(), _trace())
     np.testing.assert_allclose(loss, alone + 4.0, RTOL)
     assert metrics.keys() == {*own, "a", "b"}
@@ -350,7 +359,15 @@ def test_chain_adds_losses_and_keeps_all_metrics():
 
 
 def test_chain_gives_every_part_its_own_key():
-    _, metrics = _loss(chain(_draws("a"), _draws("b")), _trace())
+    _, metrics = _loss(
+        Chain(
+            (
+                _draws("a"),
+                _draws("b"),
+            )
+        ),
+        _trace(),
+    )
     assert not np.array_equal(metrics["a"], metrics["b"])
 
 
@@ -364,7 +381,15 @@ def test_chain_gives_every_part_its_own_params():
 
         return ELBO()._replace(init=init, loss=loss)
 
-    loss, metrics = _loss(chain(critic("a"), critic("b")), _trace())
+    loss, metrics = _loss(
+        Chain(
+            (
+                critic("a"),
+                critic("b"),
+            )
+        ),
+        _trace(),
+    )
     assert metrics["a"][0] != metrics["b"][0]
     np.testing.assert_allclose(loss, metrics["a"] + metrics["b"])
 
@@ -385,7 +410,7 @@ def test_chain_gives_every_part_its_own_params():
             lambda: ELBO(kl="monte_carlo", free_bits=0.5),
             "free_bits must be 0 unless kl is 'auto', got 0.5",
         ),
-        (lambda: chain(), "objectives must be at least one"),
+        (lambda: Chain(()), "objectives must be a tuple of at least one"),
     ],
 )
 def test_a_bad_argument_is_named(make, message):
@@ -400,7 +425,12 @@ def test_a_bad_argument_is_named(make, message):
         (Reconstruction("hole"), _trace(mask=None), "region must be 'all' if"),
         (ELBO(region="outside"), _trace(mask=None), "region must be 'all' if"),
         (
-            chain(ELBO(), Reconstruction()),
+            Chain(
+                (
+                    ELBO(),
+                    Reconstruction(),
+                )
+            ),
             _trace(),
             r"objectives must be parts that log different metrics, got \['distortion",
         ),

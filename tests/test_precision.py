@@ -21,8 +21,8 @@ from jaxae.networks.vit import (
     ViTDecoder,
     ViTEncoder,
 )
-from jaxae.recipe import compute_in
 from jaxae.precision import spread, widened
+from jaxae.recipe import compute_in
 from jaxae.samplers.autoregressive import sequence_recipe
 from jaxae.training import make_train_step
 from jaxae.training.batch import model_batch

@@ -10,12 +10,12 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from jaxae import evaluation, fit, recipes, sample, views
-from jaxae.models.family import call
+from jaxae import evaluation, fit, networks, recipes, sample, views
 from jaxae.bottlenecks.flow import FlowPosterior
 from jaxae.bottlenecks.gaussian import Gaussian, diagonal_normal
 from jaxae.distributions.elementwise import Laplace
 from jaxae.distributions.mixtures import DiagonalMixture
+from jaxae.models.family import call
 from jaxae.objectives.base import log_posterior, log_prior
 from jaxae.objectives.elbo import rate
 from jaxae.priors import MixturePrior, VampPrior

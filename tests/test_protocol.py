@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxae
-from jaxae import recipes
+from jaxae import networks, recipes
 from jaxae.training import Epoch, init_state, make_train_step, trained_model
 from jaxae.training.checkpoint import restore_state, save_epochs
 

@@ -10,10 +10,10 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxae
-from jaxae import make_train_step, recipes
+from jaxae import make_train_step, networks
 from jaxae.bottlenecks import codebook
 from jaxae.bottlenecks.quantized import VectorQuantizer
-from jaxae.hooks import reset_moments, ReviveCodes
+from jaxae.hooks import ReviveCodes, reset_moments
 from jaxae.objectives.base import each_its_own
 from jaxae.recipes.discrete import vqvae
 from jaxae.training import init_state

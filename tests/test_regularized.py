@@ -110,9 +110,9 @@ def test_the_gradient_penalty_trains_the_decoder():
 @pytest.mark.parametrize(
     ("make", "metric"),
     [
-        (code_penalty, "code_penalty"),
-        (decoder_weight_decay, "decoder_weight_decay"),
-        (decoder_gradient_penalty, "decoder_gradient"),
+        (CodePenalty, "code_penalty"),
+        (DecoderWeightDecay, "decoder_weight_decay"),
+        (DecoderGradientPenalty, "decoder_gradient"),
     ],
 )
 def test_the_weight_may_be_a_schedule(make, metric):

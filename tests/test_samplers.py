@@ -10,7 +10,7 @@ import optax
 import pytest
 import scipy.stats
 
-from jaxae import decode, encode, fit, recipes, samplers
+from jaxae import decode, encode, fit, networks, recipes, samplers
 from jaxae.errors import ArgumentError
 from jaxae.flows import Autoregressive
 from jaxae.samplers.base import flatten, standardize

@@ -10,18 +10,18 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxae
-from jaxae.models.family import call
 from jaxae.bottlenecks import sparse
 from jaxae.bottlenecks.sparse import Sparse
 from jaxae.evaluation.sparsity import sparsity
 from jaxae.hooks import ResampleDead, TieAtStart
+from jaxae.models.family import call
 from jaxae.networks.dictionary import Dictionary
 from jaxae.objectives.sparse import SparseReconstruction
+from jaxae.recipe import Model
 from jaxae.recipes.sparse import sparse_autoencoder
 from jaxae.training.loss import batch_loss
 from jaxae.training.state import init_state
 from jaxae.training.step import make_train_step
-from jaxae.recipe import Model
 from jaxae.types import Observed
 
 KEY = jax.random.key(0)

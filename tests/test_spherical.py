@@ -10,12 +10,12 @@ import scipy.stats
 from numpyro.distributions import kl_divergence
 
 import jaxae
-from jaxae import recipes
-from jaxae.distributions import spherical
+from jaxae import networks
 from jaxae.bottlenecks.spherical import VonMisesFisher as Bottleneck
+from jaxae.distributions import spherical
+from jaxae.distributions.spherical import SphereUniform, VonMisesFisher
 from jaxae.evaluation import evaluate
 from jaxae.recipes.spherical import hyperspherical_vae
-from jaxae.distributions.spherical import SphereUniform, VonMisesFisher
 
 DIMS = [2, 3, 5, 10, 40]
 KAPPAS = np.array([1e-3, 0.3, 1.0, 7.5, 60.0, 900.0, 1e4])

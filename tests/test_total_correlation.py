@@ -11,7 +11,7 @@ import scipy.special
 import scipy.stats
 from jax.sharding import AxisType
 
-from jaxae import recipes
+from jaxae import networks
 from jaxae.bottlenecks.gaussian import diagonal_normal, standard_normal
 from jaxae.likelihoods import Gaussian
 from jaxae.objectives import ELBO
@@ -45,7 +45,7 @@ def _evaluate(trace, *arguments, step=0, **options):
     context = Context(
         jax.random.key(0), jnp.asarray(step), {"x": trace.target}, {}, None, None
     )
-    return beta_tc_vae(*arguments, **options).loss({}, trace, context)
+    return BetaTCVAE(*arguments, **options).loss({}, trace, context)
 
 
 def _parts_by_loops(z, mean, std, data_size, sampling):
@@ -260,7 +260,7 @@ def test_bad_arguments(monkeypatch, options, named):
     # Without the run-time type check, which is ours and not the user's.
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=rf"^{named} must be"):
-        beta_tc_vae(**{"data_size": N, "beta": 1.0} | options)
+        BetaTCVAE(**{"data_size": N, "beta": 1.0} | options)
     with pytest.raises(ValueError, match=rf"^{named} must be"):
         recipe_of((5,), 2, **{"data_size": N} | options)
 

@@ -8,10 +8,19 @@ import numpy as np
 import optax
 import pytest
 
-from jaxae import decode, encode, interpolate, recipes, reconstruct, restore, sample
+from jaxae import (
+    decode,
+    encode,
+    interpolate,
+    networks,
+    recipes,
+    reconstruct,
+    repair,
+    sample,
+)
 from jaxae.errors import ArgumentError
-from jaxae.training import init_state, trained_model
 from jaxae.inference import CHUNK
+from jaxae.training import init_state, trained_model
 
 KEY = jax.random.key(0)
 MLP = networks.FullyConnected((4,))
@@ -127,46 +136,44 @@ def test_interpolation_ends_at_the_reconstructions(vae):
         np.testing.assert_allclose(walks[:, i], images, rtol=1e-5, atol=1e-6)
 
 
-def holes(count=3):
+def Holes(count=3):
     mask = np.zeros((count, 4, 3), bool)
     mask[:, 1:3, :2] = True
     return mask
 
 
 def test_restoring_changes_the_missing_pixels_only(inpainting):
-    x, mask = levels(3, 2) / np.float32(255), holes()
-    restored = np.asarray(restore(inpainting, x, mask=mask))
+    x, mask = levels(3, 2) / np.float32(255), Holes()
+    restored = np.asarray(repair(inpainting, x, mask=mask))
     np.testing.assert_array_equal(restored[~mask], x[~mask])
     assert (restored[mask] != x[mask]).all()
-    np.testing.assert_array_equal(
-        restored, restore(inpainting, x, mask=mask[..., None])
-    )
+    np.testing.assert_array_equal(restored, repair(inpainting, x, mask=mask[..., None]))
 
 
 def test_restoring_never_looks_at_the_missing_pixels(inpainting):
-    x, mask = levels(3, 2) / np.float32(255), holes()
-    expected = restore(inpainting, x, mask=mask)
+    x, mask = levels(3, 2) / np.float32(255), Holes()
+    expected = repair(inpainting, x, mask=mask)
     for rubbish in (np.nan, np.inf, 7.0):
         damaged = np.where(mask[..., None], np.float32(rubbish), x)
-        np.testing.assert_array_equal(restore(inpainting, damaged, mask=mask), expected)
-    as_bytes = restore(inpainting, levels(3, 2), mask=mask)
+        np.testing.assert_array_equal(repair(inpainting, damaged, mask=mask), expected)
+    as_bytes = repair(inpainting, levels(3, 2), mask=mask)
     np.testing.assert_allclose(as_bytes, expected, rtol=1e-6)
 
 
 def test_the_encoder_is_shown_the_mask_and_the_fill(inpainting):
-    x, mask = np.zeros((3, 4, 3, 2), np.float32), holes()
-    without = restore(inpainting, x, mask=np.zeros_like(mask))
+    x, mask = np.zeros((3, 4, 3, 2), np.float32), Holes()
+    without = repair(inpainting, x, mask=np.zeros_like(mask))
     np.testing.assert_array_equal(without, x)
-    shown = np.asarray(restore(inpainting, x, mask=mask))
+    shown = np.asarray(repair(inpainting, x, mask=mask))
     unseen = np.asarray(reconstruct(inpainting, x))
     assert (shown[mask] != unseen[mask]).any()
-    filled = np.asarray(restore(inpainting, x, mask=mask, fill=0.5))
+    filled = np.asarray(repair(inpainting, x, mask=mask, fill=0.5))
     assert (filled[mask] != shown[mask]).any()
 
 
 def test_restoring_without_a_mask_is_reconstructing(classic):
     x = levels(2)
-    np.testing.assert_array_equal(restore(classic, x), reconstruct(classic, x))
+    np.testing.assert_array_equal(repair(classic, x), reconstruct(classic, x))
 
 
 def test_deterministic_codes_have_no_distribution(classic):
@@ -191,20 +198,20 @@ def test_codes_that_are_not_finite(vae):
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
-        (holes().astype(np.uint8), "mask must be bool, True where .* got 'uint8'"),
-        (holes()[:2], r"mask must be of shape \(3, 4, 3, 1\), got \(2, 4, 3, 1\)"),
-        (holes()[0], r"mask must be of shape \(3, 4, 3, 1\), got \(4, 3\)"),
+        (Holes().astype(np.uint8), "mask must be bool, True where .* got 'uint8'"),
+        (Holes()[:2], r"mask must be of shape \(3, 4, 3, 1\), got \(2, 4, 3, 1\)"),
+        (Holes()[0], r"mask must be of shape \(3, 4, 3, 1\), got \(4, 3\)"),
     ],
 )
 def test_wrong_masks(inpainting, mask, message):
-    for function in (encode, restore):
+    for function in (encode, repair):
         with pytest.raises(ArgumentError, match=message):
             function(inpainting, levels(3, 2), mask=mask)
 
 
 def test_wrong_images(vae):
     hint = r"add the channel axis, images\[\.\.\., None\]"
-    for function in (encode, reconstruct, restore):
+    for function in (encode, reconstruct, repair):
         with pytest.raises(ArgumentError, match=hint):
             function(vae, levels(2)[..., 0])
 

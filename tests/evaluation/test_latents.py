@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxae
-from jaxae import recipes
+from jaxae import networks, recipes
 from jaxae.evaluation import codebook_usage
 from jaxae.recipe import Model
 

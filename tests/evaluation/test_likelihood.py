@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from jaxae import evaluation, likelihoods, recipes
-from jaxae.inputs import check_data
+from jaxae import evaluation, likelihoods, networks, recipes
 from jaxae.evaluation import examples
 from jaxae.evaluation.likelihood import _nll, elbo_terms, nll_nats
+from jaxae.inputs import check_data
 from jaxae.recipe import Model
 
 D = 3

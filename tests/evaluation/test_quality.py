@@ -10,10 +10,10 @@ import pytest
 import skimage.metrics
 from flax import linen as nn
 
-from jaxae import bottlenecks, corruptions, evaluation, objectives, recipes
-from jaxae.models.autoencoder import AutoEncoder
+from jaxae import bottlenecks, corruptions, evaluation, networks, objectives, recipes
 from jaxae.evaluation import NAMES, evaluate, reconstruction_quality
 from jaxae.likelihoods import Gaussian
+from jaxae.models.autoencoder import AutoEncoder
 from jaxae.preparation import unit_interval
 from jaxae.recipe import Model, Recipe
 

@@ -9,9 +9,9 @@ import optax
 import pytest
 
 from jaxae import bottlenecks, corruptions, networks, recipes
-from jaxae.models.autoencoder import AutoEncoder
 from jaxae.errors import ArgumentError
 from jaxae.likelihoods import Gaussian
+from jaxae.models.autoencoder import AutoEncoder
 from jaxae.training import init_state
 
 KEY = jax.random.key(0)

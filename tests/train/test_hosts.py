@@ -19,7 +19,7 @@ import optax
 import pytest
 
 import jaxae
-from jaxae import Parallel, recipes
+from jaxae import Parallel, networks, recipes
 from jaxae.errors import ArgumentError
 from jaxae.training.parallel import fsdp, make_mesh, replicated
 from jaxae.training.placement import Share, local

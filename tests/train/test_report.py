@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import jaxae
-from jaxae import recipes
+from jaxae import networks, recipes
 from jaxae.evaluation.quality import hole_mse
 from jaxae.training import init_state, trained_model
 from train.__main__ import parse

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxae import Epoch, fit, make_train_step, recipes
+from jaxae import Epoch, fit, make_train_step, networks, recipes
 from jaxae.errors import CheckpointError
 from jaxae.training import Parallel, init_state, parallel
 from jaxae.training.checkpoint import (

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxae import Objective, fit, make_train_step, recipes
+from jaxae import Objective, fit, make_train_step, networks, recipes
 from jaxae.training import init_state, make_epoch, make_validation
 
 EXAMPLES, BATCH = 10, 4

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxae import TrainingDiverged, fit, recipes, reconstruct
+from jaxae import TrainingDiverged, fit, networks, recipes, reconstruct
 from jaxae.errors import ArgumentError
 from jaxae.schedules import Cyclical
 from jaxae.training import Progress, trained_model

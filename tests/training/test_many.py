@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxae import Progress, TrainingDiverged, fit, objectives, recipes
+from jaxae import Progress, TrainingDiverged, fit, networks, objectives, recipes
 from jaxae.errors import ArgumentError
 from jaxae.training import fit_many, many
 from jaxae.training.compiled import collectives

@@ -12,7 +12,7 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 import jaxae
-from jaxae import Parallel, fit, make_train_step, recipes
+from jaxae import Parallel, fit, make_train_step, networks, recipes
 from jaxae.errors import ArgumentError
 from jaxae.training import init_state, parallel
 from jaxae.training import mapped as mapped_module
@@ -34,11 +34,17 @@ DEVICES = 8
 SGD = optax.sgd(0.05)
 VAE = recipes.vae((8,), 2, network=networks.FullyConnected((16,)))
 # No noise and no statistics of the batch.
-Plain() = recipes.autoencoder((8,), 2, network=networks.FullyConnected((16,)))
-NORMALISED = recipes.autoencoder((8,), 2, network=networks.FullyConnected((16,), batch_norm=True))
-CONV = recipes.autoencoder((8, 8, 1), 2, network=networks.Convolutional((8,), batch_norm=True))
+PLAIN = recipes.autoencoder((8,), 2, network=networks.FullyConnected((16,)))
+NORMALISED = recipes.autoencoder(
+    (8,), 2, network=networks.FullyConnected((16,), batch_norm=True)
+)
+CONV = recipes.autoencoder(
+    (8, 8, 1), 2, network=networks.Convolutional((8,), batch_norm=True)
+)
 VQ = recipes.vqvae((4, 4, 1), 16, 8, network=networks.Convolutional((8,)))
-FACTOR = recipes.factor_vae((8,), 2, network=networks.FullyConnected((16,)), hidden=(16,))
+FACTOR = recipes.factor_vae(
+    (8,), 2, network=networks.FullyConnected((16,)), hidden=(16,)
+)
 
 slow = pytest.mark.slow
 
@@ -514,14 +520,14 @@ def mapped(mesh):
 @pytest.mark.parametrize(
     "images",
     [
-        pytest.param(rows(Plain(), 24), id="array"),
-        pytest.param(stream(Plain(), (8, 16)), id="stream", marks=slow),
+        pytest.param(rows(PLAIN, 24), id="array"),
+        pytest.param(stream(PLAIN, (8, 16)), id="stream", marks=slow),
     ],
 )
 def test_pmap_without_noise_is_the_same_training(mapped, images):
-    x = rows(Plain(), 5, seed=9)
-    expected = train(Plain(), images, validation=x)
-    assert_same_training(expected, train(Plain(), images, validation=x, parallel=mapped))
+    x = rows(PLAIN, 5, seed=9)
+    expected = train(PLAIN, images, validation=x)
+    assert_same_training(expected, train(PLAIN, images, validation=x, parallel=mapped))
 
 
 LEARNED_CODES = recipes.vqvae(
@@ -534,7 +540,9 @@ LEARNED_CODES = recipes.vqvae(
 @pytest.mark.parametrize(
     "recipe",
     [
-        pytest.param(recipes.vqvae((8,), 16, 4, network=networks.FullyConnected((16,))), id="EMA"),
+        pytest.param(
+            recipes.vqvae((8,), 16, 4, network=networks.FullyConnected((16,))), id="EMA"
+        ),
         pytest.param(LEARNED_CODES, id="hooks"),
     ],
 )
@@ -555,8 +563,8 @@ def test_pmap_keeps_one_state_for_all_devices(mesh, mapped, recipe):
 
 def test_pmap_leaves_out_rows_that_do_not_divide(mapped):
     """18 rows are a batch of 16 and two more, which 8 devices cannot share."""
-    images = rows(Plain(), 18)
-    result = train(Plain(), images, batch_size=16, epochs=1, parallel=mapped)
+    images = rows(PLAIN, 18)
+    result = train(PLAIN, images, batch_size=16, epochs=1, parallel=mapped)
     row = result.history[0]
     assert row["skipped_steps"] == 0 and np.isfinite(list(row.values())).all()
     assert int(result.state.step) == 1
@@ -566,29 +574,29 @@ def test_pmap_weighs_batches_by_the_weights_of_all_devices(mapped):
     """The first device has no example that counts."""
     weights = np.ones((2, 8), np.float32)
     weights[0, 0] = 0
-    x = rows(Plain(), 16).reshape(2, 8, 8)
+    x = rows(PLAIN, 16).reshape(2, 8, 8)
     batches = [{"x": a, "weight": w} for a, w in zip(x, weights, strict=True)]
     still = {"tx": optax.sgd(0.0), "epochs": 1, "parallel": mapped}
-    both = train(Plain(), batches, **still).history[0]
-    each = [train(Plain(), [batch], **still).history[0] for batch in batches]
+    both = train(PLAIN, batches, **still).history[0]
+    each = [train(PLAIN, [batch], **still).history[0] for batch in batches]
     expected = np.average([row["loss"] for row in each], weights=[7, 8])
     assert both["loss"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_what_pmap_does_not_do(mesh, mapped):
-    x = rows(Plain(), 16)
+    x = rows(PLAIN, 16)
     with pytest.raises(ArgumentError, match=r"batch_size must be a multiple of the 8"):
-        train(Plain(), x, batch_size=12, parallel=mapped)
+        train(PLAIN, x, batch_size=12, parallel=mapped)
     with pytest.raises(ArgumentError, match=r"images must be a multiple of 8 rows"):
-        train(Plain(), stream(Plain(), (12,)), parallel=mapped)
+        train(PLAIN, stream(PLAIN, (12,)), parallel=mapped)
     with pytest.raises(ArgumentError, match=r"images must be .*8.*got 5"):
-        train(Plain(), x[:5], parallel=mapped)
+        train(PLAIN, x[:5], parallel=mapped)
     for wrong in (
         Parallel(mesh, fsdp, pmap=True),
         Parallel(make_mesh({DATA: 4, "model": 2}), replicated, pmap=True),
     ):
         with pytest.raises(ArgumentError, match=r"parallel must be `replicated` along"):
-            train(Plain(), x, parallel=wrong)
+            train(PLAIN, x, parallel=wrong)
 
 
 # --- Batches in parts, and less memory ---
@@ -607,13 +615,13 @@ def weighted(recipe, count):
 
 
 @pytest.mark.parametrize(
-    "batch", [{"x": rows(Plain(), 16)}, weighted(Plain(), 16)], ids=["alike", "weighted"]
+    "batch", [{"x": rows(PLAIN, 16)}, weighted(PLAIN, 16)], ids=["alike", "weighted"]
 )
 @pytest.mark.parametrize("devices", [pytest.param(1, marks=slow), DEVICES])
 def test_a_batch_in_parts_has_the_same_gradient(mesh, batch, devices):
-    whole, metrics = one_step(Plain(), batch)
+    whole, metrics = one_step(PLAIN, batch)
     where = mesh if devices > 1 else alone()
-    parts, its_metrics = one_step(Plain(), batch, where, accumulate=4)
+    parts, its_metrics = one_step(PLAIN, batch, where, accumulate=4)
     assert_close(learned(whole), learned(parts), 1e-6)
     assert_close(metrics, its_metrics)
     assert metrics.keys() == its_metrics.keys()
@@ -624,19 +632,19 @@ def test_a_batch_in_parts_has_the_same_gradient(mesh, batch, devices):
     [(10, 4), pytest.param(7, 4, marks=slow), pytest.param(2, 3, marks=slow)],
 )
 def test_a_batch_that_does_not_divide_has_fewer_parts(count, accumulate):
-    batch = weighted(Plain(), count)
-    whole, metrics = one_step(Plain(), batch)
-    parts, its_metrics = one_step(Plain(), batch, accumulate=accumulate)
+    batch = weighted(PLAIN, count)
+    whole, metrics = one_step(PLAIN, batch)
+    parts, its_metrics = one_step(PLAIN, batch, accumulate=accumulate)
     assert_close(learned(whole), learned(parts), 1e-6)
     assert_close(metrics, its_metrics)
 
 
 def test_a_part_without_weight_counts_for_nothing():
     """Part i of four has the rows i, i + 4, ...: those of the first weigh nothing."""
-    batch = weighted(Plain(), 16)
+    batch = weighted(PLAIN, 16)
     batch["weight"][::4] = 0
-    whole, metrics = one_step(Plain(), batch)
-    parts, its_metrics = one_step(Plain(), batch, accumulate=4)
+    whole, metrics = one_step(PLAIN, batch)
+    parts, its_metrics = one_step(PLAIN, batch, accumulate=4)
     assert_close(learned(whole), learned(parts), 1e-6)
     assert_close(metrics, its_metrics)
 
@@ -664,8 +672,8 @@ def test_hooks_see_the_last_part():
         params["model"]["encoder"]["Dense_0"]["bias"] = new
         return state._replace(params=params)
 
-    x = rows(Plain(), 16)
-    state, _ = one_step(Plain()._replace(hooks=(note,)), {"x": x}, accumulate=4)
+    x = rows(PLAIN, 16)
+    state, _ = one_step(PLAIN._replace(hooks=(note,)), {"x": x}, accumulate=4)
     bias = state.params["model"]["encoder"]["Dense_0"]["bias"]
     np.testing.assert_allclose(bias[:8], x[3], rtol=1e-6)
     np.testing.assert_array_equal(bias[8:], 4)

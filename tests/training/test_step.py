@@ -9,7 +9,7 @@ import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxae import Objective, make_train_step, objectives, recipes
+from jaxae import Objective, make_train_step, networks, objectives, recipes
 from jaxae.training import init_state
 
 DEVICES = 8

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from jaxae.errors import ArgumentError
-from jaxae.training.compiled import Collective, Memory
 from train.scaling import checks
 from train.scaling.__main__ import scale
 from train.scaling.arguments import parse
 from train.scaling.checks import check
+from train.scaling.compiled import Collective, Memory
 from train.scaling.measure import Measured
 from train.scaling.predict import RING, ring_seconds
 from train.scaling.program import Cost

@@ -10,7 +10,7 @@ nothing overlaps, and the larger of them where all does.
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from jaxae.training.compiled import Collective
+from train.scaling.compiled import Collective
 from train.scaling.program import Cost, compile_point
 from train.scaling.study import Point, Study
 

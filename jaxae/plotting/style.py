@@ -1,5 +1,7 @@
 """What all figures have in common: sizes, colours, quiet axes."""
 
+from typing import Any
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -33,6 +35,7 @@ def label_axes(axes: Axes, x: str = "", y: str = "", title: str = "") -> None:
     axes.set_title(title, size=TITLE, color=INK, loc="left")
 
 
-def add_legend(axes: Axes) -> None:
+def add_legend(axes: Axes, **where: Any) -> None:
     """Of all that has a label, on white: lines may pass below it."""
-    axes.legend(fontsize=TEXT, labelcolor=INK, edgecolor="white", framealpha=0.9)
+    look = {"labelcolor": INK, "edgecolor": "white", "framealpha": 0.9}
+    axes.legend(fontsize=TEXT, **look, **where)

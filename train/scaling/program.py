@@ -63,6 +63,7 @@ class Program(NamedTuple):
 
 def compile_point(study: Study, point: Point) -> Program:
     """Compiles the step for the first devices of this process; runs nothing."""
+    print(f"{point.mode}: compiling for {point.devices}", flush=True)
     layout = LAYOUTS[study.arguments.parallel]
     mesh = make_mesh({DATA: point.devices}, jax.local_devices()[: point.devices])
     step = make_train_step(

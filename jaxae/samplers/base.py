@@ -11,10 +11,11 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from jaxae.autoencoder import Family
 from jaxae.checks import check_count, check_images, check_key
 from jaxae.errors import require
 from jaxae.training import fit
-from jaxae.types import Model, Recipe
+from jaxae.types import Batch, Latent, Model, Recipe
 from jaxae.use import Codes, encode, sample, sample_codes
 
 Sampler = Callable[[jax.Array, int], Codes]
@@ -25,6 +26,28 @@ Restore = Callable[[Array], Codes]
 
 _ROUNDING = 1e-6
 """Relative to the size of a dimension: a spread below it is float32's rounding."""
+
+
+class Density(Family):
+    """Base of the densities p(x) without a latent code, which `jaxae.fit` trains.
+
+    p(x) is exact, so the bounds on it are as well, with any number of samples.
+    """
+
+    @property
+    def generative(self) -> bool:
+        """p(x) is known."""
+        return True
+
+    def encode(
+        self, batch: Batch, key: jax.Array, *, num_samples: int = 1, train: bool = False
+    ) -> tuple[Latent, ...]:
+        """No latents: there is nothing to encode."""
+        return ()
+
+    def sample_codes(self, key: jax.Array, count: int) -> tuple[()]:
+        """No codes: nothing has to be drawn before x."""
+        return ()
 
 
 def aggregate_codes(
@@ -142,24 +165,41 @@ def fit_sampler(
         ValueError: An argument is not as it must be.
         TrainingDiverged: See `jaxae.fit`.
     """
-    check_key(key)
-    check_count("epochs", epochs)
-    check_count("batch_size", batch_size)
     values, restore = standardize(codes)
+    schedule = partial(optax.cosine_decay_schedule, 1e-3)
     recipe = make(values.shape[1:])
-    steps = epochs * -(-len(values) // batch_size)
-    tx = optax.adam(optax.cosine_decay_schedule(1e-3, steps))
-    model = fit(
-        recipe,
-        values,
-        key=key,
-        epochs=epochs,
-        batch_size=batch_size,
-        tx=tx,
-        progress=False,
-    ).model
+    model = fit_density(recipe, values, key, epochs, batch_size, schedule)
 
     def draw(key: jax.Array, count: int) -> Codes:
         return restore(sample(model, key, count, draw=True))
 
     return draw
+
+
+def fit_density(
+    recipe: Recipe,
+    values: np.ndarray,
+    key: jax.Array,
+    epochs: int,
+    batch_size: int,
+    schedule: Callable[[int], optax.Schedule],
+    progress: bool = False,
+) -> Model:
+    """`jaxae.fit` by Adam; `schedule` is from the steps to their learning rates.
+
+    Raises:
+        ValueError: An argument is not as it must be.
+        TrainingDiverged: See `jaxae.fit`.
+    """
+    check_count("epochs", epochs)
+    check_count("batch_size", batch_size)
+    steps = epochs * -(-len(values) // batch_size)
+    return fit(
+        recipe,
+        values,
+        key=key,
+        epochs=epochs,
+        batch_size=batch_size,
+        tx=optax.adam(schedule(steps)),
+        progress=progress,
+    ).model

@@ -1,12 +1,11 @@
 """`python -m train PRESET [--option value ...]`: train, evaluate, report."""
 
-import datetime
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from train.commands import dated_folder, parse_preset
 from train.config import Config
-from train.presets import Preset, parse_preset
+from train.presets import Preset
 from train.supervisor import only_python_prints, supervise, supervised
 
 
@@ -28,9 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from train.program import program
     from train.training import train
 
-    now = datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
     with program():
-        train(config.out or Path("runs") / f"{preset}-{now}", preset, config)
+        train(config.out or dated_folder(preset), preset, config)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,11 @@
 """The presets of `python -m train`: a name, a family, and what it sets otherwise."""
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
-
-import tyro
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from jaxae import recipes
-from jaxae.errors import unknown
 from train.config import Config, Optimizer
 from train.options import Family, options_of
-
-T = TypeVar("T")
 
 DEFAULT = "vae"
 GATED = "mlp:300,300:gated=yes"
@@ -91,40 +85,3 @@ PRESETS: dict[str, Preset] = {
     "contractive": Preset(recipes.contractive_autoencoder),
     "rae": Preset(recipes.regularized_autoencoder),
 }
-
-
-def parse_preset(
-    arguments: Sequence[str],
-    make: Callable[[Preset], T],
-    program: str,
-    about: str | None,
-) -> tuple[str, T]:
-    """The preset that is named first, or `DEFAULT`, and what the rest makes of it.
-
-    Args:
-        arguments: Of the command line.
-        make: The dataclass of all options, with a preset's values as defaults.
-        program: What follows `python -m`.
-        about: The first line of `--help`.
-
-    Raises:
-        SystemExit: Help was asked for, or an argument is wrong; it has been said.
-    """
-    if arguments and arguments[0] in ("-h", "--help"):
-        shown = PRESETS
-    else:
-        if not arguments or arguments[0].startswith("-"):
-            arguments = [DEFAULT, *arguments]
-        if arguments[0] not in PRESETS:
-            message = unknown("PRESET", arguments[0], PRESETS)
-            print(f"error: {message}", file=sys.stderr)
-            raise SystemExit(2)
-        # All of them take a second to make; two, so that the name stays an argument.
-        shown = {name: PRESETS[name] for name in {arguments[0], DEFAULT, "ae"}}
-    parsed = tyro.extras.overridable_config_cli(
-        {name: (each.about(), make(each)) for name, each in shown.items()},
-        args=list(arguments),
-        prog=f"python -m {program}",
-        description=about,
-    )
-    return arguments[0], parsed

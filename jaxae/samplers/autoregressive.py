@@ -18,16 +18,15 @@ from jaxtyping import Array, Float, Int
 from numpyro.distributions import CategoricalLogits, Distribution, constraints
 
 from jaxae import inference, objectives
-from jaxae.checks import check_count, check_key
+from jaxae.checks import check_count
 from jaxae.errors import require
 from jaxae.likelihoods import Likelihood, Support
-from jaxae.models.family import Codes, Family, call
+from jaxae.models.family import Codes, call
 from jaxae.networks.causal import CausalTransformer
 from jaxae.recipe import Recipe
 from jaxae.recipes.base import compose_recipe
-from jaxae.samplers.base import Sampler
-from jaxae.training.fit import fit
-from jaxae.types import Batch, Latent, Variables
+from jaxae.samplers.base import Density, Sampler, fit_density
+from jaxae.types import Batch, Variables
 from jaxae.views import Plain, View
 
 LEARNING_RATE = 3e-3
@@ -128,10 +127,8 @@ class Sequences(Distribution):
         return codes.T.reshape(shape).astype(jnp.float32)
 
 
-class AutoregressiveModel(Family):
-    """p(x) of sequences of codes, without a latent code: there is nothing to encode.
-
-    p(x) is exact, so the bounds on it are as well, with any number of samples.
+class AutoregressiveModel(Density):
+    """p(x) of sequences of codes.
 
     Attributes:
         shape: (t,), the length of a sequence.
@@ -145,18 +142,6 @@ class AutoregressiveModel(Family):
     network: CausalTransformer
     view: View = Plain()
 
-    @property
-    def generative(self) -> bool:
-        """p(x) is known."""
-        return True
-
-    def encode(
-        self, batch: Batch, key: jax.Array, *, num_samples: int = 1, train: bool = False
-    ) -> tuple[Latent, ...]:
-        """No latents."""
-        del batch, key, num_samples, train
-        return ()
-
     def decode(
         self, codes: Codes, batch: Batch, *, train: bool = False
     ) -> Distribution:
@@ -168,11 +153,6 @@ class AutoregressiveModel(Family):
         network, variables = self.network.unbind()
         likelihood, _ = self.likelihood.unbind()
         return Sequences(network, likelihood, variables).to_event(1)
-
-    def sample_codes(self, key: jax.Array, count: int) -> Codes:
-        """Nothing, as there are no latents."""
-        del key, count
-        return ()
 
 
 def sequence_recipe(
@@ -232,29 +212,19 @@ def autoregressive(
             none, or a number is outside its range.
         TrainingDiverged: See `jaxae.fit`.
     """
-    check_key(key)
     check_count("num_codes", num_codes)
-    check_count("epochs", epochs)
-    check_count("batch_size", batch_size)
     codes = _check_codes(codes, num_codes)
     shape = codes.shape[1:]
     sequences = codes.reshape(len(codes), -1).astype(np.float32)
     recipe = sequence_recipe(
         sequences.shape[1], num_codes, width=width, depth=depth, num_heads=num_heads
     )
-    steps = epochs * -(-len(codes) // batch_size)
-    fitted = fit(
-        recipe,
-        sequences,
-        key=key,
-        epochs=epochs,
-        batch_size=batch_size,
-        tx=_optimizer(steps),
-        progress=progress,
+    model = fit_density(
+        recipe, sequences, key, epochs, batch_size, _learning_rates, progress
     )
 
     def sampler(key: jax.Array, count: int) -> Int[Array, "n ..."]:
-        drawn = inference.sample(fitted.model, key, count, draw=True)
+        drawn = inference.sample(model, key, count, draw=True)
         return drawn.astype(jnp.int32).reshape(count, *shape)
 
     return sampler
@@ -275,7 +245,6 @@ def _check_codes(codes: Any, num_codes: int) -> np.ndarray:
     return codes
 
 
-def _optimizer(steps: int) -> optax.GradientTransformation:
+def _learning_rates(steps: int) -> optax.Schedule:
     warmup = steps // 20
-    schedule = optax.warmup_cosine_decay_schedule(0.0, LEARNING_RATE, warmup, steps)
-    return optax.adam(schedule)
+    return optax.warmup_cosine_decay_schedule(0.0, LEARNING_RATE, warmup, steps)

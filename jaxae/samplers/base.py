@@ -15,8 +15,10 @@ from jaxae.checks import check_count, check_key
 from jaxae.errors import require
 from jaxae.inference import Codes, encode, sample, sample_codes
 from jaxae.inputs import check_examples
+from jaxae.models.family import Family
 from jaxae.recipe import Model, Recipe
 from jaxae.training import fit
+from jaxae.types import Batch, Latent
 
 Sampler = Callable[[jax.Array, int], Codes]
 """(key, count) -> `count` codes, as `jaxae.decode` takes them."""
@@ -26,6 +28,28 @@ Restore = Callable[[Array], Codes]
 
 _ROUNDING = 1e-6
 """Relative to the size of a dimension: a spread below it is float32's rounding."""
+
+
+class Density(Family):
+    """Base of the densities p(x) without a latent code, which `jaxae.fit` trains.
+
+    p(x) is exact, so the bounds on it are as well, with any number of samples.
+    """
+
+    @property
+    def generative(self) -> bool:
+        """p(x) is known."""
+        return True
+
+    def encode(
+        self, batch: Batch, key: jax.Array, *, num_samples: int = 1, train: bool = False
+    ) -> tuple[Latent, ...]:
+        """No latents: there is nothing to encode."""
+        return ()
+
+    def sample_codes(self, key: jax.Array, count: int) -> tuple[()]:
+        """No codes: nothing has to be drawn before x."""
+        return ()
 
 
 def aggregate_codes(
@@ -143,24 +167,41 @@ def fit_sampler(
         ValueError: An argument is not as it must be.
         TrainingDiverged: See `jaxae.fit`.
     """
-    check_key(key)
-    check_count("epochs", epochs)
-    check_count("batch_size", batch_size)
     values, restore = standardize(codes)
+    schedule = partial(optax.cosine_decay_schedule, 1e-3)
     recipe = make(values.shape[1:])
-    steps = epochs * -(-len(values) // batch_size)
-    tx = optax.adam(optax.cosine_decay_schedule(1e-3, steps))
-    model = fit(
-        recipe,
-        values,
-        key=key,
-        epochs=epochs,
-        batch_size=batch_size,
-        tx=tx,
-        progress=False,
-    ).model
+    model = fit_density(recipe, values, key, epochs, batch_size, schedule)
 
     def draw(key: jax.Array, count: int) -> Codes:
         return restore(sample(model, key, count, draw=True))
 
     return draw
+
+
+def fit_density(
+    recipe: Recipe,
+    values: np.ndarray,
+    key: jax.Array,
+    epochs: int,
+    batch_size: int,
+    schedule: Callable[[int], optax.Schedule],
+    progress: bool = False,
+) -> Model:
+    """`jaxae.fit` by Adam; `schedule` is from the steps to their learning rates.
+
+    Raises:
+        ValueError: An argument is not as it must be.
+        TrainingDiverged: See `jaxae.fit`.
+    """
+    check_count("epochs", epochs)
+    check_count("batch_size", batch_size)
+    steps = epochs * -(-len(values) // batch_size)
+    return fit(
+        recipe,
+        values,
+        key=key,
+        epochs=epochs,
+        batch_size=batch_size,
+        tx=optax.adam(schedule(steps)),
+        progress=progress,
+    ).model

@@ -14,11 +14,11 @@ from jaxae.bottlenecks.gaussian import standard_normal
 from jaxae.checks import check_count, check_sizes
 from jaxae.flows import Autoregressive, Mapped
 from jaxae.likelihoods import Likelihood
-from jaxae.models.family import Codes, Family, call
+from jaxae.models.family import Codes, call
 from jaxae.recipe import Recipe
 from jaxae.recipes.base import check_shape, compose_recipe
-from jaxae.samplers.base import Sampler, fit_sampler
-from jaxae.types import Batch, Latent, Variables
+from jaxae.samplers.base import Density, Sampler, fit_sampler
+from jaxae.types import Batch, Variables
 from jaxae.values import Module
 from jaxae.views import Plain, View
 
@@ -140,8 +140,8 @@ class FlowDensity(dist.Distribution):
         return x.reshape(*sample_shape, 1, 1, *self.event_shape)
 
 
-class FlowModel(Family):
-    """A density p(x) without a latent code, as a family that `jaxae.fit` trains.
+class FlowModel(Density):
+    """The density of a flow, as a family that `jaxae.fit` trains.
 
     Attributes:
         shape: The shape of one example.
@@ -171,22 +171,6 @@ class FlowModel(Family):
         """Names the flow."""
         self.flow = MaskedAutoregressiveFlow(self.layers, self.hidden)
 
-    @property
-    def generative(self) -> bool:
-        """p(x) is exact."""
-        return True
-
-    @property
-    def has_prior(self) -> bool:
-        """Nothing has to be drawn before x."""
-        return True
-
-    def encode(
-        self, batch: Batch, key: jax.Array, *, num_samples: int = 1, train: bool = False
-    ) -> tuple[Latent, ...]:
-        """No latents."""
-        return ()
-
     def decode(self, codes: Codes, batch: Batch, *, train: bool = False) -> FlowDensity:
         """p(x), batch shape [1, 1]."""
         if self.is_initializing():
@@ -194,7 +178,3 @@ class FlowModel(Family):
         # Unbound, since an objective asks for the density after this call is over.
         module, variables = self.flow.unbind()
         return FlowDensity(module, variables, self.shape)
-
-    def sample_codes(self, key: jax.Array, count: int) -> Codes:
-        """No codes."""
-        return ()

@@ -11,10 +11,10 @@ import pytest
 from jaxae import Progress, TrainingDiverged, fit, networks, objectives, recipes
 from jaxae.errors import ArgumentError
 from jaxae.training import fit_many, many
-from jaxae.training.compiled import collectives
 from jaxae.training.loop import Best
 from jaxae.training.parallel import make_mesh
 from jaxae.training.placement import place
+from train.scaling.compiled import collectives
 
 slow = pytest.mark.slow
 TIMING = ("seconds", "images_per_second")

@@ -16,7 +16,6 @@ from jaxae import Parallel, fit, make_train_step, networks, recipes
 from jaxae.errors import ArgumentError
 from jaxae.training import init_state, parallel
 from jaxae.training import mapped as mapped_module
-from jaxae.training.compiled import collectives, memory
 from jaxae.training.parallel import (
     DATA,
     by_path,
@@ -29,6 +28,7 @@ from jaxae.training.parallel import (
     shardings,
 )
 from jaxae.training.placement import Share, local, place, place_batch
+from train.scaling.compiled import collectives, memory
 
 DEVICES = 8
 SGD = optax.sgd(0.05)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import tyro
 
 from train.presets import DEFAULT
+from train.run import write_json
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def main() -> None:
     for name, value in result.items():
         print(f"{name:<26}", f"{value:.4g}" if isinstance(value, float) else value)
     if arguments.out is not None:
-        arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+        write_json(arguments.out, result)
 
 
 def _both(arguments: Arguments, folder: Path, epochs: int) -> tuple[Seconds, Seconds]:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from train.commands import parse_preset
 from train.config import Optimizer
 from train.options import Options
-from train.presets import Preset, parse_preset
+from train.presets import Preset
 
 Mode = Literal["strong", "weak"]
 

@@ -23,9 +23,10 @@ from jaxae.training.state import variables
 from jaxae.types import Model
 from tests.test_protocol import CORE_FIRST, SHAPE, TX, recipe_of
 from train import export as program
+from train.errors import RunError
 from train.networks import MLP
 from train.presets import PRESETS
-from train.run import Run, RunError, create_run
+from train.run import Run, create_run
 
 ROOT = Path(__file__).parents[1]
 PLATFORMS = ("cpu", "cuda", "tpu")

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import jaxae
 from jaxae.training import Parallel, Progress
 from jaxae.training.checkpoint import discard_after, restore_progress, saved_epochs
+from train.errors import RunError
 from train.hosts import first_host, wait_for_all
-from train.run import CONFIG, Run, RunError, create_run, keep_rows, open_run
+from train.run import CONFIG, Run, create_run, keep_rows, open_run
 
 # What may differ from the first start: where and how it runs, not what is trained.
 MAY_DIFFER = {

@@ -16,14 +16,11 @@ from jaxae.precision import compute_in
 from jaxae.training import trained_model
 from jaxae.training.checkpoint import restore_state
 from train.config import Config
+from train.errors import RunError
 from train.families import Plan
 from train.presets import PRESETS
 
 CONFIG = "config.json"
-
-
-class RunError(Exception):
-    """A run is missing, incomplete, or in the way."""
 
 
 class Run(NamedTuple):

@@ -17,7 +17,8 @@ import pytest
 from jaxae.errors import CheckpointError
 from jaxae.training.checkpoint import restore_state, saved_epochs
 from train.__main__ import parse
-from train.run import RunError, append_metrics, open_run
+from train.errors import RunError
+from train.run import append_metrics, open_run
 from train.termination import EXIT_STATUS, Terminated
 from train.training import train
 

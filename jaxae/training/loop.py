@@ -54,12 +54,14 @@ class Progress(NamedTuple):
         best: The best epoch so far.
         epoch: Epochs done.
         history: Their rows, where they are to be in the history again.
+        damaged: Epochs with a checkpoint that cannot be read.
     """
 
     state: TrainState
     best: Best
     epoch: int = 0
     history: Sequence[Row] = ()
+    damaged: Sequence[int] = ()
 
 
 class Fit(NamedTuple):

@@ -21,8 +21,9 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
-from jaxae.errors import CheckpointError, require
+from jaxae.errors import CheckpointError
 from jaxae.training.loop import Best, Epoch, Progress, copied
+from jaxae.training.monitor import check_monitor
 from jaxae.training.parallel import Parallel, shardings
 from jaxae.training.state import init_state, trained_model
 from jaxae.types import Recipe, TrainState
@@ -65,8 +66,7 @@ def save_epochs(
     with _manager(directory, preservation_policy=kept) as manager:
 
         def save(epoch: Epoch) -> None:
-            known = ", ".join(sorted(epoch.metrics))
-            require(monitor in epoch.metrics, "monitor", monitor, f"one of {known}")
+            check_monitor(monitor, sorted(epoch.metrics))
             value = epoch.metrics[monitor]
             better = epoch.improved and isfinite(value)
             _check_space(directory, epoch.state)

@@ -22,6 +22,7 @@ from jaxae.training.loop import (
     run_epochs,
 )
 from jaxae.training.loss import Metrics
+from jaxae.training.monitor import choose_monitor
 from jaxae.training.parallel import (
     DATA,
     Parallel,
@@ -125,6 +126,8 @@ def fit(
     runner = _runner(
         recipe, step, images, batch_size, steps_per_epoch, parallel, resume
     )
+    judged = validation is not None
+    monitor = choose_monitor(monitor, recipe, tx, runner.example, judged)
     key_init, key_validation = jax.random.split(key)
     steps = runner.steps and epochs * runner.steps
     validate = make_validator(
@@ -146,7 +149,6 @@ def fit(
         for callback in callbacks:
             callback(epoch)
 
-    monitor = monitor or ("loss" if validation is None else "validation_loss")
     with progress_log(epochs, enabled=progress) as report:
         (result,) = run_epochs(
             [Member(recipe, resume, monitor)],

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxae.errors import TrainingDiverged, require
+from jaxae.errors import TrainingDiverged
 from jaxae.training.progress import Report
 from jaxae.training.runners import Row
 from jaxae.training.state import trained_model
@@ -95,7 +95,6 @@ class Member:
         """Notes an epoch."""
         self.done += 1
         row = {"epoch": self.done, **row}
-        require(self.monitor in row, "monitor", self.monitor, f"one of {sorted(row)}")
         self.history.append(row)
         if improved := row[self.monitor] < self.best.value:
             model = copy_model(trained_model(self.recipe, state))

@@ -14,6 +14,7 @@ from jaxae.errors import require
 from jaxae.training.epoch import make_epoch, make_validation
 from jaxae.training.loop import Best, Epoch, Fit, Member, Progress, run_epochs
 from jaxae.training.loss import Metrics
+from jaxae.training.monitor import choose_monitor
 from jaxae.training.parallel import DATA, default_mesh, make_mesh
 from jaxae.training.placement import local, place_data
 from jaxae.training.progress import progress_log
@@ -91,11 +92,14 @@ def fit_many(
         jax.process_count() == 1, "hosts", jax.process_count(), "1, for many models"
     )
     _check_values(values, count)
-    recipes = [build(value)[0] for value in each(values, count)]
+    built = [build(value) for value in each(values, count)]
+    recipes = [recipe for recipe, _ in built]
     for recipe in recipes:
         check_recipe(recipe)
     mesh = _part_of(default_mesh() if mesh is None else mesh, count)
     data = place_data(recipes[0], images, mesh, "images")
+    example = {name: jnp.zeros_like(rows[:2]) for name, rows in data.items()}
+    monitor = choose_monitor(monitor, *built[0], example, validation is not None)
     key_init, key_validation = jax.vmap(jax.random.split, out_axes=1)(keys)
 
     def train(value: Any, state: TrainState, data: Batch) -> tuple[TrainState, Metrics]:
@@ -121,7 +125,6 @@ def fit_many(
         return (_member(state, i) for i in range(count))
 
     if resume is None:
-        example = {name: jnp.zeros_like(rows[:2]) for name, rows in data.items()}
         state = _fresh_states(build, values, key_init, example, mesh)
         firsts = zip(recipes, split(state), strict=True)
         resume = [Progress(own, Best(trained_model(r, own))) for r, own in firsts]
@@ -135,7 +138,6 @@ def fit_many(
         for callback in callbacks:
             callback(member, epoch)
 
-    monitor = monitor or ("loss" if validation is None else "validation_loss")
     pairs = zip(recipes, resume, strict=True)
     with progress_log(epochs, enabled=progress) as report:
         return run_epochs(

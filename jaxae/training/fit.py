@@ -18,6 +18,7 @@ from jaxae.training.loop import (
     Fit,
     Member,
     Progress,
+    check_callbacks,
     copy_model,
     run_epochs,
 )
@@ -111,6 +112,7 @@ def fit(
     check_count("batch_size", batch_size)
     check_count("max_skipped", max_skipped)
     check_count("accumulate", accumulate)
+    check_callbacks(callbacks, stop)
     tx = optax.adam(1e-3) if tx is None else tx
     parallel = Parallel(default_mesh(), replicated) if parallel is None else parallel
     mesh, layout, mapped = parallel

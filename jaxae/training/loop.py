@@ -1,13 +1,13 @@
 """Epoch after epoch: the history, the best model, callbacks, when to stop."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxae.errors import TrainingDiverged
+from jaxae.errors import TrainingDiverged, require
 from jaxae.training.progress import Report
 from jaxae.training.runners import Row
 from jaxae.training.state import trained_model
@@ -104,6 +104,13 @@ class Member:
     def result(self, state: TrainState) -> Fit:
         """After the last epoch."""
         return Fit(self.best.model, state, self.history, self.best.epoch)
+
+
+def check_callbacks(callbacks: Any, stop: Any) -> None:
+    """Raises ArgumentError unless they can be called: not first after an epoch."""
+    several = isinstance(callbacks, Sequence) and all(map(callable, callbacks))
+    require(several, "callbacks", callbacks, "a sequence of functions")
+    require(callable(stop), "stop", stop, "a function")
 
 
 @jax.jit

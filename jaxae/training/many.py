@@ -12,7 +12,15 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxae.checks import check_count, check_keys, check_recipe
 from jaxae.errors import require
 from jaxae.training.epoch import make_epoch, make_validation
-from jaxae.training.loop import Best, Epoch, Fit, Member, Progress, run_epochs
+from jaxae.training.loop import (
+    Best,
+    Epoch,
+    Fit,
+    Member,
+    Progress,
+    check_callbacks,
+    run_epochs,
+)
 from jaxae.training.loss import Metrics
 from jaxae.training.monitor import choose_monitor
 from jaxae.training.parallel import DATA, default_mesh, make_mesh
@@ -86,6 +94,7 @@ def fit_many(
     check_count("epochs", epochs)
     check_count("batch_size", batch_size)
     check_count("accumulate", accumulate)
+    check_callbacks(callbacks, stop)
     check_count("max_skipped", max_skipped)
     require(is_array_data(images), "images", type(images).__name__, "an array")
     require(

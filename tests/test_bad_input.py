@@ -177,6 +177,14 @@ def test_wrong_counts(name, value):
         train(**{name: value})
 
 
+@pytest.mark.parametrize("callbacks", [print, [print, None], "print"])
+def test_what_is_called_after_an_epoch_is_looked_at_before(callbacks):
+    with pytest.raises(ArgumentError, match=r"^callbacks must be a sequence of func"):
+        train(callbacks=callbacks)
+    with pytest.raises(ArgumentError, match=r"^stop must be a function"):
+        train(stop=True)
+
+
 @pytest.mark.parametrize("value", [0, -1, 2.5])
 def test_wrong_steps_per_epoch(value):
     with pytest.raises(ArgumentError, match=r"^steps_per_epoch must be a whole number"):

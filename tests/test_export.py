@@ -25,7 +25,7 @@ from jaxae.training.state import variables
 from tests.test_protocol import CORE_FIRST, SHAPE, TX, recipe_of
 from train import export as program
 from train.presets import PRESETS
-from train.run import Run, RunError, create_run
+from train.run import Run, create_run
 
 ROOT = Path(__file__).parents[1]
 PLATFORMS = ("cpu", "cuda", "tpu")

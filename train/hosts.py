@@ -10,15 +10,11 @@ from jax.errors import JaxRuntimeError
 
 from jaxae.errors import ArgumentError, require
 from train.config import Config
-from train.data import DataError
+from train.errors import DataError, LostHost
 
 HEARTBEAT_SECONDS = 60  # without one, a host counts as lost
 WAIT_SECONDS = 24 * 3600  # for the first host, while it evaluates and reports
 _WAITS = count()  # every wait has a name of its own, the same on all hosts
-
-
-class LostHost(RuntimeError):
-    """Another host, or what connects them, is gone."""
 
 
 def join(config: Config) -> None:

@@ -10,10 +10,8 @@ import jax
 from absl import logging as absl_logging
 
 from jaxae.errors import ArgumentError, CheckpointError, TrainingDiverged
-from train.data import DataError
 from train.data.cache import default_folder
-from train.hosts import LostHost
-from train.run import RunError
+from train.errors import DataError, LostHost, RunError
 from train.supervisor import LOST_HOST
 from train.termination import EXIT_STATUS, Terminated
 

@@ -10,10 +10,11 @@ from jaxae.corruptions import identity
 from jaxae.evaluation import evaluate
 from train.data import Dataset
 from train.data.rows import LazyRows, mean_example
-from train.data.types import examples
+from train.errors import RunError
+from train.examples import examples
 from train.options import flat
 from train.report import write_report
-from train.run import Run, RunError, write_json
+from train.run import Run, write_json
 
 if TYPE_CHECKING:  # most runs compare no samplers
     from train.generation import Comparison

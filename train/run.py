@@ -14,14 +14,11 @@ import jaxae
 from jaxae.training import trained_model
 from jaxae.training.checkpoint import restore_state
 from train.config import Config
+from train.errors import RunError
 from train.options import Plan, flat, replaced
 from train.presets import PRESETS
 
 CONFIG = "config.json"
-
-
-class RunError(Exception):
-    """A run is missing, incomplete, or in the way."""
 
 
 class Run(NamedTuple):

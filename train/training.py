@@ -21,7 +21,7 @@ from jaxae.training.placement import local
 from train.config import Config
 from train.data import Dataset, LazySplit, Split, load
 from train.data.stream import shuffled_batches
-from train.data.types import examples
+from train.examples import examples
 from train.hosts import first_host, join, say, wait_for_all, watching_hosts
 from train.members import Members, plan_members
 from train.results import write_results

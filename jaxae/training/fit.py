@@ -17,9 +17,11 @@ from jaxae.training.loop import (
     Fit,
     Member,
     Progress,
+    check_callbacks,
     copy_model,
     run_epochs,
 )
+from jaxae.training.monitor import choose_monitor
 from jaxae.training.parallel import Parallel, default_mesh, replicated
 from jaxae.training.placement import place, place_data
 from jaxae.training.programs import (
@@ -106,6 +108,7 @@ def fit(
     check_count("batch_size", batch_size)
     check_count("max_skipped", max_skipped)
     check_count("accumulate", accumulate)
+    check_callbacks(callbacks, stop)
     plan = Plan(
         recipe,
         default_optimizer() if tx is None else tx,
@@ -114,6 +117,8 @@ def fit(
         remat,
     )
     runner = _runner(plan, data, batch_size, steps_per_epoch, resume)
+    judged = validation is not None
+    monitor = choose_monitor(monitor, recipe, plan.tx, runner.example, judged)
     key_init, key_validation = jax.random.split(key)
     steps = runner.steps and epochs * runner.steps
     validate = make_validator(plan, validation, key_validation, batch_size, steps)
@@ -134,7 +139,6 @@ def fit(
         for callback in callbacks:
             callback(epoch)
 
-    monitor = monitored(recipe, monitor, validation)
     with progress_log(epochs, enabled=progress) as report:
         (result,) = run_epochs(
             [Member(recipe, resume, monitor)],
@@ -151,12 +155,6 @@ def fit(
         last = result.history[-1]
         raise TrainingDiverged(f"no epoch had a finite {monitor}: {last}")
     return result
-
-
-def monitored(recipe: Recipe, monitor: str | None, validation: Any) -> str:
-    """The metric that the best epoch has least of, unless another one is given."""
-    judged = recipe.monitor if validation is None else f"validation_{recipe.monitor}"
-    return judged if monitor is None else monitor
 
 
 def _runner(

@@ -1,7 +1,7 @@
 """Epoch after epoch: the history, the best model, callbacks, when to stop."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -55,12 +55,14 @@ class Progress(NamedTuple):
         best: The best epoch so far.
         epoch: Epochs done.
         history: Their rows, where they are to be in the history again.
+        damaged: Epochs with a checkpoint that cannot be read.
     """
 
     state: TrainState
     best: Best
     epoch: int = 0
     history: Sequence[Row] = ()
+    damaged: Sequence[int] = ()
 
 
 class Fit(NamedTuple):
@@ -94,7 +96,6 @@ class Member:
         """Notes an epoch."""
         self.done += 1
         row = {"epoch": self.done, **row}
-        require(self.monitor in row, "monitor", self.monitor, f"one of {sorted(row)}")
         self.history.append(row)
         if improved := row[self.monitor] < self.best.value:
             model = copy_model(trained_model(self.recipe, state))
@@ -104,6 +105,13 @@ class Member:
     def result(self, state: TrainState) -> Fit:
         """After the last epoch."""
         return Fit(self.best.model, state, self.history, self.best.epoch)
+
+
+def check_callbacks(callbacks: Any, stop: Any) -> None:
+    """Raises ArgumentError unless they can be called: not first after an epoch."""
+    several = isinstance(callbacks, Sequence) and all(map(callable, callbacks))
+    require(several, "callbacks", callbacks, "a sequence of functions")
+    require(callable(stop), "stop", stop, "a function")
 
 
 @jax.jit

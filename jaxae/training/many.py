@@ -16,9 +16,17 @@ from jaxae.errors import ensure, require
 from jaxae.inputs import check_recipe
 from jaxae.recipe import Recipe
 from jaxae.training.epoch import make_epoch, make_validation
-from jaxae.training.fit import monitored
-from jaxae.training.loop import Best, Epoch, Fit, Member, Progress, run_epochs
+from jaxae.training.loop import (
+    Best,
+    Epoch,
+    Fit,
+    Member,
+    Progress,
+    check_callbacks,
+    run_epochs,
+)
 from jaxae.training.loss import Metrics
+from jaxae.training.monitor import choose_monitor
 from jaxae.training.parallel import DATA, default_mesh, make_mesh
 from jaxae.training.placement import local, place_data
 from jaxae.training.progress import progress_log
@@ -90,16 +98,20 @@ def fit_many(
     check_count("epochs", epochs)
     check_count("batch_size", batch_size)
     check_count("accumulate", accumulate)
+    check_callbacks(callbacks, stop)
     check_count("max_skipped", max_skipped)
     kind, hosts = type(data).__name__, jax.process_count()
     ensure(is_array_data(data), f"data must be an array or a mapping, got a {kind}")
     ensure(hosts == 1, f"many models are trained on one host, not on {hosts}")
     _check_values(values, count)
-    recipes = [build(value)[0] for value in each(_as_numbers(values), count)]
+    built = [build(value) for value in each(_as_numbers(values), count)]
+    recipes = [recipe for recipe, _ in built]
     for recipe in recipes:
         check_recipe(recipe)
     mesh = _part_of(default_mesh() if mesh is None else mesh, count)
     data = place_data(recipes[0], data, mesh, "data")
+    example = {name: jnp.zeros_like(rows[:2]) for name, rows in data.items()}
+    monitor = choose_monitor(monitor, *built[0], example, validation is not None)
     key_init, key_validation = jax.vmap(jax.random.split, out_axes=1)(keys)
 
     def train(value: Any, state: TrainState, data: Batch) -> tuple[TrainState, Metrics]:
@@ -125,7 +137,6 @@ def fit_many(
         return (_member(state, i) for i in range(count))
 
     if resume is None:
-        example = {name: jnp.zeros_like(rows[:2]) for name, rows in data.items()}
         state = _fresh_states(build, values, key_init, example, mesh)
         firsts = zip(recipes, split(state), strict=True)
         resume = [Progress(own, Best(trained_model(r, own))) for r, own in firsts]
@@ -139,7 +150,6 @@ def fit_many(
         for callback in callbacks:
             callback(member, epoch)
 
-    monitor = monitored(recipes[0], monitor, validation)
     pairs = zip(recipes, resume, strict=True)
     with progress_log(epochs, enabled=progress) as report:
         return run_epochs(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from train.data import DataError, cache, load, mnist
+from train.data import DataError, cache, idx, load, mnist
 from train.data.images import as_images, as_labels, resize
 from train.data.split import divide
 from train.data.types import Split
@@ -74,7 +74,7 @@ def grey(count, side=4):
 # --- the embedded set ---------------------------------------------------------------
 
 
-def idx(name, header):
+def raw(name, header):
     content = gzip.decompress((ROOT / "train/data/mnist" / name).read_bytes())
     return np.frombuffer(content, np.uint8)[header:]
 
@@ -83,16 +83,16 @@ def test_mnist_is_the_original_in_its_order_and_division(mnist_cache):
     dataset = load(cache_dir=mnist_cache)
     assert dataset.name == "mnist"
     assert sizes(dataset) == (50_000, 10_000, 10_000)
-    images = idx("train-images-idx3-ubyte.gz", 16).reshape(60_000, 28, 28, 1)
-    labels = idx("train-labels-idx1-ubyte.gz", 8)
+    images = raw("train-images-idx3-ubyte.gz", 16).reshape(60_000, 28, 28, 1)
+    labels = raw("train-labels-idx1-ubyte.gz", 8)
     np.testing.assert_array_equal(dataset.train.images, images[:50_000])
     np.testing.assert_array_equal(dataset.train.labels, labels[:50_000])
     np.testing.assert_array_equal(dataset.validation.images, images[50_000:])
     np.testing.assert_array_equal(dataset.validation.labels, labels[50_000:])
-    tests = idx("t10k-images-idx3-ubyte.gz", 16).reshape(10_000, 28, 28, 1)
+    tests = raw("t10k-images-idx3-ubyte.gz", 16).reshape(10_000, 28, 28, 1)
     np.testing.assert_array_equal(dataset.test.images, tests)
     np.testing.assert_array_equal(
-        dataset.test.labels, idx("t10k-labels-idx1-ubyte.gz", 8)
+        dataset.test.labels, raw("t10k-labels-idx1-ubyte.gz", 8)
     )
     assert dataset.train.images.dtype == np.uint8
     assert dataset.train.labels.dtype == np.int32
@@ -104,16 +104,16 @@ def test_mnist_is_the_original_in_its_order_and_division(mnist_cache):
 
 
 def test_mnist_readme_states_the_checksums():
-    text = (mnist.FOLDER / "README.md").read_text()
-    for name, digest in mnist.SHA256.items():
+    text = (idx.FOLDER / "README.md").read_text()
+    for name, digest in idx.SHA256.items():
         assert f"| `{name}` | `{digest}` |" in text
 
 
-@pytest.mark.parametrize("name", mnist.SHA256)
+@pytest.mark.parametrize("name", idx.SHA256)
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
 def test_a_damaged_mnist_file_is_named(tmp_path, monkeypatch, name, damage):
-    shutil.copytree(mnist.FOLDER, tmp_path / "mnist")
-    monkeypatch.setattr(mnist, "FOLDER", tmp_path / "mnist")
+    shutil.copytree(idx.FOLDER, tmp_path / "mnist")
+    monkeypatch.setattr(idx, "FOLDER", tmp_path / "mnist")
     path = tmp_path / "mnist" / name
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -124,12 +124,12 @@ def test_a_damaged_mnist_file_is_named(tmp_path, monkeypatch, name, damage):
     else:
         path.unlink()
     with pytest.raises(DataError, match=name):
-        mnist.read_files()
+        idx.read_files()
 
 
 def test_damage_is_reported_through_tfds_as_the_same_error(tmp_path, monkeypatch):
-    shutil.copytree(mnist.FOLDER, tmp_path / "mnist")
-    monkeypatch.setattr(mnist, "FOLDER", tmp_path / "mnist")
+    shutil.copytree(idx.FOLDER, tmp_path / "mnist")
+    monkeypatch.setattr(idx, "FOLDER", tmp_path / "mnist")
     (tmp_path / "mnist" / "t10k-labels-idx1-ubyte.gz").write_bytes(b"")
     with pytest.raises(DataError, match=r"^\S*t10k-labels-idx1-ubyte.gz: damaged"):
         load("mnist")

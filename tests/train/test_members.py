@@ -14,9 +14,10 @@ from jaxae.errors import ArgumentError
 from jaxae.training.checkpoint import saved_epochs
 from train import evaluate
 from train.__main__ import parse
+from train.errors import RunError
 from train.members import parse_sweep, plan_members
 from train.presets import PRESETS
-from train.run import Run, RunError, open_run, write_json
+from train.run import Run, open_run, write_json
 from train.summary import write_summary
 from train.training import train
 

@@ -17,8 +17,9 @@ import jaxae
 from jaxae.errors import ArgumentError, CheckpointError
 from train import apply, evaluate
 from train.__main__ import parse
+from train.errors import RunError
 from train.presets import PRESETS
-from train.run import RunError, open_run
+from train.run import open_run
 from train.training import train
 
 ROOT = Path(__file__).parents[2]

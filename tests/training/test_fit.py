@@ -13,6 +13,7 @@ from jaxae.errors import ArgumentError
 from jaxae.schedules import Cyclical
 from jaxae.training import Progress, trained_model
 from jaxae.training.loop import Best
+from jaxae.training.monitor import metric_names
 
 KEY = jax.random.key(0)
 # One per process: what is compiled for the recipe alone is compiled once.
@@ -238,8 +239,45 @@ def test_the_state_is_donated(ruined):
 def test_the_monitored_metric_decides():
     best = train(floats(), epochs=3, monitor="epoch").best_epoch
     assert best == 1
-    with pytest.raises(ArgumentError, match=r"monitor must be one of .*'loss'.*'nll'"):
-        train(floats(), monitor="nll")
+
+
+@pytest.mark.parametrize(
+    ("monitor", "validation", "nearest"),
+    [
+        ("los", None, "'loss'"),
+        ("validaton_loss", floats(), "'validation_loss'"),
+        ("validation_distortion_nat", floats(), "'validation_distortion_nats'"),
+        # Nothing is validated.
+        ("validation_loss", None, ""),
+    ],
+)
+def test_an_unknown_monitor_is_refused_before_the_first_epoch(
+    monitor, validation, nearest
+):
+    taken = []
+
+    def batches():
+        for batch in itertools.repeat(floats()):
+            taken.append(batch)
+            yield batch
+
+    message = f"monitor must be one of .*loss.*, got '{monitor}'.*{nearest}"
+    with pytest.raises(ArgumentError, match=message):
+        train(batches(), steps_per_epoch=9, monitor=monitor, validation=validation)
+    assert len(taken) == 1  # the one that says what the examples look like
+
+
+VAE = recipes.vae((4,), 2, network=networks.FullyConnected((3,)))
+CRITIC = recipes.factor_vae((4,), 2, network=networks.FullyConnected((3,)), hidden=(3,))
+
+
+@pytest.mark.parametrize("recipe", [VAE, CRITIC], ids=["vae", "factor_vae"])
+def test_the_names_of_the_metrics_are_known_before(recipe):
+    x = floats().reshape(8, 4)
+    names = metric_names(recipe, optax.adam(1e-3), {"x": jnp.asarray(x[:2])}, True)
+    monitor = "validation_distortion_nats"
+    (row,) = train(x, recipe, validation=x, monitor=monitor).history
+    assert names == sorted(row)
 
 
 def poisoned(after):

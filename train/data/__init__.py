@@ -10,7 +10,8 @@ import numpy as np
 from train.data.cache import cached, default_folder
 from train.data.images import Size
 from train.data.split import check_forms, divide
-from train.data.types import PARTS, DataError, Dataset, LazySplit, Source, Split
+from train.data.types import PARTS, Dataset, LazySplit, Source, Split
+from train.errors import DataError
 
 __all__ = [
     "DataError",

@@ -7,7 +7,8 @@ import numpy as np
 
 from train.data.images import Size, as_images, as_labels
 from train.data.rows import LazyRows, chunks
-from train.data.types import DataError, Lazy, LazySplit, Source, Split
+from train.data.types import Lazy, LazySplit, Source, Split
+from train.errors import DataError
 
 IMAGES = ("images", "x")
 LABELS = ("labels", "y")

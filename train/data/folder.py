@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from train.data.images import Size, stack
-from train.data.types import DataError, Source, Split
+from train.data.types import Source, Split
+from train.errors import DataError
 
 SUFFIXES = {".png", ".jpg", ".jpeg"}
 GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N"}

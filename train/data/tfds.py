@@ -15,7 +15,8 @@ from tensorflow_datasets.core.download import downloader
 
 from train.data.images import Size, as_labels, stack
 from train.data.rows import LazyRows
-from train.data.types import DataError, Lazy, LazySplit, Source, Split
+from train.data.types import Lazy, LazySplit, Source, Split
+from train.errors import DataError
 
 PARTS = ("train", "validation", "test")
 CHUNK = 1000  # examples read at once

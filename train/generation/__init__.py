@@ -13,7 +13,7 @@ from jaxae import samplers
 from jaxae.evaluation import frechet_distance
 from jaxae.preparation import unit_interval
 from train.data import Dataset, LazySplit, Split
-from train.data.types import label_argument
+from train.examples import label_argument
 from train.generation.features import FeatureSpace, feature_space
 from train.run import Run
 

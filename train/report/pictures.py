@@ -14,7 +14,8 @@ from jaxae.corruptions import identity
 from jaxae.evaluation import psnr_db
 from jaxae.evaluation.quality import hole_mse, restored
 from jaxae.training.batch import model_batch
-from train.data.types import Split, label_argument
+from train.data.types import Split
+from train.examples import label_argument
 from train.report.parts import part_pictures
 from train.report.picture import MAX_CODES, SIDE, Picture, encoded
 

@@ -66,6 +66,17 @@ def export(
 
     Raises:
         ValueError: There is no platform, or an unknown one; or the model has no code.
+
+    Example:
+        >>> import jax, jax.export, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> part = jaxae.export(model, platforms=('cpu',))['encoder']
+        >>> codes = jax.export.deserialize(part.serialized).call(x)
+        >>> codes.shape
+        (20, 2)
     """
     known = all(platform in PLATFORMS for platform in platforms)
     expected = f"at least one of {PLATFORMS}"

@@ -23,6 +23,15 @@ def posterior_means(
 
     That is prepared (binarised) and damaged, by the key; `jaxae.encode` takes them as
     they are.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> jaxae.evaluation.posterior_means(model, x, key).shape
+        (20, 2)
     """
     data = check_data(model.recipe, data, "data")
     return map_examples(_posterior_mean, model, data, key, chunk)

@@ -44,6 +44,15 @@ def nll_nats(
     Raises:
         ValueError: The family has no posterior, or its likelihood is not normalised, or
             a number is below 1.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> jaxae.evaluation.nll_nats(model, x, key, num_samples=10).shape
+        (20,)
     """
     _check_generative(model.recipe)
     check_count("num_samples", num_samples)
@@ -72,6 +81,15 @@ def elbo_terms(
 
     Raises:
         ValueError: The family has no posterior, or its likelihood is not normalised.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> sorted(jaxae.evaluation.elbo_terms(model, x, key))
+        ['distortion_nats', 'elbo_nats', 'rate_nats']
     """
     _check_generative(model.recipe)
     check_count("num_samples", num_samples)

@@ -211,6 +211,14 @@ def autoregressive(
         ValueError: The codes are no whole numbers from 0 to `num_codes` - 1, there are
             none, or a number is outside its range.
         TrainingDiverged: See `jaxae.fit`.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> codes = np.random.default_rng(0).integers(0, 3, (40, 4))
+        >>> key = jax.random.key(0)
+        >>> options = dict(num_codes=3, width=4, depth=1, num_heads=1, epochs=1)
+        >>> jaxae.samplers.autoregressive(codes, key, **options)(key, 2).shape
+        (2, 4)
     """
     check_count("num_codes", num_codes)
     codes = _check_codes(codes, num_codes)

@@ -68,6 +68,15 @@ def aggregate_codes(
 
     Raises:
         ValueError: See `jaxae.encode`.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> jaxae.samplers.aggregate_codes(model, x, key).shape
+        (20, 2)
     """
     check_key(key)
     key_prepare, key_code = jax.random.split(key)
@@ -85,6 +94,15 @@ def prior(model: Model) -> Sampler:
 
     Raises:
         ValueError: The family has no prior.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> jaxae.samplers.prior(model)(key, 3).shape
+        (3, 2)
     """
     expected = "one with a prior p(z); others need a sampler fitted to their codes"
     require(model.module.has_prior, "model", "one without a prior", expected)

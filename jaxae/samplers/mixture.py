@@ -27,6 +27,13 @@ def gaussian_mixture(codes: Any, key: jax.Array, *, components: int = 10) -> Sam
     Raises:
         ValueError: The codes are not real and finite, or fewer than `components`.
         ImportError: scikit-learn is not installed.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> codes = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+        >>> key = jax.random.key(0)
+        >>> jaxae.samplers.gaussian_mixture(codes, key, components=2)(key, 3).shape
+        (3, 2)
     """
     check_key(key)
     check_count("components", components)

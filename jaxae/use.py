@@ -88,7 +88,12 @@ def reconstruct(
 
 
 def restore(
-    model: Model, images: Any, *, mask: Any = None, fill: float = 0.0
+    model: Model,
+    images: Any,
+    *,
+    mask: Any = None,
+    label: Any = None,
+    fill: float = 0.0,
 ) -> Float[Array, "n ..."]:
     """Cleans damaged images, or fills their holes.
 
@@ -98,22 +103,24 @@ def restore(
         mask: [n, h, w, 1] or [n, h, w], True where pixels are missing: only those are
             changed, and what the images hold there is not looked at. Without a mask all
             pixels are the model's.
+        label: [n], for models that are shown it.
         fill: What the missing pixels are set to before the model sees them; what the
             corruption filled in while training.
 
     Raises:
-        ValueError: The images or the mask are not as the model needs them.
+        ValueError: The images, the mask or the labels are not as the model needs them.
     """
     if mask is None:
         shown = "mask" in model.recipe.model.view.needs
         require(not shown, "mask", None, "given to a model that fills holes")
-        return reconstruct(model, images)
+        return reconstruct(model, images, label=label)
     images = np.asarray(images)
     hole = _check_mask(images.shape, mask)
     # Filled before they are checked: a hole is often marked by NaN.
     x = _as_floats(model, np.where(hole, np.zeros((), images.dtype), images))
     x = fill_in(x, jnp.asarray(hole), fill)
-    return jnp.where(hole, decode(model, encode(model, x, mask=hole), mask=hole), x)
+    codes = encode(model, x, mask=hole, label=label)
+    return jnp.where(hole, decode(model, codes, mask=hole, label=label), x)
 
 
 def sample(

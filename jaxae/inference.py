@@ -122,7 +122,12 @@ def reconstruct(
 
 
 def repair(
-    model: Model, x: Any, *, mask: Any = None, fill: float = 0.0
+    model: Model,
+    x: Any,
+    *,
+    mask: Any = None,
+    label: Any = None,
+    fill: float = 0.0,
 ) -> Float[Array, "n ..."]:
     """Cleans damaged examples, or fills their holes.
 
@@ -132,11 +137,12 @@ def repair(
         mask: [n, h, w, 1] or [n, h, w], or of the shape of x, True where entries are
             missing: only those are changed, and what x holds there is not looked at.
             Without a mask all entries are the model's.
+        label: [n], for models that are shown it.
         fill: What the missing entries are set to before the model sees them; what the
             corruption filled in while training.
 
     Raises:
-        ValueError: x or the mask are not as the model needs them.
+        ValueError: x, the mask or the labels are not as the model needs them.
 
     Example:
         >>> import jax, numpy as np, jaxae
@@ -153,14 +159,15 @@ def repair(
     if mask is None:
         shown = "mask" in model.module.view.needs
         ensure(not shown, "mask must be given to a model that fills holes")
-        return reconstruct(model, x)
+        return reconstruct(model, x, label=label)
     x = x if isinstance(x, Tracer) else np.asarray(x)
     hole = check_mask(x.shape, mask)
     xp = jnp if isinstance(x, Tracer) or isinstance(hole, Tracer) else np
     # Filled before they are checked: a hole is often marked by NaN.
     x = _as_floats(model, xp.where(hole, np.zeros((), x.dtype), x))
     x = fill_in(x, jnp.asarray(hole), fill)
-    return jnp.where(hole, decode(model, encode(model, x, mask=hole), mask=hole), x)
+    codes = encode(model, x, mask=hole, label=label)
+    return jnp.where(hole, decode(model, codes, mask=hole, label=label), x)
 
 
 def sample(

@@ -26,9 +26,9 @@ def check_recipe(recipe: Any) -> None:
 
     An attribute without a hash, as a list in a module of the user's own, is named.
     """
-    came = type(recipe).__name__
+    came = f"a value of type {type(recipe).__name__}"
     made = "as jaxae.recipes.vae((28, 28, 1)) makes one"
-    ensure(isinstance(recipe, Recipe), f"recipe must be a Recipe, {made}, got a {came}")
+    ensure(isinstance(recipe, Recipe), f"recipe must be a Recipe, {made}, got {came}")
     check_hashable("recipe", recipe)
 
 
@@ -83,11 +83,14 @@ def _as_array(values: Any) -> Any:
 def _check_side_field(recipe: Recipe, values: Any, field: str, name: str) -> Any:
     if field == "weight":
         if not isinstance(values, Tracer):
-            require(values.min() >= 0, name, values.min(), "at least 0")
+            least = values.min().item()
+            require(least >= 0, name, least, "at least 0")
         return values.astype(np.float32)
     labels = values.astype(np.int32)
     if not isinstance(values, Tracer):
-        require((labels == values).all(), name, values, "whole numbers of 32 bits")
+        other = values[labels != values]
+        whole = f"{name} must be whole numbers of 32 bits"
+        ensure(len(other) == 0, f"{whole}, got {other[:3]}")
         check_labels(recipe, labels, name)
     return labels
 

@@ -11,9 +11,9 @@ from scipy import special, stats
 import jaxae
 from jaxae import recipes
 from jaxae.evaluation import elbo_terms, nll_nats
+from jaxae.networks import Convolutional
 from jaxae.networks.causal import CausalTransformer
 from jaxae.recipe import Model
-from jaxae.recipes.base import conv
 from jaxae.samplers.autoregressive import autoregressive, sequence_recipe
 
 NUM_CODES, LENGTH = 3, 4
@@ -282,7 +282,9 @@ def test_one_code_per_example():
 @pytest.mark.slow
 def test_images_of_a_quantised_model():
     images = np.random.default_rng(0).random((12, 4, 4, 1)).astype(np.float32)
-    recipe = recipes.vqvae((4, 4, 1), 5, 2, network=conv((3,)), num_quantizers=2)
+    recipe = recipes.vqvae(
+        (4, 4, 1), 5, 2, network=Convolutional((3,)), num_quantizers=2
+    )
     fitted = jaxae.fit(
         recipe, images, key=jax.random.key(0), epochs=1, batch_size=6, progress=False
     )
@@ -335,7 +337,7 @@ def test_bad_arguments_are_named(arguments, message):
 @pytest.mark.parametrize(("value", "came"), [(0.5, "0 to 0.5"), (3.0, "0 to 3")])
 def test_data_other_than_codes_are_refused(value, came):
     recipe = sequence_recipe(2, 3)
-    message = f"images must be whole numbers from 0 to 2, got 'values from {came}'"
+    message = f"data must be whole numbers from 0 to 2, got values from {came}"
     with pytest.raises(ValueError, match=message):
         jaxae.fit(recipe, np.float32([[0, value]]), key=jax.random.key(0))
 

@@ -12,7 +12,6 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from train.networks import MLP
 
 import jaxae
 from jaxae import recipes
@@ -24,6 +23,7 @@ from jaxae.training.checkpoint import abstract_state, save_epochs
 from jaxae.training.state import variables
 from tests.test_protocol import CORE_FIRST, SHAPE, TX, recipe_of
 from train import export as program
+from train.errors import RunError
 from train.presets import PRESETS
 from train.run import Run, create_run
 
@@ -236,8 +236,8 @@ def test_a_model_without_codes():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A directory as training leaves it, with the first weights as its best epoch."""
-    preset = PRESETS["conditional-vae"][1]
-    family = dataclasses.replace(preset.model, network=MLP((8,)))
+    preset = PRESETS["conditional-vae"].config()
+    family = dataclasses.replace(preset.model, network="mlp:8")
     config = dataclasses.replace(preset, model=family)
     path = tmp_path_factory.mktemp("runs") / "run"
     run = Run(path, "conditional-vae", config, SHAPE, 100)

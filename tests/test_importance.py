@@ -313,15 +313,15 @@ def test_bad_traces():
     expected, _ = IWAE().loss({}, trace, context)
     np.testing.assert_allclose(IWAE().loss({}, of_flow, context)[0], expected)
     for gradient in METHODS[1:]:
-        with pytest.raises(ValueError, match=r"^model must be flat"):
+        with pytest.raises(ValueError, match=r"is for models with one latent, not 2"):
             IWAE(gradient=gradient, groups=2).loss({}, two, context)
     for gradient in METHODS[1:3]:
-        with pytest.raises(ValueError, match=r"^bottleneck must be"):
+        with pytest.raises(ValueError, match=r"needs the density of any z"):
             IWAE(gradient=gradient).loss({}, of_flow, context)
     IWAE(gradient="piwae", groups=2).loss({}, of_flow, context)
     nothing = trace._replace(latents=(latent._replace(posterior=None),))
     for gradient in METHODS[:3]:
-        with pytest.raises(ValueError, match=r"^bottleneck must be stochastic"):
+        with pytest.raises(ValueError, match=r"^this objective needs a posterior"):
             IWAE(gradient=gradient).loss({}, nothing, context)
 
 

@@ -298,7 +298,7 @@ def test_bad_arguments_are_named(arguments, message):
 def test_images_of_another_shape_are_refused(small):
     module, variables, _ = small
     model = Model(ladder_vae(SHAPE, stem=0), variables)
-    with pytest.raises(ValueError, match="images must be of shape"):
+    with pytest.raises(ValueError, match="x must be of shape"):
         jaxae.encode(model, np.zeros((2, 5, 5, 1), np.float32))
     with pytest.raises(ValueError, match="x must be"):
         module.apply(variables, _batch((5, 5, 1)), jax.random.key(0), method="encode")

@@ -135,5 +135,5 @@ def test_models_with_several_latents_are_refused():
     init = partial(init_state, recipe, optax.sgd(1.0))
     state = jax.eval_shape(init, batch, key)
     step = make_train_step(recipe, optax.sgd(1.0))
-    with pytest.raises(ValueError, match="model must be flat for this objective"):
+    with pytest.raises(ValueError, match="for models with one latent, not 2"):
         jax.eval_shape(step, state, batch)

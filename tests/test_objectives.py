@@ -14,7 +14,14 @@ from jaxae import bottlenecks, networks, recipes
 from jaxae.distributions import elementwise as distributions
 from jaxae.likelihoods import Gaussian
 from jaxae.models.autoencoder import AutoEncoder
-from jaxae.objectives import ELBO, Chain, Reconstruction, Stateless, log_likelihood
+from jaxae.objectives import (
+    ELBO,
+    Chain,
+    Objective,
+    Reconstruction,
+    Stateless,
+    log_likelihood,
+)
 from jaxae.types import Context, Latent, Trace
 
 K, B, D, EVENT, STD = 3, 4, 2, (2, 3, 2), 0.7
@@ -342,16 +349,7 @@ def _draws(name):
 
 
 def test_chain_adds_losses_and_keeps_all_metrics():
-    loss, metrics = _loss(
-        Chain(
-            (
-                ELBO(),
-                _draws("a"),
-                _draws("b"),
-            )
-        ),
-        _trace(),
-    )
+    loss, metrics = _loss(Chain((ELBO(), _draws("a"), _draws("b"))), _trace())
     alone, own = _loss(ELBO(), _trace())
     np.testing.assert_allclose(loss, alone + 4.0, RTOL)
     assert metrics.keys() == {*own, "a", "b"}
@@ -359,37 +357,21 @@ def test_chain_adds_losses_and_keeps_all_metrics():
 
 
 def test_chain_gives_every_part_its_own_key():
-    _, metrics = _loss(
-        Chain(
-            (
-                _draws("a"),
-                _draws("b"),
-            )
-        ),
-        _trace(),
-    )
+    _, metrics = _loss(Chain((_draws("a"), _draws("b"))), _trace())
     assert not np.array_equal(metrics["a"], metrics["b"])
 
 
 def test_chain_gives_every_part_its_own_params():
-    def critic(name):
-        def init(key, trace):
+    class Critic(Objective):
+        name: str
+
+        def init(self, key, trace):
             return jax.random.normal(key, ())
 
-        def loss(params, trace, context):
-            return jnp.full(B, params), {name: jnp.full(B, params)}
+        def loss(self, params, trace, context):
+            return jnp.full(B, params), {self.name: jnp.full(B, params)}
 
-        return ELBO()._replace(init=init, loss=loss)
-
-    loss, metrics = _loss(
-        Chain(
-            (
-                critic("a"),
-                critic("b"),
-            )
-        ),
-        _trace(),
-    )
+    loss, metrics = _loss(Chain((Critic("a"), Critic("b"))), _trace())
     assert metrics["a"][0] != metrics["b"][0]
     np.testing.assert_allclose(loss, metrics["a"] + metrics["b"])
 
@@ -421,18 +403,13 @@ def test_a_bad_argument_is_named(make, message):
 @pytest.mark.parametrize(
     ("objective", "trace", "message"),
     [
-        (ELBO(), _trace(None), "bottleneck must be stochastic for this objective"),
-        (Reconstruction("hole"), _trace(mask=None), "region must be 'all' if"),
-        (ELBO(region="outside"), _trace(mask=None), "region must be 'all' if"),
+        (ELBO(), _trace(None), "this objective needs a posterior and a prior"),
+        (Reconstruction("hole"), _trace(mask=None), "region must be 'all' where"),
+        (ELBO(region="outside"), _trace(mask=None), "region must be 'all' where"),
         (
-            Chain(
-                (
-                    ELBO(),
-                    Reconstruction(),
-                )
-            ),
+            Chain((ELBO(), Reconstruction())),
             _trace(),
-            r"objectives must be parts that log different metrics, got \['distortion",
+            r"objectives must log different metrics, twice: \['distortion",
         ),
     ],
 )

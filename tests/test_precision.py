@@ -74,7 +74,7 @@ def test_the_state_of_training_stays_float32(name):
     new, metrics = jax.eval_shape(make_train_step(half, TX), state, data)
     assert shapes(new) == shapes(state)
     trace = jax.eval_shape(
-        lambda v: half.model.apply(
+        lambda v: half.module.apply(
             v,
             model_batch(half, data_of(data), KEY),
             KEY,
@@ -279,7 +279,7 @@ def test_attention_is_linens():
 @pytest.mark.parametrize("name", ["masked_autoencoder", "vae", "ladder_vae"])
 def test_float32_is_the_same_program(name):
     recipe = recipe_of(name)
-    assert compute_in(recipe, None).model == recipe.module
+    assert compute_in(recipe, None).module == recipe.module
     state, data = abstract_state(recipe, TX), shapes(batch(recipe))
 
     def program(recipe):
@@ -313,10 +313,10 @@ def test_what_cannot_be_asked_for():
             compute_in(recipe, dtype)
     model = recipe.module
     assert isinstance(model, AutoEncoder)
-    custom = recipe.replace(model=model.clone(encoder=Plain()))
+    custom = recipe.replace(module=model.clone(encoder=Plain()))
     with pytest.raises(ValueError, match=r"encoder must be a module with a field `dty"):
         compute_in(custom, HALF)
-    with pytest.raises(ValueError, match="got 'none in AutoregressiveModel'"):
+    with pytest.raises(ValueError, match="got none in AutoregressiveModel"):
         compute_in(sequence_recipe(4, 3), HALF)
 
 
@@ -324,8 +324,8 @@ def test_every_network_of_a_model_is_asked():
     conv = recipes.vae(
         (8, 8, 1), 2, network=networks.Convolutional((4,), batch_norm=True)
     )
-    model = compute_in(conv, HALF).model
+    model = compute_in(conv, HALF).module
     assert isinstance(model, AutoEncoder)
     assert model.encoder.dtype == model.decoder.dtype == HALF
-    ladder = compute_in(recipe_of("ladder_vae"), HALF).model
+    ladder = compute_in(recipe_of("ladder_vae"), HALF).module
     assert isinstance(ladder, LadderVAE) and ladder.dtype == HALF

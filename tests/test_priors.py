@@ -295,7 +295,11 @@ def test_a_vamp_prior_needs_a_gaussian_posterior():
 @pytest.mark.parametrize(
     ("bottleneck", "view", "message"),
     [
-        (FlowPosterior(2, "planar", 1), views.Plain(), "bottleneck must be one with a"),
+        (
+            FlowPosterior(2, "planar", 1),
+            views.Plain(),
+            "needs a bottleneck with a density",
+        ),
         (Gaussian(2), views.Labels(3), "view must be one without labels"),
     ],
 )

@@ -275,6 +275,6 @@ def test_bad_traces():
             _evaluate(trace._replace(latents=latents), data_size, 1.0)
 
     check(r"^data_size must be at least the batch, 5, got 4", data_size=4)
-    check(r"^model must be flat", latents=(latent, latent))
-    check(r"^posterior must be normal and factorised, got 'NoneType'", posterior=None)
-    check(r"^prior must be factorised", prior=None)
+    check(r"is for models with one latent, not 2", latents=(latent, latent))
+    check(r"^the posterior must be a factorised normal, got NoneType", posterior=None)
+    check(r"^the prior must be factorised, got NoneType", prior=None)

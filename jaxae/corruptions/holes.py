@@ -74,8 +74,8 @@ class Holes(Corruption):
         place = "" if self.at is None else f" at {self.at}"
         ensure(
             fits,
-            f"a box of {box[0]}x{box[1]} pixels{place} (height, width, at) must lie "
-            f"inside images of {x.shape[1]}x{x.shape[2]} pixels",
+            "height and width must be those of a box inside images of "
+            f"{x.shape[1]}x{x.shape[2]} pixels, got {box[0]}x{box[1]}{place}",
         )
 
 

@@ -18,8 +18,8 @@ def model_batch(recipe: Recipe, batch: Batch, key: jax.Array) -> Batch:
     _check_shape("the preparation", target, batch["x"])
     damaged = recipe.corruption(jax.random.fold_in(key, CORRUPT), target)
     pair = isinstance(damaged, tuple) and len(damaged) == 2
-    kind = type(damaged).__name__
-    ensure(pair, f"a corruption must return (damaged x, mask or None), got a {kind}")
+    kind = f"a value of type {type(damaged).__name__}"
+    ensure(pair, f"a corruption must return (damaged x, mask or None), got {kind}")
     inputs, mask = damaged
     _check_shape("the corruption", inputs, target)
     if mask is not None:

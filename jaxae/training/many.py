@@ -114,8 +114,9 @@ def fit_many(
     check_count("accumulate", accumulate)
     check_callbacks(callbacks, stop)
     check_count("max_skipped", max_skipped)
-    kind, hosts = type(data).__name__, jax.process_count()
-    ensure(is_array_data(data), f"data must be an array or a mapping, got a {kind}")
+    kind = f"a value of type {type(data).__name__}"
+    ensure(is_array_data(data), f"data must be an array or a mapping, got {kind}")
+    hosts = jax.process_count()
     ensure(hosts == 1, f"many models are trained on one host, not on {hosts}")
     _check_values(values, count)
     built = [build(value) for value in each(_as_numbers(values), count)]

@@ -124,8 +124,8 @@ def _epochs(
 ) -> tuple[Batch, Iterator[Iterator[Batch]]]:
     """The first checked batch, and the batches of one epoch after the other."""
     kinds = "an array, a mapping of arrays, an iterable of batches or a function to one"
-    came = type(batches).__name__
-    ensure(isinstance(batches, Iterable), f"data must be {kinds}, got a {came}")
+    came = f"a value of type {type(batches).__name__}"
+    ensure(isinstance(batches, Iterable), f"data must be {kinds}, got {came}")
     stream = iter(batches)
     first = next(stream, None)
     ensure(first is not None, "data must have a batch, got an empty iterable")

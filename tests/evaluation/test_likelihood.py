@@ -236,5 +236,5 @@ def test_a_number_below_one_is_named(name):
 
 
 def test_images_of_another_shape_are_named():
-    with pytest.raises(ValueError, match=r"images must be of shape \[n, 3\]"):
+    with pytest.raises(ValueError, match=r"data must be of shape \[n, 3\]"):
         nll_nats(EXACT, np.zeros((2, D + 1), np.float32), KEY)

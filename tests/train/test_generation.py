@@ -29,7 +29,7 @@ def run(tmp_path_factory):
         (image.T if label[i] else image)[i // 2 % 8] = 255
     np.savez(folder / "bars.npz", images=x, labels=label)
     small = ["--epochs", "2", "--batch-size", "20", "--nll-samples", "0"]
-    sizes = ["--model.latent-dim", "3", "--model.network.hidden", "9"]
+    sizes = ["--model.latent-dim", "3", "--model.network", "mlp:9"]
     data = ["--data", str(folder / "bars.npz"), "--out", str(folder / "run")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAXAE_CACHE", str(folder / "cache"))

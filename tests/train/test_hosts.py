@@ -205,7 +205,7 @@ def images(tmp_path_factory) -> Path:
 
 def arguments(images: Path, out: Path, *options: str, epochs: int) -> list[str]:
     """240 of the images are for training: the last batch is a whole one too."""
-    size = ["--model.latent-dim", "2", "--model.network.hidden", "32"]
+    size = ["--model.latent-dim", "2", "--model.network", "mlp:32"]
     length = ["--epochs", str(epochs), "--batch-size", "40", "--nll-samples", "0"]
     where = ["--data", str(images), "--out", str(out)]
     return ["-m", "train", "vae", *where, *size, *length, *options]

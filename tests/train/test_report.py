@@ -20,6 +20,7 @@ from jaxae.evaluation.quality import hole_mse
 from jaxae.training import init_state, trained_model
 from train.__main__ import parse
 from train.data.types import Split
+from train.options import flat
 from train.presets import PRESETS
 from train.report import write_report
 from train.report.page import rerun_command
@@ -72,7 +73,7 @@ CONFIG = {
     "preset": "vae",
     "data": DATA,
     "epochs": 2,
-    "model": {"latent_dim": 3, "network": {"hidden": [300, 300]}},
+    "model": {"latent_dim": 3, "network": "mlp:300,300:gated=yes"},
     "seed": 7,
     "image_size": None,
 }
@@ -212,17 +213,15 @@ def test_the_command_says_what_differs_from_the_preset(page_and_text):
 
 
 def test_the_command_makes_the_same_configuration_again():
-    default = PRESETS["vae"][1]
+    default = PRESETS["vae"].config()
     model = dataclasses.replace(
-        default.model,
-        beta=0.5,
-        network=dataclasses.replace(default.model.network, hidden=(9, 8), gated=False),
+        default.model, beta="linear:0:1:epochs=2", network="mlp:9,8", num_samples=2
     )
     size, optimizer = (12, 12), dataclasses.replace(default.optimizer, clip_norm=1.0)
     config = dataclasses.replace(
         default, model=model, image_size=size, optimizer=optimizer, tensorboard=True
     )
-    saved = {"preset": "vae", **dataclasses.asdict(config)}
+    saved = {"preset": "vae", **flat(config)}
     words = shlex.split(rerun_command(saved))
     assert words[:3] == ["python", "-m", "train"]
     assert parse(words[3:]) == ("vae", config)

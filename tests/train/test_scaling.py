@@ -28,7 +28,7 @@ from train.scaling.words import percent, seconds, size
 ROOT = Path(__file__).parents[2]
 SMALL = (
     *("--shape", "4", "4", "1", "--model.latent-dim", "2"),
-    *("--model.network.hidden", "48", "--steps", "2", "--rounds", "2"),
+    *("--model.network", "mlp:48:gated=yes", "--steps", "2", "--rounds", "2"),
 )
 PARAMETERS = 4 * sum(
     rows * columns + columns
@@ -52,7 +52,7 @@ def measured(tmp_path_factory):
 def test_options_of_a_preset_are_those_of_training():
     name, arguments = parse(["conv-vae", "--model.latent-dim", "5"])
     assert (name, arguments.model.latent_dim) == ("conv-vae", 5)
-    assert arguments.model.network.channels == (32, 64)
+    assert arguments.model.network == "conv"
     assert parse([])[0] == "vae"
 
 

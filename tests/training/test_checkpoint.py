@@ -13,7 +13,7 @@ import optax
 import pytest
 
 from jaxae import Epoch, fit, make_train_step, networks, recipes
-from jaxae.errors import CheckpointError
+from jaxae.errors import ArgumentError, CheckpointError
 from jaxae.training import Parallel, init_state, parallel
 from jaxae.training.checkpoint import (
     discard_after,

@@ -8,7 +8,14 @@ import numpy as np
 import optax
 import pytest
 
-from jaxae import TrainingDiverged, fit, networks, recipes, reconstruct
+from jaxae import (
+    Objective,
+    TrainingDiverged,
+    fit,
+    networks,
+    recipes,
+    reconstruct,
+)
 from jaxae.errors import ArgumentError
 from jaxae.schedules import Cyclical
 from jaxae.training import Progress, trained_model
@@ -156,7 +163,7 @@ def test_an_endless_stream_needs_the_length_of_an_epoch():
 
 def test_an_iterator_is_good_for_one_epoch():
     assert int(train(iter([floats(2), floats(2)])).state.step) == 2
-    with pytest.raises(ArgumentError, match=r"images must be .*anew.*no batch left"):
+    with pytest.raises(ArgumentError, match=r"data has no batch left: give .* anew"):
         train(iter([floats(2)]), epochs=2)
 
 
@@ -166,12 +173,12 @@ def test_a_loader_that_runs_dry_ends_in_an_error():
             batches, self.batches = self.batches, ()
             return iter(batches)
 
-    with pytest.raises(ArgumentError, match="no batch left"):
+    with pytest.raises(ArgumentError, match="data has no batch left"):
         train(Dry(floats(2)), steps_per_epoch=1, epochs=3)
 
 
 def test_a_batch_is_checked_when_it_comes():
-    with pytest.raises(ArgumentError, match=r"images must be of shape \[n, 2, 2, 1\]"):
+    with pytest.raises(ArgumentError, match=r"data must be of shape \[n, 2, 2, 1\]"):
         train([floats(2), floats(2)[..., 0]])
 
 
@@ -280,14 +287,22 @@ def test_the_names_of_the_metrics_are_known_before(recipe):
     assert names == sorted(row)
 
 
-def poisoned(after):
+class Poisoned(Objective):
     """Every loss from step `after` on is NaN."""
 
-    def loss(params, trace, context):
-        value, metrics = RECIPE.objective.loss(params, trace, context)
-        return value + jnp.where(context.step >= after, jnp.nan, 0.0), metrics
+    objective: Objective
+    after: int
 
-    return RECIPE._replace(objective=RECIPE.objective._replace(loss=loss))
+    def init(self, key, trace):
+        return self.objective.init(key, trace)
+
+    def loss(self, params, trace, context):
+        value, metrics = self.objective.loss(params, trace, context)
+        return value + jnp.where(context.step >= self.after, jnp.nan, 0.0), metrics
+
+
+def poisoned(after):
+    return RECIPE.replace(objective=Poisoned(RECIPE.objective, after))
 
 
 def test_training_gives_up_after_updates_that_are_not_finite():

@@ -174,7 +174,7 @@ def test_values_are_weights_of_the_objective():
     def build(beta):
         # As a schedule, which may return an array.
         objective = objectives.ELBO(lambda step: beta)
-        return VAE._replace(objective=objective), ADAM
+        return VAE.replace(objective=objective), ADAM
 
     one_seed = jnp.repeat(seeds(1), 3)
     members = train(build, keys=one_seed, values=betas)
@@ -285,7 +285,7 @@ def test_mistakes_are_named(options, message):
 
 
 def test_a_stream_is_not_for_many():
-    with pytest.raises(ArgumentError, match="images must be an array, got 'list'"):
+    with pytest.raises(ArgumentError, match=r"data must be an array or .* type list"):
         fit_many(build_vae, [X, X], keys=seeds(2), **OPTIONS)
 
 

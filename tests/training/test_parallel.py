@@ -587,15 +587,15 @@ def test_what_pmap_does_not_do(mesh, mapped):
     x = rows(PLAIN, 16)
     with pytest.raises(ArgumentError, match=r"batch_size must be a multiple of the 8"):
         train(PLAIN, x, batch_size=12, parallel=mapped)
-    with pytest.raises(ArgumentError, match=r"images must be a multiple of 8 rows"):
+    with pytest.raises(ArgumentError, match=r"data must be a multiple of 8 rows"):
         train(PLAIN, stream(PLAIN, (12,)), parallel=mapped)
-    with pytest.raises(ArgumentError, match=r"images must be .*8.*got 5"):
+    with pytest.raises(ArgumentError, match=r"data must be .*8.*got 5"):
         train(PLAIN, x[:5], parallel=mapped)
     for wrong in (
         Parallel(mesh, fsdp, pmap=True),
         Parallel(make_mesh({DATA: 4, "model": 2}), replicated, pmap=True),
     ):
-        with pytest.raises(ArgumentError, match=r"parallel must be `replicated` along"):
+        with pytest.raises(ArgumentError, match=r"parallel must have the layout `repl"):
             train(PLAIN, x, parallel=wrong)
 
 
@@ -673,7 +673,7 @@ def test_hooks_see_the_last_part():
         return state._replace(params=params)
 
     x = rows(PLAIN, 16)
-    state, _ = one_step(PLAIN._replace(hooks=(note,)), {"x": x}, accumulate=4)
+    state, _ = one_step(PLAIN.replace(hooks=(note,)), {"x": x}, accumulate=4)
     bias = state.params["model"]["encoder"]["Dense_0"]["bias"]
     np.testing.assert_allclose(bias[:8], x[3], rtol=1e-6)
     np.testing.assert_array_equal(bias[8:], 4)

@@ -70,15 +70,18 @@ def test_weights_give_the_weighted_mean():
 def test_an_update_that_is_not_finite_changes_nothing():
     batch = {"x": images(6)}
 
-    def poison(params, trace, context):
-        # Step 1: the loss is NaN. Step 2: the loss is finite and its gradient is not.
-        itself = jax.lax.stop_gradient(params)
-        fine = jnp.sqrt(params - jnp.where(context.step == 2, itself, 0.0))
-        bad = jnp.where(context.step == 1, jnp.nan, 0.0)
-        return jnp.full(trace.target.shape[0], fine + bad), {}
+    class Poison(Objective):
+        def init(self, key, trace):
+            return jnp.ones(())
 
-    poison = Objective(lambda key, trace: jnp.ones(()), poison)
-    objective = objectives.Chain(NOISY.recipe.objective, poison)
+        def loss(self, params, trace, context):
+            # Step 1: the loss is NaN. Step 2: it is finite and its gradient is not.
+            itself = jax.lax.stop_gradient(params)
+            fine = jnp.sqrt(params - jnp.where(context.step == 2, itself, 0.0))
+            bad = jnp.where(context.step == 1, jnp.nan, 0.0)
+            return jnp.full(trace.target.shape[0], fine + bad), {}
+
+    objective = objectives.Chain((NOISY.recipe.objective, Poison()))
     family = Family(NOISY.recipe.replace(objective=objective), optax.adam(1e-2))
     states, losses = [family.start(batch)], []
     for _ in range(4):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxae.errors import require
+from jaxae.errors import ensure, require
 from jaxae.inference import Codes, decode_one, encode_one
 from jaxae.models.family import Family
 from jaxae.recipe import Model
@@ -101,8 +101,8 @@ def export(
         return decoder(encoder(x, **side), **side)
 
     codes = jax.eval_shape(encoder, x, **side)
-    came = type(family).__name__
-    require(jax.tree.leaves(codes), "model", came, "one with a latent code")
+    kind = type(family).__name__
+    ensure(jax.tree.leaves(codes), f"model must have a latent code, {kind} has none")
     arguments = {
         "encoder": (encoder, {"x": x}),
         "decoder": (decoder, {"codes": codes}),

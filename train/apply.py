@@ -110,7 +110,7 @@ def missing(path: Path | None, size: tuple[int, int] | None) -> np.ndarray | Non
     seen = top == 0 or top >= white / 2
     require(seen, "--mask", f"{top:g} at most", f"black and white, 0 and {white}")
     holes = np.asarray(masks >= white / 2)
-    return holes.any(axis=-1, keepdims=True) if masks.ndim == 4 else holes
+    return np.any(holes, axis=-1, keepdims=True) if masks.ndim == 4 else holes
 
 
 def _labels(arguments: Arguments, count: int) -> dict[str, Any]:

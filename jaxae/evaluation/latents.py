@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxae.bottlenecks.codebook import perplexity
-from jaxae.errors import require
+from jaxae.errors import ensure
 from jaxae.evaluation.examples import map_examples
 from jaxae.inputs import check_data
 from jaxae.models.family import call
@@ -77,7 +77,7 @@ def codebook_usage(
     """
     module = model.module
     size, books = module.num_codes, module.num_codebooks
-    require(size, "model", "one with real codes", "one with discrete codes")
+    ensure(size > 0, "model must be one with discrete codes, these are real numbers")
     data = check_data(model.recipe, data, "data")
     codes = map_examples(_indices, model, data, key, chunk)
     columns = codes.reshape(-1, books).T

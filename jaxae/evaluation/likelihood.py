@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxae.checks import check_count
-from jaxae.errors import require
+from jaxae.errors import ensure
 from jaxae.evaluation.examples import map_examples
 from jaxae.inputs import check_data
 from jaxae.models.family import call
@@ -113,11 +113,12 @@ def is_generative(recipe: Recipe) -> bool:
 def _check_generative(recipe: Recipe) -> None:
     module = recipe.module
     prior = "a prior" if module.generative else "no prior"
-    came = (
-        f"{type(module).__name__} with {prior} and {type(module.likelihood).__name__}"
+    ensure(
+        is_generative(recipe),
+        "model must be a family with a prior and a likelihood normalised over x, "
+        f"got {type(module).__name__} with {prior} and "
+        f"{type(module.likelihood).__name__}",
     )
-    expected = "a family with a prior and a likelihood normalised over x"
-    require(is_generative(recipe), "model", came, expected)
 
 
 def _nll(

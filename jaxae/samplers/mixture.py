@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxae.checks import check_count, check_key
-from jaxae.errors import require
+from jaxae.errors import ensure
 from jaxae.inference import Codes
 from jaxae.samplers.base import Sampler, flatten
 
@@ -41,7 +41,7 @@ def gaussian_mixture(codes: Any, key: jax.Array, *, components: int = 10) -> Sam
     count = flat.shape[0]
     # A covariance needs two codes at least.
     least = max(2, components)
-    require(count >= least, "codes", f"{count} of them", f"at least {least}")
+    ensure(count >= least, f"codes must be at least {least}, got {count} of them")
     mixture = _mixture_class()(components, random_state=int(jax.random.bits(key)))
     mixture.fit(np.asarray(flat, np.float64))
     log_weights = jnp.asarray(np.log(mixture.weights_), jnp.float32)

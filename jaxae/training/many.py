@@ -158,7 +158,8 @@ def fit_many(
     else:
         require(len(resume) == count, "resume", len(resume), f"of {count} members")
         done = {start.epoch for start in resume}
-        require(len(done) == 1, "resume", f"after {done}", "all after the same epoch")
+        same = "resume must have all members after the same epoch"
+        ensure(len(done) == 1, f"{same}, got epochs {sorted(done)}")
         state = _stack([start.state for start in resume], mesh)
 
     def notify(member: int, epoch: Epoch) -> None:

@@ -66,7 +66,7 @@ def nll_nats(
 def elbo_terms(
     model: Model, data: Any, key: jax.Array, *, num_samples: int = 1, chunk: int = 250
 ) -> dict[str, Float[np.ndarray, " n"]]:
-    """The ELBO of every example with its terms, in nats, as in `objectives.elbo`.
+    """The ELBO of every example with its terms, in nats, as in `objectives.ELBO`.
 
     Args:
         model: A model with a posterior and a prior.

@@ -38,9 +38,9 @@ class BetaTCVAE(Objective):
         Σ_j (log q(z_j) - log p(z_j))    `dimension_kl_nats`
 
     over the samples of z. q(z) and q(z_j) are estimated from the batch, in which an
-    example of weight w counts as w examples. `elbo_nats`, `distortion_nats` and `rate_nats` are
-    those of `objectives.elbo`. For one normal, factorised posterior and a factorised
-    prior.
+    example of weight w counts as w examples. `elbo_nats`, `distortion_nats` and
+    `rate_nats` are those of `ELBO`. For one normal, factorised posterior and a
+    factorised prior.
 
     Attributes:
         data_size: N, the number of training examples.

@@ -164,7 +164,7 @@ def _fetch(metrics: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return jax.device_get(dict(metrics))
 
 
-def as_row(metrics: Mapping[str, np.ndarray | np.floating]) -> Row:
+def as_row(metrics: Mapping[str, np.ndarray | np.floating | float]) -> Row:
     """Numbers of Python's own."""
     return {name: float(value) for name, value in metrics.items()}
 

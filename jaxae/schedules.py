@@ -79,7 +79,8 @@ class Cosine(Schedule):
 
     def __call__(self, step: ArrayLike) -> Float[Array, "..."]:
         """The number at a step, counted from 0."""
-        fall = jnp.asarray(optax.cosine_decay_schedule(1.0, self.steps)(step))
+        share = jnp.clip(jnp.asarray(step, jnp.float32) / self.steps, 0.0, 1.0)
+        fall = 0.5 * (1.0 + jnp.cos(jnp.pi * share))
         return self.end + (self.start - self.end) * fall
 
 

@@ -10,8 +10,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 from numpyro.distributions import Distribution
+
+AnyArray = Array | np.ndarray
+"""On a device, on the host, or traced by JAX."""
 
 Params = PyTree[Array]
 Variables = Mapping[str, Any]

@@ -111,7 +111,7 @@ def test_both_ways_to_the_penalty_are_one_loss():
         (3, 2), 4, weight=0.3, estimator="exact", network=network
     )
     batch = model_batch(closed, {"x": jnp.asarray(X)}, KEY)
-    params = closed.model.init(KEY, batch, KEY)["params"]
+    params = closed.module.init(KEY, batch, KEY)["params"]
     loss, metrics = _objective(closed, params)
     other_loss, other_metrics = _objective(other, params)
     np.testing.assert_allclose(loss, other_loss, rtol=1e-5)

@@ -26,13 +26,6 @@ KEY = jax.random.key(0)
 MLP = networks.FullyConnected((4,))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compile_quickly():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def untrained(recipe):
     """With random weights: what is tested here does not depend on what they are."""
     label = jnp.zeros(2, jnp.int32)

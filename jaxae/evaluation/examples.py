@@ -5,14 +5,13 @@ from functools import partial
 from typing import Any
 
 import jax
-import numpy as np
 from jax.core import Tracer
 from jaxtyping import PyTree
 
 from jaxae.checks import check_count, check_key
 from jaxae.recipe import Model, Recipe
 from jaxae.training.batch import model_batch
-from jaxae.types import Batch, Variables
+from jaxae.types import AnyArray, Batch, Variables
 
 PerExample = Callable[..., PyTree]
 
@@ -20,12 +19,12 @@ PerExample = Callable[..., PyTree]
 def map_examples(
     function: PerExample,
     model: Model,
-    data: Mapping[str, np.ndarray],
+    data: Mapping[str, AnyArray],
     key: jax.Array,
     chunk: int,
     static: tuple[Any, ...] = (),
     shared: tuple[Any, ...] = (),
-) -> PyTree[np.ndarray]:
+) -> PyTree[AnyArray]:
     """function(recipe, variables, batch, key, *static, *shared) for every example.
 
     Args:

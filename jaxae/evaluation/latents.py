@@ -13,12 +13,12 @@ from jaxae.evaluation.examples import map_examples
 from jaxae.inputs import check_data
 from jaxae.models.family import call
 from jaxae.recipe import Model, Recipe
-from jaxae.types import Batch, Variables
+from jaxae.types import AnyArray, Batch, Variables
 
 
 def posterior_means(
     model: Model, data: Any, key: jax.Array, *, chunk: int = 250
-) -> Float[np.ndarray, "n d"]:
+) -> Float[AnyArray, "n d"]:
     """The flat codes, without noise, of examples as the model sees them in training.
 
     That is prepared (binarised) and damaged, by the key; `jaxae.encode` takes them as

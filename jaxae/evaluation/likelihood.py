@@ -4,7 +4,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from jaxae.checks import check_count
@@ -13,9 +12,9 @@ from jaxae.evaluation.examples import map_examples
 from jaxae.inputs import check_data
 from jaxae.models.family import call
 from jaxae.objectives.base import log_posterior, log_prior
-from jaxae.objectives.elbo import name_rates, rate
+from jaxae.objectives.ELBO import name_rates, rate
 from jaxae.recipe import Model, Recipe
-from jaxae.types import Batch, Trace, Variables
+from jaxae.types import AnyArray, Batch, Trace, Variables
 
 
 def nll_nats(
@@ -26,7 +25,7 @@ def nll_nats(
     num_samples: int = 500,
     image_chunk: int = 50,
     sample_chunk: int = 50,
-) -> Float[np.ndarray, " n"]:
+) -> Float[AnyArray, " n"]:
     """-log p(x) of every example, estimated by importance sampling from q(z | x).
 
     -log (1/S) Σ_s p(x | z_s) p(z_s) / q(z_s | x) (Burda et al. 2016, equation 8): an
@@ -65,7 +64,7 @@ def nll_nats(
 
 def elbo_terms(
     model: Model, data: Any, key: jax.Array, *, num_samples: int = 1, chunk: int = 250
-) -> dict[str, Float[np.ndarray, " n"]]:
+) -> dict[str, Float[AnyArray, " n"]]:
     """The ELBO of every example with its terms, in nats, as in `objectives.ELBO`.
 
     Args:

@@ -12,7 +12,7 @@ from jaxae.evaluation.examples import map_examples
 from jaxae.inputs import check_data
 from jaxae.models.family import call
 from jaxae.recipe import Model, Recipe
-from jaxae.types import Batch, Variables
+from jaxae.types import AnyArray, Batch, Variables
 
 Images = Float[Array, "b ..."]
 Scores = Float[Array, " b"]
@@ -65,7 +65,7 @@ def reconstruction_quality(
     *,
     pixel_means: Any = None,
     chunk: int = 250,
-) -> dict[str, Float[np.ndarray, " n"]]:
+) -> dict[str, Float[AnyArray, " n"]]:
     """How well every example comes back through the bottleneck.
 
     The target is what the model has to explain: binarised, by the key, if the recipe

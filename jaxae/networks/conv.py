@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from jaxae.checks import check_count, check_sizes
 from jaxae.errors import require
-from jaxae.networks.activations import Activation, activate
+from jaxae.networks.activations import Activation, activate, check_activation
 from jaxae.networks.convolution import Conv, ConvTranspose
 from jaxae.networks.dense import Dense
 from jaxae.networks.remat import layer_output
@@ -31,8 +31,8 @@ class ConvEncoder(Module):
             their running averages are float32 at least.
 
     Raises:
-        ValueError: A size is below 1, there are no channels, or the residual blocks
-            are negative.
+        ValueError: A size is below 1, there are no channels, the residual blocks are
+            negative, or the activation is unknown.
     """
 
     channels: tuple[int, ...] = (32, 64)
@@ -43,7 +43,7 @@ class ConvEncoder(Module):
     dtype: Any = None
 
     def __post_init__(self) -> None:
-        _check(self.channels, self.kernel_size, self.residual_blocks)
+        _check(self.channels, self.kernel_size, self.residual_blocks, self.activation)
         super().__post_init__()
 
     @nn.compact
@@ -97,7 +97,7 @@ class ConvDecoder(Module):
 
     def __post_init__(self) -> None:
         check_sizes("shape", self.shape)
-        _check(self.channels, self.kernel_size, self.residual_blocks)
+        _check(self.channels, self.kernel_size, self.residual_blocks, self.activation)
         super().__post_init__()
 
     @nn.compact
@@ -167,11 +167,17 @@ def halvings(side: tuple[int, int], count: int) -> list[tuple[int, int]]:
     return sides
 
 
-def _check(channels: tuple[int, ...], kernel_size: int, residual_blocks: int) -> None:
+def _check(
+    channels: tuple[int, ...],
+    kernel_size: int,
+    residual_blocks: int,
+    activation: Activation,
+) -> None:
     check_sizes("channels", channels)
     require(len(channels) > 0, "channels", channels, "at least one size")
     check_count("kernel_size", kernel_size)
     check_count("residual_blocks", residual_blocks, least=0)
+    check_activation(activation)
 
 
 def _normalise(x: Array, batch_norm: bool, train: bool) -> Array:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from jaxae.checks import check_sizes
 from jaxae.errors import require
-from jaxae.networks.activations import Activation, activate
+from jaxae.networks.activations import Activation, activate, check_activation
 from jaxae.networks.dense import Dense
 from jaxae.networks.remat import layer_output
 from jaxae.precision import widened
@@ -49,7 +49,8 @@ class MLP(Module):
             their running averages are float32 at least.
 
     Raises:
-        ValueError: A size is below 1, or the layers are gated and normalised.
+        ValueError: A size is below 1, the layers are gated and normalised, or the
+            activation is unknown.
     """
 
     hidden: tuple[int, ...] = (512,)
@@ -60,6 +61,7 @@ class MLP(Module):
 
     def __post_init__(self) -> None:
         check_sizes("hidden", self.hidden)
+        check_activation(self.activation)
         both = self.gated and self.batch_norm
         require(not both, "batch_norm", True, "False for gated layers")
         super().__post_init__()
@@ -109,6 +111,7 @@ class MLPDecoder(Module):
     def __post_init__(self) -> None:
         check_sizes("shape", self.shape)
         check_sizes("hidden", self.hidden)
+        check_activation(self.activation)
         super().__post_init__()
 
     @nn.compact

@@ -7,7 +7,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jaxae.checks import check_sizes
-from jaxae.networks.activations import Activation, activate
+from jaxae.networks.activations import Activation, activate, check_activation
 from jaxae.networks.dense import Dense
 from jaxae.values import Module
 
@@ -29,7 +29,7 @@ class SpectralMLPDecoder(Module):
             is in the parameters' own.
 
     Raises:
-        ValueError: A size is below 1.
+        ValueError: A size is below 1, or the activation is unknown.
     """
 
     shape: tuple[int, ...]
@@ -40,6 +40,7 @@ class SpectralMLPDecoder(Module):
     def __post_init__(self) -> None:
         check_sizes("shape", self.shape)
         check_sizes("hidden", self.hidden)
+        check_activation(self.activation)
         super().__post_init__()
 
     @nn.compact

@@ -185,7 +185,7 @@ def _temporary_bytes(num_samples, image_chunk=5, sample_chunk=20):
     data = check_data(LOOSE.recipe, _x(10), "images")
     keys = jax.random.split(KEY, 10)
     static = (num_samples, sample_chunk)
-    recipe, variables = LOOSE
+    recipe, variables = LOOSE.recipe, LOOSE.variables
     lowered = examples._mapped.lower(
         _nll, recipe, image_chunk, static, variables, data, keys, ()
     )

@@ -146,7 +146,7 @@ def test_a_spatial_auto_encoder():
 
 
 def test_the_keras_denoiser_has_its_size():
-    model = recipes.keras_denoiser().model
+    model = recipes.keras_denoiser().module
     batch = {
         name: jax.ShapeDtypeStruct((2, 28, 28, 1), jnp.float32)
         for name in "x inputs".split()

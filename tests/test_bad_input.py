@@ -21,9 +21,7 @@ def as_users_call_it():
     """Without the type checks of the other tests, which would come first."""
     before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)
-    jax.config.update("jax_disable_most_optimizations", True)
     yield
-    jax.config.update("jax_disable_most_optimizations", False)
     jaxtyping.config.update("jaxtyping_disable", before)
 
 

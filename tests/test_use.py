@@ -17,13 +17,6 @@ KEY = jax.random.key(0)
 MLP = recipes.mlp((4,))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compile_quickly():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def untrained(recipe):
     """With random weights: what is tested here does not depend on what they are."""
     batch = {"x": jnp.zeros((2, *recipe.model.shape))}

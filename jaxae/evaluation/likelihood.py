@@ -12,7 +12,7 @@ from jaxae.evaluation.examples import map_examples
 from jaxae.inputs import check_data
 from jaxae.models.family import call
 from jaxae.objectives.base import log_posterior, log_prior
-from jaxae.objectives.ELBO import name_rates, rate
+from jaxae.objectives.elbo import name_rates, rate
 from jaxae.recipe import Model, Recipe
 from jaxae.types import AnyArray, Batch, Trace, Variables
 

@@ -261,7 +261,7 @@ def test_apply_restores_only_what_the_mask_names(tmp_path, images):
 def conditional() -> jaxae.Model:
     """Shown the labels, with the weights that it starts from."""
     recipe = jaxae.recipes.conditional_vae(
-        (24, 24, 1), 2, num_labels=4, network=jaxae.recipes.mlp((5,))
+        (24, 24, 1), 2, num_labels=4, network=jaxae.networks.FullyConnected((5,))
     )
     batch = {"x": np.zeros((2, 24, 24, 1), np.float32), "label": np.zeros(2, np.int32)}
     init = jax.jit(partial(init_state, recipe, optax.sgd(0.1)))

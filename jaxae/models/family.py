@@ -74,8 +74,8 @@ class Family(Module):
     ) -> Distribution:
         """p(x | z) with batch shape [k, b].
 
-        Of the batch the fields in `view.needs` are used, and "x" while training by
-        likelihoods that estimate a parameter from it.
+        Of the batch the fields in `view.needs` are used; while training also "x", by
+        likelihoods that estimate a parameter from it, and "weight".
         """
         raise NotImplementedError
 
@@ -90,6 +90,13 @@ class Family(Module):
     def embed(self, indices: Any) -> Codes:
         """The codes [1, b, ...] of whole numbers, of a discrete family."""
         raise NotImplementedError
+
+
+def seen_in_training(
+    batch: Batch, train: bool
+) -> tuple[Float[Array, "b ..."] | None, Float[Array, " b"] | None]:
+    """The target and the weights, of which `decode` may know while training alone."""
+    return (batch["x"], batch.get("weight")) if train else (None, None)
 
 
 def call(module: nn.Module, variables: Variables, *args: Any, **kwargs: Any) -> Any:

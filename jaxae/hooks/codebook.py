@@ -64,7 +64,7 @@ class ReviveCodes(Value):
         def start() -> tuple[Array, Array, Array]:
             steps = quantizer.kmeans_steps
             books, counts = residual_kmeans(key, stages[0], shape, steps, weight)
-            return books, jnp.maximum(counts, 1.0), jnp.zeros(shape)
+            return books, jnp.maximum(counts, 1.0), jnp.zeros(shape, jnp.float32)
 
         def revive() -> tuple[Array, Array, Array]:
             counts = statistics["counts"]
@@ -76,7 +76,7 @@ class ReviveCodes(Value):
 
         started = statistics["initialized"] > 0
         books, counts, keep = jax.lax.cond(started, revive, start)
-        new = {**statistics, "counts": counts, "initialized": jnp.ones(())}
+        new = {**statistics, "counts": counts, "initialized": jnp.ones((), jnp.float32)}
         return state._replace(
             params=_replaced(state.params, codebook, books),
             collections=_replaced(state.collections, counters, new),

@@ -52,7 +52,7 @@ def _tie(state: TrainState, seen: Observed) -> TrainState:
     opt_state = state.opt_state
     for part, values in new.items():
         for name, value in values.items():
-            nothing = jnp.zeros([1] * value.ndim)
+            nothing = jnp.zeros([1] * value.ndim, value.dtype)
             opt_state = reset_moments(opt_state, ("model", part, name), nothing)
     params = {**state.params, "model": {**model, **new}}
     return state._replace(params=params, opt_state=opt_state)

@@ -130,8 +130,8 @@ def unbiased_mmd(
         kernel: Of squared distances.
         weight: Of the points x; all the same if None.
     """
-    of_x = jnp.ones(x.shape[0]) if weight is None else weight
-    of_y = jnp.ones(y.shape[0])
+    of_x = jnp.ones(x.shape[0], x.dtype) if weight is None else weight
+    of_y = jnp.ones(y.shape[0], y.dtype)
     within_x = _mean_of_pairs(kernel(squared_distances(x, x)), of_x)
     within_y = _mean_of_pairs(kernel(squared_distances(y, y)), of_y)
     total = jnp.maximum(of_x.sum() * of_y.sum(), 1e-12)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxae.errors import require
+from jaxae.errors import ensure, require
 from jaxae.inference import Codes, decode_one, encode_one
 from jaxae.models.family import Family
 from jaxae.recipe import Model
@@ -66,6 +66,17 @@ def export(
 
     Raises:
         ValueError: There is no platform, or an unknown one; or the model has no code.
+
+    Example:
+        >>> import jax, jax.export, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> part = jaxae.export(model, platforms=('cpu',))['encoder']
+        >>> codes = jax.export.deserialize(part.serialized).call(x)
+        >>> codes.shape
+        (20, 2)
     """
     known = all(platform in PLATFORMS for platform in platforms)
     expected = f"at least one of {PLATFORMS}"
@@ -90,8 +101,8 @@ def export(
         return decoder(encoder(x, **side), **side)
 
     codes = jax.eval_shape(encoder, x, **side)
-    came = type(family).__name__
-    require(jax.tree.leaves(codes), "model", came, "one with a latent code")
+    kind = type(family).__name__
+    ensure(jax.tree.leaves(codes), f"model must have a latent code, {kind} has none")
     arguments = {
         "encoder": (encoder, {"x": x}),
         "decoder": (decoder, {"codes": codes}),

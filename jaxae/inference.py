@@ -55,6 +55,15 @@ def encode(
     Raises:
         ValueError: x, the mask or the labels are not as the model needs them,
             or the code is deterministic and a key was given.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> jaxae.encode(model, x).shape
+        (20, 2)
     """
     draw = key is not None
     key = key if draw else jax.random.key(0)
@@ -79,6 +88,15 @@ def decode(
 
     Raises:
         ValueError: The codes have not the shape of this model's, or are not finite.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> jaxae.decode(model, jaxae.encode(model, x)).shape
+        (20, 4, 4, 1)
     """
     leaves = codes if isinstance(codes, tuple) else (codes,)
     side = _side_fields(model, (np.shape(leaves[0]) or (0,))[0], mask, label)
@@ -89,12 +107,27 @@ def decode(
 def reconstruct(
     model: Model, x: Any, *, label: Any = None, key: jax.Array | None = None
 ) -> Float[Array, "n ..."]:
-    """Through the bottleneck and back; by a sample of the code if given a key."""
+    """Through the bottleneck and back; by a sample of the code if given a key.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> jaxae.reconstruct(model, x).shape
+        (20, 4, 4, 1)
+    """
     return decode(model, encode(model, x, label=label, key=key), label=label)
 
 
 def repair(
-    model: Model, x: Any, *, mask: Any = None, fill: float = 0.0
+    model: Model,
+    x: Any,
+    *,
+    mask: Any = None,
+    label: Any = None,
+    fill: float = 0.0,
 ) -> Float[Array, "n ..."]:
     """Cleans damaged examples, or fills their holes.
 
@@ -104,23 +137,37 @@ def repair(
         mask: [n, h, w, 1] or [n, h, w], or of the shape of x, True where entries are
             missing: only those are changed, and what x holds there is not looked at.
             Without a mask all entries are the model's.
+        label: [n], for models that are shown it.
         fill: What the missing entries are set to before the model sees them; what the
             corruption filled in while training.
 
     Raises:
-        ValueError: x or the mask are not as the model needs them.
+        ValueError: x, the mask or the labels are not as the model needs them.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.inpainting_autoencoder((4, 4, 1), 8)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> mask = np.zeros((20, 4, 4, 1), bool)
+        >>> mask[:, :2] = True  # the upper half is missing
+        >>> filled = jaxae.repair(model, np.where(mask, np.nan, x), mask=mask)
+        >>> bool((filled[:, 2:] == x[:, 2:]).all())
+        True
     """
     if mask is None:
         shown = "mask" in model.module.view.needs
         ensure(not shown, "mask must be given to a model that fills holes")
-        return reconstruct(model, x)
+        return reconstruct(model, x, label=label)
     x = x if isinstance(x, Tracer) else np.asarray(x)
     hole = check_mask(x.shape, mask)
     xp = jnp if isinstance(x, Tracer) or isinstance(hole, Tracer) else np
     # Filled before they are checked: a hole is often marked by NaN.
     x = _as_floats(model, xp.where(hole, np.zeros((), x.dtype), x))
     x = fill_in(x, jnp.asarray(hole), fill)
-    return jnp.where(hole, decode(model, encode(model, x, mask=hole), mask=hole), x)
+    codes = encode(model, x, mask=hole, label=label)
+    return jnp.where(hole, decode(model, codes, mask=hole, label=label), x)
 
 
 def sample(
@@ -142,6 +189,15 @@ def sample(
 
     Raises:
         ValueError: The family has no prior, or `count` is below 1.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> jaxae.sample(model, key, count=3).shape
+        (3, 4, 4, 1)
     """
     check_key(key)
     check_count("count", count)
@@ -159,6 +215,15 @@ def sample_codes(model: Model, key: jax.Array, count: int) -> Codes:
 
     Raises:
         ValueError: The family has no prior, or `count` is below 1.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> jaxae.inference.sample_codes(model, key, 3).shape
+        (3, 2)
     """
     check_key(key)
     check_count("count", count)
@@ -181,6 +246,15 @@ def interpolate(
     Raises:
         ValueError: Different numbers of examples, fewer than two steps, or codes that
             are whole numbers.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> jaxae.interpolate(model, x[:2], x[2:4], steps=5).shape
+        (2, 5, 4, 4, 1)
     """
     check_count("steps", steps, least=2)
     real = model.module.num_codes == 0

@@ -2,7 +2,7 @@
 
 A prior is a linen module: (x [m, ...] -> q(z | x) with batch shape [1, m]) -> p(z) with
 batch shape [1, 1]. Against a mixture the KL has no closed form, so that
-`objectives.elbo` takes the mean of log q(z | x) - log p(z) over its samples.
+`objectives.ELBO` takes the mean of log q(z | x) - log p(z) over its samples.
 """
 
 from collections.abc import Callable

@@ -102,6 +102,13 @@ def compute_in(recipe: Recipe, dtype: DTypeLike | None) -> Recipe:
 
     Raises:
         ValueError: `dtype` is another one, or a network has no such field.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> half = jaxae.compute_in(recipe, 'bfloat16')
+        >>> half.module.encoder
+        networks.MLP(dtype='bfloat16')
     """
     if dtype is not None:
         name = dtype if isinstance(dtype, str) else jnp.dtype(dtype).name

@@ -28,7 +28,8 @@ MLP = networks.FullyConnected((4,))
 
 def untrained(recipe):
     """With random weights: what is tested here does not depend on what they are."""
-    batch = {"x": jnp.zeros((2, *recipe.module.shape))}
+    label = jnp.zeros(2, jnp.int32)
+    batch = {"x": jnp.zeros((2, *recipe.module.shape)), "label": label}
     init = jax.jit(partial(init_state, recipe, optax.sgd(0.1)))
     return trained_model(recipe, init(batch, jax.random.key(7)))
 
@@ -41,6 +42,11 @@ def vae():
 @pytest.fixture(scope="module")
 def classic():
     return untrained(recipes.autoencoder((4, 3, 1), 2, network=MLP))
+
+
+@pytest.fixture(scope="module")
+def conditional():
+    return untrained(recipes.conditional_vae((4, 3, 1), 2, num_labels=2, network=MLP))
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +168,21 @@ def test_the_encoder_is_shown_the_mask_and_the_fill(inpainting):
     assert (shown[mask] != unseen[mask]).any()
     filled = np.asarray(repair(inpainting, x, mask=mask, fill=0.5))
     assert (filled[mask] != shown[mask]).any()
+
+
+def test_restoring_shows_the_label(conditional):
+    x, mask = levels(3) / np.float32(255), holes()[..., None]
+    filled = np.where(mask, np.float32(0), x)
+    first, second = np.zeros(3, np.int64), np.ones(3, np.int64)
+    restored = np.asarray(repair(conditional, x, mask=mask, label=first))
+    expected = reconstruct(conditional, filled, label=first)
+    np.testing.assert_array_equal(restored, np.where(mask, expected, x))
+    other = np.asarray(repair(conditional, x, mask=mask, label=second))
+    assert (restored[mask] != other[mask]).all()
+    whole = repair(conditional, x, label=second)
+    np.testing.assert_array_equal(whole, reconstruct(conditional, x, label=second))
+    with pytest.raises(ArgumentError, match="label must be given"):
+        repair(conditional, x, mask=mask)
 
 
 def test_restoring_without_a_mask_is_reconstructing(classic):

@@ -8,7 +8,7 @@ import jax
 import orbax.checkpoint as ocp
 from jax.errors import JaxRuntimeError
 
-from jaxae.errors import ArgumentError, require
+from jaxae.errors import ArgumentError, ensure, require
 from train.config import Config
 from train.errors import DataError, LostHost
 
@@ -28,7 +28,8 @@ def join(config: Config) -> None:
     processes = config.num_processes
     if address is None:
         alone = processes is None and index is None
-        require(alone, "--distributed", None, "auto or HOST:PORT with --num-processes")
+        needed = "--distributed must be auto or HOST:PORT"
+        ensure(alone, f"{needed} with --num-processes and --process-id")
         return
     if address != "auto":
         required = "--num-processes and --process-id beside --distributed HOST:PORT"

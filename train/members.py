@@ -134,11 +134,11 @@ def plan_members(run: Run) -> Members | None:
     if config.seeds == 1 and sweep is None:
         return None
     option = "--sweep" if sweep else "--seeds"
-    require(not config.stream, option, "--stream", "for data in memory")
+    ensure(not config.stream, f"{option} is for data in memory, not for --stream")
     shared = config.parallel in ("data", "none")
-    require(shared, option, f"--parallel {config.parallel}", "with data or none")
+    ensure(shared, f"{option} is for --parallel data or none, not {config.parallel}")
     hosts = jax.process_count()
-    require(hosts == 1, option, f"--distributed with {hosts} hosts", "on one host")
+    ensure(hosts == 1, f"{option} is for one host, not for {hosts}")
     alone = dataclasses.replace(config, seeds=1, sweep=(), out=None)
     runs, values = [], []
     for value in (None,) if sweep is None else sweep.values:

@@ -10,7 +10,7 @@ import numpy as np
 
 import jaxae
 from jaxae.checks import check_count
-from jaxae.errors import require
+from jaxae.errors import ensure, require
 from jaxae.inputs import check_data
 from jaxae.training import Epoch, Parallel, Progress
 from jaxae.training.checkpoint import abstract_state, save_epochs
@@ -95,16 +95,16 @@ def _train(path: Path, preset: str, config: Config, stop: Callable[[], bool]) ->
 def _check_options(config: Config) -> None:
     for option in ("resume", "distributed"):  # by default --out has the time in it
         given = config.out is not None or not getattr(config, option)
-        require(given, "--out", None, f"given with --{option}")
+        ensure(given, f"--out must be given with --{option}")
     both = config.resume and config.overwrite
-    require(not both, "--overwrite", True, "left out with --resume")
+    ensure(not both, "--overwrite must be left out with --resume")
     check_count("--epochs", config.epochs)
     check_count("--batch-size", config.batch_size)
     check_count("--accumulate", config.accumulate)
     check_count("--nll-samples", config.nll_samples, least=0)
     if config.steps_per_epoch is not None:
         check_count("--steps-per-epoch", config.steps_per_epoch)
-        require(config.stream, "--steps-per-epoch", "no --stream", "with --stream")
+        ensure(config.stream, "--steps-per-epoch must be given with --stream alone")
     fits = config.batch_size % config.accumulate == 0
     require(fits, "--accumulate", config.accumulate, "a divisor of --batch-size")
 
@@ -120,8 +120,8 @@ def _check_split(recipe: jaxae.Recipe, split: Split | LazySplit, name: str) -> N
     check_data(recipe, examples(recipe, split), name)
     if images.ndim == 4 and images.dtype != np.uint8:
         low, high = images.min(), images.max()
-        came = f"floats from {low:g} to {high:g}"
-        require(low >= 0 and high <= 1, name, came, "bytes, or floats in [0, 1]")
+        right = f"{name} must be bytes, or floats in [0, 1]"
+        ensure(low >= 0 and high <= 1, f"{right}, got {low:g} to {high:g}")
 
 
 def _parallel(config: Config) -> Parallel:
@@ -144,8 +144,8 @@ def _check_pmap(parallel: Parallel, run: Run) -> None:
     expected = f"a multiple of the {devices} devices, for --parallel pmap"
     require(even, "--batch-size", config.batch_size, expected)
     left = run.train_size % config.batch_size % devices
-    whole = f"without a last batch that {devices} devices do not divide, for pmap"
-    require(not (config.stream and left), "--stream", f"{left} images over", whole)
+    whole = f"a last batch that the {devices} devices divide for --parallel pmap"
+    ensure(not (config.stream and left), f"--stream needs {whole}, {left} are left")
     check_mapped(parallel, config.batch_size, run.train_size)
 
 

@@ -26,6 +26,12 @@ def frechet_distance(first: Any, second: Any) -> float:
     Raises:
         ValueError: The shapes differ, a value is not finite, or a set has fewer than
             two rows.
+
+    Example:
+        >>> import jaxae
+        >>> a = [[0.0], [2.0]]
+        >>> round(jaxae.evaluation.frechet_distance(a, [[1.0], [3.0]]), 6)
+        1.0
     """
     a, b = _checked("first", first), _checked("second", second)
     require(a.shape[1] == b.shape[1], "second", b.shape, f"[m, {a.shape[1]}]")

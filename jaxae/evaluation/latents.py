@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxae.bottlenecks.codebook import perplexity
-from jaxae.errors import require
+from jaxae.errors import ensure
 from jaxae.evaluation.examples import map_examples
 from jaxae.inputs import check_data
 from jaxae.models.family import call
@@ -23,6 +23,15 @@ def posterior_means(
 
     That is prepared (binarised) and damaged, by the key; `jaxae.encode` takes them as
     they are.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> jaxae.evaluation.posterior_means(model, x, key).shape
+        (20, 2)
     """
     data = check_data(model.recipe, data, "data")
     return map_examples(_posterior_mean, model, data, key, chunk)
@@ -68,7 +77,7 @@ def codebook_usage(
     """
     module = model.module
     size, books = module.num_codes, module.num_codebooks
-    require(size, "model", "one with real codes", "one with discrete codes")
+    ensure(size > 0, "model must be one with discrete codes, these are real numbers")
     data = check_data(model.recipe, data, "data")
     codes = map_examples(_indices, model, data, key, chunk)
     columns = codes.reshape(-1, books).T

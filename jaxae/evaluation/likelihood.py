@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxae.checks import check_count
-from jaxae.errors import require
+from jaxae.errors import ensure
 from jaxae.evaluation.examples import map_examples
 from jaxae.inputs import check_data
 from jaxae.models.family import call
@@ -43,6 +43,15 @@ def nll_nats(
     Raises:
         ValueError: The family has no posterior, or its likelihood is not normalised, or
             a number is below 1.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> jaxae.evaluation.nll_nats(model, x, key, num_samples=10).shape
+        (20,)
     """
     _check_generative(model.recipe)
     check_count("num_samples", num_samples)
@@ -56,7 +65,7 @@ def nll_nats(
 def elbo_terms(
     model: Model, data: Any, key: jax.Array, *, num_samples: int = 1, chunk: int = 250
 ) -> dict[str, Float[AnyArray, " n"]]:
-    """The ELBO of every example with its terms, in nats, as in `objectives.elbo`.
+    """The ELBO of every example with its terms, in nats, as in `objectives.ELBO`.
 
     Args:
         model: A model with a posterior and a prior.
@@ -71,6 +80,15 @@ def elbo_terms(
 
     Raises:
         ValueError: The family has no posterior, or its likelihood is not normalised.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> sorted(jaxae.evaluation.elbo_terms(model, x, key))
+        ['distortion_nats', 'elbo_nats', 'rate_nats']
     """
     _check_generative(model.recipe)
     check_count("num_samples", num_samples)
@@ -94,11 +112,12 @@ def is_generative(recipe: Recipe) -> bool:
 def _check_generative(recipe: Recipe) -> None:
     module = recipe.module
     prior = "a prior" if module.generative else "no prior"
-    came = (
-        f"{type(module).__name__} with {prior} and {type(module.likelihood).__name__}"
+    ensure(
+        is_generative(recipe),
+        "model must be a family with a prior and a likelihood normalised over x, "
+        f"got {type(module).__name__} with {prior} and "
+        f"{type(module.likelihood).__name__}",
     )
-    expected = "a family with a prior and a likelihood normalised over x"
-    require(is_generative(recipe), "model", came, expected)
 
 
 def _nll(

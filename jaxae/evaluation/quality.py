@@ -84,6 +84,16 @@ def reconstruction_quality(
         `psnr_gain_db` where there is damage; `hole_mse`, and `hole_mse_mean_fill` if
         given the means, where pixels are removed: the mean over the removed values,
         NaN for an example that by chance lost none.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> quality = jaxae.evaluation.reconstruction_quality(model, x, key)
+        >>> quality['psnr_db'].shape
+        (20,)
     """
     data = check_data(model.recipe, data, "data")
     shared = () if pixel_means is None else (jnp.asarray(pixel_means, jnp.float32),)

@@ -59,6 +59,16 @@ def evaluate(
 
     Returns:
         A value for each of `NAMES`, None where the family has no such thing.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> numbers = jaxae.evaluation.evaluate(model, x, key, nll_samples=10)
+        >>> numbers['nll_nats'] > 0, numbers['hole_mse']
+        (True, None)
     """
     check_count("nll_samples", nll_samples, least=0)
     numbers = dict.fromkeys(NAMES)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
 from jaxae.checks import check_count
-from jaxae.errors import require
+from jaxae.errors import ensure, require
 from jaxae.hooks.moments import reset_moments
 from jaxae.networks.dictionary import normalize_rows
 from jaxae.types import Observed, TrainState, Variables
@@ -163,9 +163,12 @@ def _new_encoder(
 
 
 def _check_kernel(kernel: Float[Array, "m n"], rows: Rows) -> None:
-    shapes = f"{kernel.shape[0]} features, {rows.shape[1]} inputs"
-    same = kernel.shape[0] == rows.shape[1]
-    require(same, "encoder", shapes, "the flattened input for this hook")
+    features, inputs = kernel.shape[0], rows.shape[1]
+    ensure(
+        features == inputs,
+        "encoder must give the flattened input for this hook, "
+        f"got {features} features of {inputs} inputs",
+    )
 
 
 def _mean_of_living(

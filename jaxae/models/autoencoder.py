@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int
 from numpyro.distributions import Distribution
 
 from jaxae.bottlenecks.base import Bottleneck
-from jaxae.errors import given, require
+from jaxae.errors import ensure, given, require
 from jaxae.likelihoods import Likelihood
 from jaxae.models.family import Codes, Family
 from jaxae.precision import widened
@@ -89,9 +89,8 @@ class AutoEncoder(Family):
         Raises:
             ValueError: The family has no prior.
         """
-        name = type(self.bottleneck).__name__
-        expected = "a family with a prior p(z) to sample from"
-        require(self.has_prior, "model", name, expected)
+        kind = type(self.bottleneck).__name__
+        ensure(self.has_prior, f"model must have a prior p(z), got one with {kind}")
         codes = jnp.asarray(self._prior().sample(key, (count,)))
         return (codes[:, 0, 0][None],)
 
@@ -109,9 +108,8 @@ class AutoEncoder(Family):
 
     def _posterior(self, x: Float[Array, "m ..."]) -> Distribution:
         """q(z | x) with batch shape [1, m], whatever the noise."""
-        labels = self.view.num_labels
-        expected = "one without labels for a prior made of posteriors"
-        require(not labels, "view", f"one of {labels} labels", expected)
+        plain = self.view.num_labels == 0
+        ensure(plain, "view must show no labels to a prior made of posteriors")
         h = self._features({"inputs": x})
         return given(
             self.bottleneck(h, jax.random.key(0)).posterior,

@@ -11,7 +11,7 @@ from numpyro.distributions import Distribution
 
 from jaxae.checks import check_count, check_sizes
 from jaxae.distributions.elementwise import Normal
-from jaxae.errors import require
+from jaxae.errors import ensure, require
 from jaxae.likelihoods import Likelihood
 from jaxae.models.family import Codes, Family
 from jaxae.networks import Conv, ConvTranspose, ResidualBlock, halvings
@@ -73,8 +73,7 @@ class LadderVAE(Family):
         check_count("stem", self.stem, least=0)
         low, high = limits = self.log_std_range
         require(low < high, "log_std_range", limits, "(lowest, highest)")
-        labels = self.view.num_labels
-        require(not labels, "view", f"one of {labels} labels", "a view without labels")
+        ensure(self.view.num_labels == 0, "view must show no labels to a LadderVAE")
         super().__post_init__()
 
     def setup(self) -> None:

@@ -109,7 +109,8 @@ class TotalCorrelationCritic(_CodeCritic):
 
         estimate = log_ratio(stop_gradient(params), z).mean(axis=0)
         joint = log_ratio(params, stop_gradient(z))
-        permuted = log_ratio(params, stop_gradient(permute_dims(context.key, z)))
+        shuffled = permute_dims(context.key, z, context.batch.get("weight"))
+        permuted = log_ratio(params, stop_gradient(shuffled))
         own, metrics = contest(joint, permuted)
         total = weight_at(self.weight, context.step) * estimate + gradient_only(own)
         return total, {"total_correlation_nats": estimate, **metrics}
@@ -152,9 +153,20 @@ class AdversarialPrior(_CodeCritic):
         return total, {"generator_loss": generator, **metrics}
 
 
-def permute_dims(key: jax.Array, z: Float[Array, "k b d"]) -> Float[Array, "k b d"]:
-    """Every dimension permuted over the batch on its own (algorithm 1 of FactorVAE)."""
-    return jax.random.permutation(key, z, axis=1, independent=True)
+def permute_dims(
+    key: jax.Array,
+    z: Float[Array, "k b d"],
+    weight: Float[Array, " b"] | None = None,
+) -> Float[Array, "k b d"]:
+    """Every dimension permuted over the batch on its own (algorithm 1 of FactorVAE).
+
+    With weights every value is drawn by them instead, so that example i is taken for
+    `weight[i]` examples.
+    """
+    if weight is None:
+        return jax.random.permutation(key, z, axis=1, independent=True)
+    chosen = jax.random.categorical(key, jnp.log(weight), shape=z.shape)
+    return jnp.take_along_axis(z, chosen, axis=1)
 
 
 def contest(

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from numpyro.distributions import Independent, kl_divergence
 
+from jaxae.averages import weighted_mean
 from jaxae.errors import ArgumentError, check_choice, require
 from jaxae.objectives.base import (
     Loss,
@@ -72,7 +73,9 @@ class ELBO(Objective):
         charged = total_rate
         if not is_zero(self.free_bits):
             least = weight_at(self.free_bits, context.step)
-            charged = sum((_charged(u, least) for u in trace.latents), jnp.zeros(()))
+            weight = context.batch.get("weight")
+            each = [_charged(latent, least, weight) for latent in trace.latents]
+            charged = sum(each, jnp.zeros(()))
         if self.capacity is not None:
             charged = jnp.abs(charged - weight_at(self.capacity, context.step))
         total = distortion + weight_at(self.beta, context.step) * charged
@@ -111,11 +114,13 @@ def name_rates(rates: list[Array]) -> dict[str, Array]:
     return named
 
 
-def _charged(latent: Latent, free_bits: Array) -> Float[Array, " b"]:
+def _charged(
+    latent: Latent, free_bits: Array, weight: Float[Array, " b"] | None
+) -> Float[Array, " b"]:
     """Σ_j max(λ, mean over samples and batch of KL_j), spread over the examples."""
     each = kl_per_dimension(latent)
-    above = each.mean(axis=(0, 1), keepdims=True) > free_bits
-    charged = jnp.where(above, each, free_bits)
+    above = weighted_mean(each.mean(axis=0), weight) > free_bits
+    charged = jnp.where(jnp.broadcast_to(above, each.shape), each, free_bits)
     return charged.sum(axis=range(2, each.ndim)).mean(axis=0)
 
 

@@ -37,10 +37,10 @@ class BetaTCVAE(Objective):
         log q(z) - Σ_j log q(z_j)        `total_correlation_nats`
         Σ_j (log q(z_j) - log p(z_j))    `dimension_kl_nats`
 
-    over the samples of z. q(z) and q(z_j) are estimated from the batch, all examples of
-    it alike whatever they weigh. `elbo_nats`, `distortion_nats` and `rate_nats` are
-    those of `objectives.elbo`. For one normal, factorised posterior and a factorised
-    prior.
+    over the samples of z. q(z) and q(z_j) are estimated from the batch, in which an
+    example of weight w counts as w examples. `elbo_nats`, `distortion_nats` and
+    `rate_nats` are those of `ELBO`. For one normal, factorised posterior and a
+    factorised prior.
 
     Attributes:
         data_size: N, the number of training examples.
@@ -81,7 +81,8 @@ class BetaTCVAE(Objective):
         """The distortion and the three weighed parts of the rate."""
         latent = only_latent(trace)
         distortion = -log_likelihood(trace).mean(axis=0)
-        parts = _parts(latent, self.data_size, self.sampling)
+        counts = context.batch.get("weight", jnp.ones(distortion.shape))
+        parts = _parts(latent, counts, self.data_size, self.sampling)
         weights = self.alpha, self.beta, self.gamma
         charged = [
             weight_at(weight, context.step) * part
@@ -98,14 +99,13 @@ class BetaTCVAE(Objective):
 
 
 def _parts(
-    latent: Latent, data_size: int, sampling: Sampling
+    latent: Latent, counts: Float[Array, " b"], data_size: int, sampling: Sampling
 ) -> tuple[Float[Array, " b"], Float[Array, " b"], Float[Array, " b"]]:
     """Mutual information, total correlation and dimension KL, whose sum is the rate."""
-    batch = latent.z.shape[1]
     pairs = _pairwise_log_posterior(latent)
     joint = pairs.sum(axis=-1)
     own = jnp.diagonal(joint, axis1=1, axis2=2)
-    weights = _log_batch_weights(batch, data_size, sampling)
+    weights = _log_batch_weights(counts, data_size, sampling)
     log_q = jax.nn.logsumexp(joint + weights[None], axis=2)
     each = jax.nn.logsumexp(pairs + weights[None, :, :, None], axis=2)
     log_q_product = each.sum(axis=-1)
@@ -142,13 +142,24 @@ def _log_prior_product(latent: Latent) -> Float[Array, "k b"]:
 
 
 def _log_batch_weights(
-    batch: int, data_size: int, sampling: Sampling
+    counts: Float[Array, " b"], data_size: int, sampling: Sampling
 ) -> Float[Array, "b b"]:
-    """The log of q(z | x_n)'s coefficient in the estimate of q(z) for example i."""
+    """The log of q(z | x_n)'s coefficient in the estimate of q(z) for example i.
+
+    An example of weight w counts as w examples, of which one is example i itself.
+    """
+    batch = counts.shape[0]
     require(batch <= data_size, "data_size", data_size, f"at least the batch, {batch}")
     if sampling == "weighted":
-        return jnp.full((batch, batch), -math.log(data_size * batch))
-    if batch == 1:
-        return jnp.zeros((1, 1))
-    others = math.log((data_size - 1) / (data_size * (batch - 1)))
-    return jnp.where(jnp.eye(batch, dtype=bool), -math.log(data_size), others)
+        total = jnp.maximum(counts.sum(), 1e-12)
+        # Not log 0: no share of a batch without weight would be a number.
+        log_counts = jnp.log(jnp.maximum(counts, 1e-30))
+        shares = log_counts - jnp.log(total) - math.log(data_size)
+        return jnp.broadcast_to(shares[None], (batch, batch))
+    own = jnp.eye(batch)
+    others = jnp.maximum(counts[None] - own, 0.0)
+    total = others.sum(axis=1, keepdims=True)
+    # Alone, an example takes its own posterior for q(z).
+    share = jnp.where(total > 0, 1.0 / data_size, 1.0)
+    rest = (1.0 - share) / jnp.where(total > 0, total, 1.0)
+    return jnp.log(own * share + others * rest)

@@ -51,7 +51,7 @@ class ImageCritic(Objective):
 
     Metrics: `feature_distortion_nats`; `generator_loss`, -log D in nats; `critic_loss`,
     the critic's cross-entropy in nats, ln 2 where it knows nothing; `critic_accuracy`;
-    and of the pixels `elbo_nats`, `distortion_nats` and `rate_nats`, see `elbo`.
+    and of the pixels `elbo_nats`, `distortion_nats` and `rate_nats`, see `ELBO`.
 
     Attributes:
         critic: x -> features, such as `networks.ConvEncoder()`, without batch

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from jaxae.errors import require
+from jaxae.errors import ensure, require
 from jaxae.plotting.mosaic import MARGIN, assemble, canvas, pixels
 from jaxae.plotting.style import (
     FAINT,
@@ -147,11 +147,10 @@ def _group(labels: Any, count: int) -> _Groups:
     classes, index = np.unique(labels, return_inverse=True)
     if len(classes) > MAX_CLASSES:
         numbers = np.issubdtype(labels.dtype, np.number)
-        require(
+        ensure(
             numbers,
-            "labels",
-            f"{len(classes)} different ones of {labels.dtype}",
-            f"numbers, or at most {MAX_CLASSES} different ones",
+            f"labels must be numbers, or at most {MAX_CLASSES} different ones, "
+            f"got {len(classes)} of {labels.dtype}",
         )
         return one._replace(values=labels.astype(np.float64))
     palette = colormaps["tab10" if len(classes) <= 10 else "tab20"]

@@ -49,6 +49,10 @@ def factor_vae(
         hidden: Units of the critic's layers.
         critic_learning_rate: Of the critic's own optimizer; or a schedule.
         num_samples: Samples of the code per example and step.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.factor_vae((28, 28, 1), latent_dim=2)
     """
     module = compose_model(shape, network, Gaussian(latent_dim), likelihood)
     critic = TotalCorrelationCritic(weight, hidden, critic_learning_rate)
@@ -85,6 +89,10 @@ def adversarial_autoencoder(
         weight: Weight of the critic's verdict; or a schedule.
         hidden: Units of the critic's layers.
         critic_learning_rate: Of the critic's own optimizer; or a schedule.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.adversarial_autoencoder((28, 28, 1), latent_dim=2)
     """
     module = compose_model(shape, network, Matched(latent_dim), likelihood)
     critic = AdversarialPrior(weight, hidden, critic_learning_rate)
@@ -121,6 +129,10 @@ def vae_gan(
         critic: x -> features; a second network like the encoder unless given.
         critic_learning_rate: Of the critic's own optimizer; or a schedule.
         num_samples: Samples of the code per example and step.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.vae_gan((28, 28, 1), latent_dim=2)
     """
     module = compose_model(shape, network, Gaussian(latent_dim), likelihood)
     features = module.encoder if critic is None else critic

@@ -34,6 +34,12 @@ def autoencoder(
             as two modules of your own.
         likelihood: p(x | z), by name or as a module; "gaussian" is the squared error.
         l1: Weight of the penalty Σ_j |z_j| on the code, in nats; or a schedule.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.autoencoder(
+        ...     (28, 28, 1), latent_dim=2, network="conv"
+        ... )
     """
     check_weight("l1", l1)
     bottleneck = bottlenecks.Deterministic(latent_dim, l1=0.0 if is_zero(l1) else 1.0)
@@ -63,6 +69,10 @@ def denoising_autoencoder(
         network: The encoder and the decoder, by name, as a pair of `jaxae.networks`, or
             as two modules of your own.
         likelihood: p(x | z), by name or as a module; "gaussian" is the squared error.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.denoising_autoencoder((28, 28, 1), network="conv")
     """
     bottleneck = bottlenecks.Deterministic(latent_dim)
     module = compose_model(shape, network, bottleneck, likelihood)
@@ -92,6 +102,10 @@ def inpainting_autoencoder(
             as two modules of your own.
         likelihood: p(x | z), by name or as a module; "gaussian" is the squared error.
         region: Where the loss counts: in the hole, outside it or everywhere.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.inpainting_autoencoder((28, 28, 1), region="all")
     """
     check_shape(shape)
     bottleneck = bottlenecks.Deterministic(latent_dim)
@@ -114,6 +128,10 @@ def keras_denoiser(shape: Shape = (28, 28, 1), noise: float = 0.4) -> Recipe:
     Args:
         shape: The shape of one image, with sides that are multiples of 4.
         noise: Standard deviation of the noise, after which x is clipped to [0, 1].
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.keras_denoiser((28, 28, 1), noise=0.3)
     """
     check_shape(shape)
     sides_fit = len(shape) == 3 and shape[0] % 4 == 0 and shape[1] % 4 == 0

@@ -35,6 +35,12 @@ def conditional_vae(
             binarised afresh at every step.
         beta: Weight of the rate, the KL divergence from the prior; or a schedule.
         num_samples: Samples of the code per example and step.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.conditional_vae(
+        ...     (28, 28, 1), latent_dim=2, num_labels=10
+        ... )
     """
     pair = as_pair(network)
     flatten = isinstance(pair.encoder(), networks.MLP)

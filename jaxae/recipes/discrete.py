@@ -44,6 +44,10 @@ def vqvae(
         gradient_estimator: How gradients pass the quantisation.
         num_quantizers: Codebooks, each for what the one before leaves: residual VQ
             above 1.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.vqvae((28, 28, 1), codebook_size=64)
     """
     bottleneck = VectorQuantizer(
         codebook_size,
@@ -76,6 +80,10 @@ def fsq_autoencoder(
         network: The encoder and the decoder, by name, as a pair of `jaxae.networks`, or
             as two modules of your own.
         likelihood: p(x | z), by name or as a module; "gaussian" is the squared error.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.fsq_autoencoder((28, 28, 1), levels=(8, 6, 5))
     """
     title = "auto-encoder with finite scalar quantisation"
     return _compose(shape, network, FSQ(levels), likelihood, title)
@@ -104,6 +112,10 @@ def lfq_autoencoder(
         entropy_weight: Weight of the entropy penalty.
         diversity: Weight of the batch's entropy relative to that of single codes.
         commitment_weight: Weight of the distance between features and codes.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.lfq_autoencoder((28, 28, 1), bits=8)
     """
     bottleneck = LFQ(bits, entropy_weight, diversity, commitment_weight)
     title = "auto-encoder with lookup-free quantisation"

@@ -38,6 +38,10 @@ def wae_mmd(
         weight: Weight of the maximum mean discrepancy; or a schedule.
         kernel: The kernel of the maximum mean discrepancy.
         bandwidth: Of the kernel: the standard deviation of the prior in a dimension.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.wae_mmd((28, 28, 1), latent_dim=2)
     """
     module = compose_model(shape, network, Matched(latent_dim), likelihood)
     objective = Chain((Reconstruction(), MMD(weight, kernel, bandwidth)))
@@ -74,6 +78,10 @@ def info_vae_mmd(
         kernel: The kernel of the maximum mean discrepancy.
         bandwidth: Of the kernel: the standard deviation of the prior in a dimension.
         num_samples: Samples of the code per example and step.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.info_vae_mmd((28, 28, 1), latent_dim=2)
     """
     require(alpha <= 1, "alpha", alpha, "a number of at most 1")
     module = compose_model(shape, network, Gaussian(latent_dim), likelihood)

@@ -41,6 +41,10 @@ def flow_vae(
             binarised afresh at every step.
         beta: Weight of the rate, the KL divergence from the prior; or a schedule.
         num_samples: Samples of the code per example and step.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.flow_vae((28, 28, 1), latent_dim=2, flow="planar")
     """
     bottleneck = FlowPosterior(latent_dim, flow, layers, hidden)
     module = compose_model(shape, network, bottleneck, likelihood)

@@ -42,6 +42,10 @@ def iwae(
             as two modules of your own.
         likelihood: p(x | z), by name or as a module. Under "bernoulli" the data are
             binarised afresh at every step.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.iwae((28, 28, 1), latent_dim=2, num_samples=5)
     """
     objective = objectives.IWAE(gradient, groups, elbo_weight)
     check_count("num_samples", num_samples)
@@ -81,6 +85,12 @@ def beta_tc_vae(
             as two modules of your own.
         likelihood: p(x | z), by name or as a module. Under "bernoulli" the data are
             binarised afresh at every step.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.beta_tc_vae(
+        ...     (28, 28, 1), latent_dim=2, data_size=60_000
+        ... )
     """
     bottleneck = bottlenecks.Gaussian(latent_dim)
     module = compose_model(shape, network, bottleneck, likelihood)

@@ -41,6 +41,10 @@ def ladder_vae(
         free_bits: Nats per latent dimension that the rates charge at least; or a
             schedule.
         num_samples: Samples of the code per example and step.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.ladder_vae((28, 28, 1), channels=(16, 16))
     """
     check_shape(shape)
     module = LadderVAE(

@@ -32,6 +32,10 @@ def masked_autoencoder(
         width: Entries of a token of the encoder.
         depth: Transformer blocks of the encoder.
         likelihood: p(x | z), by name or as a module; "gaussian" is the squared error.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.masked_autoencoder((28, 28, 1), patch=7)
     """
     check_shape(shape)
     check_count("patch", patch)

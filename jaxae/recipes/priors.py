@@ -38,6 +38,10 @@ def vamp_vae(
         num_samples: Samples of the code per example and step.
         log_std_range: Lowest and highest logarithm of the posterior's standard
             deviations.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.vamp_vae((28, 28, 1), latent_dim=2, components=50)
     """
     bottleneck = bottlenecks.Gaussian(latent_dim, log_std_range)
     prior = VampPrior(shape, components)
@@ -72,6 +76,10 @@ def mixture_vae(
         num_samples: Samples of the code per example and step.
         log_std_range: Lowest and highest logarithm of the posterior's standard
             deviations.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.mixture_vae((28, 28, 1), latent_dim=2, components=5)
     """
     bottleneck = bottlenecks.Gaussian(latent_dim, log_std_range)
     prior = MixturePrior(latent_dim, components)

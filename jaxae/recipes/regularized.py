@@ -38,6 +38,10 @@ def contractive_autoencoder(
         network: The encoder and the decoder, by name, as a pair of `jaxae.networks`, or
             as two modules of your own; an MLP unless given.
         likelihood: p(x | z), by name or as a module; "gaussian" is the squared error.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.contractive_autoencoder((28, 28, 1), latent_dim=2)
     """
     check_choice("estimator", estimator, ContractionEstimator)
     check_weight("weight", weight)
@@ -86,6 +90,12 @@ def regularized_autoencoder(
     Raises:
         ValueError: An argument is outside its range, or a weight or a network of your
             own was given together with "spectral_norm".
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.regularized_autoencoder(
+        ...     (28, 28, 1), latent_dim=2, regularizer="spectral_norm"
+        ... )
     """
     check_choice("regularizer", regularizer, Regularizer)
     parts = [objectives.Reconstruction(), objectives.CodePenalty(code_weight)]

@@ -45,6 +45,10 @@ def sparse_autoencoder(
         k_aux: Dead latents that AuxK explains an example with.
         dead_after: Examples without activity after which a latent is dead.
         resample_every: Steps between resamplings of dead latents; none unless given.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.sparse_autoencoder((28, 28, 1), latent_dim=512, k=16)
     """
     if aux_weight is None:
         aux_weight = 1 / 32 if activation.endswith("topk") else 0.0

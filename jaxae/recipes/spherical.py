@@ -32,6 +32,10 @@ def hyperspherical_vae(
             binarised afresh at every step.
         beta: Weight of the rate, the KL divergence from the prior; or a schedule.
         num_samples: Samples of the code per example and step.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.hyperspherical_vae((28, 28, 1), latent_dim=3)
     """
     module = compose_model(shape, network, VonMisesFisher(latent_dim), likelihood)
     objective = objectives.ELBO(beta)

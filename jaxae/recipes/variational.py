@@ -39,6 +39,10 @@ def vae(
         num_samples: Samples of the code per example and step.
         log_std_range: Lowest and highest logarithm of the posterior's standard
             deviations.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.vae((28, 28, 1), latent_dim=2, beta=4.0)
     """
     bottleneck = bottlenecks.Gaussian(latent_dim, log_std_range)
     module = compose_model(shape, network, bottleneck, likelihood)

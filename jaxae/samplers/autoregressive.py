@@ -19,7 +19,7 @@ from numpyro.distributions import CategoricalLogits, Distribution, constraints
 
 from jaxae import inference, objectives
 from jaxae.checks import check_count
-from jaxae.errors import require
+from jaxae.errors import ensure, require
 from jaxae.likelihoods import Likelihood, Support
 from jaxae.models.family import Codes, call
 from jaxae.networks.causal import CausalTransformer
@@ -211,6 +211,14 @@ def autoregressive(
         ValueError: The codes are no whole numbers from 0 to `num_codes` - 1, there are
             none, or a number is outside its range.
         TrainingDiverged: See `jaxae.fit`.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> codes = np.random.default_rng(0).integers(0, 3, (40, 4))
+        >>> key = jax.random.key(0)
+        >>> options = dict(num_codes=3, width=4, depth=1, num_heads=1, epochs=1)
+        >>> jaxae.samplers.autoregressive(codes, key, **options)(key, 2).shape
+        (2, 4)
     """
     check_count("num_codes", num_codes)
     codes = _check_codes(codes, num_codes)
@@ -231,8 +239,8 @@ def autoregressive(
 
 
 def _check_codes(codes: Any, num_codes: int) -> np.ndarray:
-    single = not isinstance(codes, tuple)
-    require(single, "codes", "a tuple", "the array of a model with one latent code")
+    one = "codes must be the array of a model with one latent code, got a tuple"
+    ensure(not isinstance(codes, tuple), one)
     codes = np.asarray(codes)
     whole = codes.dtype.kind in "iu"
     require(whole, "codes", str(codes.dtype), "whole numbers: those of a discrete code")
@@ -240,8 +248,8 @@ def _check_codes(codes: Any, num_codes: int) -> np.ndarray:
     require(some, "codes", codes.shape, "of shape [n, ...], at least one")
     low, high = int(codes.min()), int(codes.max())
     inside = low >= 0 and high < num_codes
-    expected = f"whole numbers from 0 to {num_codes - 1}"
-    require(inside, "codes", f"values from {low} to {high}", expected)
+    expected = f"codes must be whole numbers from 0 to {num_codes - 1}"
+    ensure(inside, f"{expected}, got values from {low} to {high}")
     return codes
 
 

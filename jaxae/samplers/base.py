@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from jaxae.checks import check_count, check_key
-from jaxae.errors import require
+from jaxae.errors import ensure, require
 from jaxae.inference import Codes, encode, sample, sample_codes
 from jaxae.inputs import check_examples
 from jaxae.models.family import Family
@@ -68,6 +68,15 @@ def aggregate_codes(
 
     Raises:
         ValueError: See `jaxae.encode`.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> jaxae.samplers.aggregate_codes(model, x, key).shape
+        (20, 2)
     """
     check_key(key)
     key_prepare, key_code = jax.random.split(key)
@@ -85,9 +94,20 @@ def prior(model: Model) -> Sampler:
 
     Raises:
         ValueError: The family has no prior.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> jaxae.samplers.prior(model)(key, 3).shape
+        (3, 2)
     """
-    expected = "one with a prior p(z); others need a sampler fitted to their codes"
-    require(model.module.has_prior, "model", "one without a prior", expected)
+    expected = (
+        "model must have a prior p(z); others need a sampler fitted to their codes"
+    )
+    ensure(model.module.has_prior, expected)
     return partial(sample_codes, model)
 
 
@@ -118,7 +138,7 @@ def _check_code(code: np.ndarray, count: tuple[int, ...]) -> None:
     rows = code.ndim > 1 and code.size > 0 and code.shape[:1] == count
     require(rows, "codes", code.shape, "of shape [n, ...], with one n for all")
     finite = np.isfinite(np.asarray(code, np.float32)).all()
-    require(finite, "codes", "a value not finite", "finite")
+    ensure(finite, "codes hold a value that is not finite")
 
 
 def standardize(codes: Any) -> tuple[Float[np.ndarray, "n e"], Restore]:
@@ -133,7 +153,7 @@ def standardize(codes: Any) -> tuple[Float[np.ndarray, "n e"], Restore]:
     exact = np.asarray(flat, np.float64)
     mean, std = exact.mean(axis=0), exact.std(axis=0)
     (varying,) = np.nonzero(std > _ROUNDING * np.abs(exact).max(axis=0))
-    require(varying.size > 0, "codes", "the same for all", "codes that differ")
+    ensure(varying.size > 0, "codes must differ, these are all the same")
     scale = std[varying]
     values = (exact[:, varying] - mean[varying]) / scale
 

@@ -48,6 +48,14 @@ def flow(
     Raises:
         ValueError: The codes are not real and finite, or a number is below 1.
         TrainingDiverged: See `jaxae.fit`.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> codes = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+        >>> key = jax.random.key(0)
+        >>> options = dict(layers=1, hidden=(4,), epochs=1)
+        >>> jaxae.samplers.flow(codes, key, **options)(key, 3).shape
+        (3, 2)
     """
     check_count("layers", layers)
     check_sizes("hidden", hidden)

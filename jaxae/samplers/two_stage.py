@@ -36,6 +36,13 @@ def two_stage(
     Raises:
         ValueError: The codes are not real and finite, or a number is below 1.
         TrainingDiverged: See `jaxae.fit`.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> codes = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+        >>> key = jax.random.key(0)
+        >>> jaxae.samplers.two_stage(codes, key, hidden=(4,), epochs=1)(key, 3).shape
+        (3, 2)
     """
     check_sizes("hidden", hidden)
 

@@ -101,6 +101,15 @@ def fit(
         ValueError: An argument or the data are not as they must be.
         TrainingDiverged: `max_skipped` updates in a row were not finite, or the
             monitored metric of no epoch was.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> fitted = jaxae.fit(recipe, x, key=key, epochs=1, progress=False)
+        >>> fitted.best_epoch, sorted(fitted.history[0])[:3]
+        (1, ['distortion_nats', 'elbo_nats', 'epoch'])
     """
     check_recipe(recipe)
     check_key(key)

@@ -93,6 +93,20 @@ def fit_many(
     Raises:
         ValueError: An argument or the data are not as they must be.
         TrainingDiverged: In all members `max_skipped` updates in a row were not finite.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> import optax
+        >>> def build(beta):
+        ...     recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2, beta=beta)
+        ...     return recipe, optax.adam(1e-3)
+        >>> fits = jaxae.fit_many(
+        ...     build, x, keys=jax.vmap(jax.random.key)(np.arange(2)),
+        ...     values=np.array([0.5, 2.0], np.float32), epochs=1, progress=False
+        ... )
+        >>> [fitted.model.recipe.objective for fitted in fits]
+        [objectives.ELBO(beta=0.5), objectives.ELBO(beta=2.0)]
     """
     count = check_keys(keys)
     check_count("epochs", epochs)
@@ -144,7 +158,8 @@ def fit_many(
     else:
         require(len(resume) == count, "resume", len(resume), f"of {count} members")
         done = {start.epoch for start in resume}
-        require(len(done) == 1, "resume", f"after {done}", "all after the same epoch")
+        same = "resume must have all members after the same epoch"
+        ensure(len(done) == 1, f"{same}, got epochs {sorted(done)}")
         state = _stack([start.state for start in resume], mesh)
 
     def notify(member: int, epoch: Epoch) -> None:

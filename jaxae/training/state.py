@@ -1,17 +1,23 @@
 """A fresh train state, and the model in a state."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from jaxae.objectives.base import each_its_own
 from jaxae.recipe import Model, Recipe
 from jaxae.training.batch import DROPOUT, MODEL, OBJECTIVE, model_batch
-from jaxae.types import Batch, TrainState, Variables
+from jaxae.types import TrainState, Variables
 
 
 def init_state(
-    recipe: Recipe, tx: optax.GradientTransformation, batch: Batch, key: jax.Array
+    recipe: Recipe,
+    tx: optax.GradientTransformation,
+    batch: Mapping[str, ArrayLike],
+    key: jax.Array,
 ) -> TrainState:
     """A fresh state; only the shapes and dtypes of `batch` matter.
 
@@ -22,7 +28,8 @@ def init_state(
         key: A typed key. Weights, noise and data order all follow from it.
     """
     key_init, key_train = jax.random.split(key)
-    inputs = model_batch(recipe, batch, key_init)
+    arrays = {name: jnp.asarray(values) for name, values in batch.items()}
+    inputs = model_batch(recipe, arrays, key_init)
     trace, variables = recipe.module.init_with_output(
         {
             "params": jax.random.fold_in(key_init, MODEL),

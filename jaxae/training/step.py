@@ -50,6 +50,20 @@ def make_train_step(
             by memory, as those of GPU and TPU; XLA's for the CPU by default does not.
         gather: What becomes of the parameters before they are used, see
             `jaxae.training.parallel.gather`.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> import optax
+        >>> tx = optax.adam(1e-3)
+        >>> batch = {'x': x}
+        >>> init = jaxae.training.init_state
+        >>> state = init(recipe, tx, batch, jax.random.key(0))
+        >>> step = jax.jit(jaxae.make_train_step(recipe, tx), donate_argnums=0)
+        >>> state, metrics = step(state, batch)
+        >>> int(state.step), metrics['loss'].shape
+        (1, ())
     """
     tx = optimizer(recipe, tx)
     gradient = make_gradient(recipe, accumulate=accumulate, remat=remat, gather=gather)

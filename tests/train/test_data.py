@@ -1,5 +1,6 @@
 """Every source of images, its rules and its errors, on real files."""
 
+import errno
 import gzip
 import importlib.util
 import json
@@ -565,6 +566,64 @@ def test_hidden_files_are_left_out(tmp_path):
     (tmp_path / "._0.png").write_bytes(b"what a Mac leaves behind")
     save(tmp_path / ".thumbnails" / "0.png", grey(1, side=2)[0])
     assert sizes(load(str(tmp_path))) == (1, 1, 1)
+
+
+def test_links_are_followed(tmp_path):
+    """Class folders and images that lie elsewhere, and no circle without end."""
+    for i, image in enumerate(grey(30)):
+        save(tmp_path / "store" / "abc"[i % 3] / f"{i}.png", image)
+    root = tmp_path / "root"
+    (root / "b").mkdir(parents=True)
+    (root / "a").symlink_to(tmp_path / "store" / "a")
+    (root / "c").symlink_to(Path("..", "store", "c"))
+    for path in (tmp_path / "store" / "b").iterdir():
+        (root / "b" / path.name).symlink_to(path)
+    (root / "b" / "again").symlink_to(root)
+    (tmp_path / "link").symlink_to(root)
+    for folder in (root, tmp_path / "link"):
+        images, labels = everything(load(str(folder)))
+        assert sorted(images[:, 0, 0, 0].tolist()) == [*range(30)]
+        np.testing.assert_array_equal(labels, images[:, 0, 0, 0] % 3)
+
+
+def test_a_changed_image_behind_a_link_is_seen(tmp_path):
+    for i, image in enumerate(grey(10)):
+        save(tmp_path / "store" / f"{i}.png", image)
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "all").symlink_to(tmp_path / "store")
+    assert everything(load(str(tmp_path / "root")))[0].max() == 9
+    save(tmp_path / "store" / "10.png", np.full((4, 4), 200))
+    assert everything(load(str(tmp_path / "root")))[0].max() == 200
+
+
+def test_nothing_is_left_out_silently(tmp_path):
+    for i, image in enumerate(grey(5)):
+        save(tmp_path / f"{i}.{['jpg', 'JPEG', 'jpe', 'JFIF', 'Png'][i]}", image)
+    assert sizes(load(str(tmp_path))) == (3, 1, 1)
+    save(tmp_path / "5.WEBP", grey(1)[0])
+    save(tmp_path / "6.bmp", grey(1)[0])
+    with pytest.warns(
+        UserWarning, match=r"2 images are left out, as 5\.WEBP: only PNG"
+    ):
+        assert sizes(load(str(tmp_path))) == (3, 1, 1)
+    (tmp_path / "cats").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="cats is a link to nothing"):
+        load(str(tmp_path))
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    save(tmp_path / "a" / "0.png", grey(1)[0])
+    scandir = os.scandir
+
+    def refuse(path):
+        # Permissions would not stop an administrator.
+        if Path(path).name == "a":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr("train.data.folder.os.scandir", refuse)
+    with pytest.raises(DataError, match=r"cannot be read: .*Permission denied.*a'"):
+        load(str(tmp_path))
 
 
 def test_grey_among_colours_is_repeated(tmp_path):

@@ -6,17 +6,21 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 import pytest
 from PIL import Image
 
 import jaxae
 from jaxae.errors import ArgumentError, CheckpointError
+from jaxae.training import init_state, trained_model
 from train import apply, evaluate
 from train.__main__ import parse
+from train.data import read_images
 from train.errors import RunError
 from train.presets import PRESETS
 from train.run import open_run
@@ -245,7 +249,7 @@ def test_apply_restores_only_what_the_mask_names(tmp_path, images):
     out = tmp_path / "restored.npy"
     apply.apply(
         apply.Arguments(
-            run.path, images, task="restore", out=out, mask=tmp_path / "mask.npy"
+            run.path, images, task="repair", out=out, mask=tmp_path / "mask.npy"
         )
     )
     restored = np.load(out)[..., 0]
@@ -253,12 +257,100 @@ def test_apply_restores_only_what_the_mask_names(tmp_path, images):
     assert not np.allclose(restored[mask], x[mask] / 255, atol=1e-3)
 
 
+@pytest.fixture(scope="module")
+def conditional() -> jaxae.Model:
+    """Shown the labels, with the weights that it starts from."""
+    recipe = jaxae.recipes.conditional_vae(
+        (24, 24, 1), 2, num_labels=4, network=jaxae.networks.FullyConnected((5,))
+    )
+    batch = {"x": np.zeros((2, 24, 24, 1), np.float32), "label": np.zeros(2, np.int32)}
+    init = jax.jit(partial(init_state, recipe, optax.sgd(0.1)))
+    return trained_model(recipe, init(batch, jax.random.key(0)))
+
+
+@pytest.fixture
+def restore(conditional, monkeypatch, tmp_path):
+    """What `train.apply` makes of images and masks, as arrays or as a folder."""
+    monkeypatch.setattr("train.run.open_run", lambda path: path)
+    monkeypatch.setattr("train.run.restore_model", lambda run: (conditional, 1))
+    np.save(tmp_path / "images.npy", images_of_noise())
+
+    def use(mask: np.ndarray | Path | None, **options) -> np.ndarray:
+        if isinstance(mask, np.ndarray):
+            np.save(tmp_path / "mask.npy", mask)
+            mask = tmp_path / "mask.npy"
+        out = tmp_path / "restored.npy"
+        out.unlink(missing_ok=True)
+        images = tmp_path / "images.npy"
+        options = {"task": "repair", "out": out, "mask": mask, "label": 3, **options}
+        apply.apply(apply.Arguments(tmp_path, images, **options))
+        return np.load(out)
+
+    return use
+
+
+def images_of_noise() -> np.ndarray:
+    return np.random.default_rng(0).uniform(size=(2, 24, 24, 1)).astype(np.float32)
+
+
+def holes() -> np.ndarray:
+    """A seventh of two images, [2, 24, 24]."""
+    holes = np.zeros((2, 24, 24), bool)
+    holes[0, 3:14, 5:14] = True
+    holes[1, 9:20, 11:17] = True
+    return holes
+
+
+def test_apply_restores_with_a_mask_and_a_label(restore, conditional):
+    x, labels = images_of_noise(), np.full(2, 3)
+    expected = jaxae.repair(conditional, x, mask=holes(), label=labels)
+    np.testing.assert_array_equal(restore(holes()), expected)
+    whole = jaxae.repair(conditional, x, label=labels)
+    np.testing.assert_array_equal(restore(None), whole)
+
+
+def test_masks_may_be_jpeg(restore, tmp_path):
+    """They hold few pixels that are just black or white."""
+    (tmp_path / "masks").mkdir()
+    for number, hole in enumerate(holes()):
+        picture = Image.fromarray(hole.astype(np.uint8) * 255)
+        picture.save(tmp_path / "masks" / f"{number}.jpg", quality=60)
+    stored = read_images(tmp_path / "masks")[..., 0]
+    assert (stored != 0).mean() > 1.5 * holes().mean()
+    np.testing.assert_array_equal(restore(tmp_path / "masks"), restore(holes()))
+
+
+@pytest.mark.parametrize(
+    "values", [(0, 1, np.uint8), (0, 255, np.int64), (0.0, 1.0, float), (10, 240, int)]
+)
+def test_masks_have_the_values_of_images(values, restore):
+    black, white, dtype = values
+    mask = np.where(holes(), white, black).astype(dtype)
+    np.testing.assert_array_equal(restore(mask), restore(holes()))
+
+
+def test_a_mask_without_white_is_refused(restore):
+    with pytest.raises(ArgumentError, match=r"--mask must be black and white.*got '7"):
+        restore(holes().astype(np.uint8) * 7)
+    x = images_of_noise()
+    np.testing.assert_array_equal(restore(np.zeros((2, 24, 24), np.uint8)), x)
+
+
+def test_masks_of_vectors_name_single_values(tmp_path):
+    mask = np.array([[True, False, False], [False, False, True]])
+    np.save(tmp_path / "mask.npy", mask)
+    np.testing.assert_array_equal(apply.missing(tmp_path / "mask.npy", None), mask)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"task": "encode"}, "INPUT must be given"),
+        ({"task": "encode"}, "INPUT is missing, the images to encode"),
         ({"task": "encode", "input": "images", "out": "codes"}, "a .npy file"),
-        ({"task": "encode", "input": "images", "mask": "images"}, "for restore only"),
+        (
+            {"task": "encode", "input": "images", "mask": "images"},
+            "of no use to encode",
+        ),
     ],
 )
 def test_apply_says_what_does_not_go_together(options, message, vae, images, tmp_path):

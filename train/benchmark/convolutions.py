@@ -181,18 +181,15 @@ def _arrays(shape: Shape, batch: int) -> tuple[Array, Array, Array]:
 
 def layers(shape: Shape) -> tuple[Callable[..., Array], Callable[..., Array]]:
     """Ours, and XLA's own."""
-    stride = (shape.stride, shape.stride)
+    own, xla = conv, lax.conv_general_dilated
     if shape.transposed:
-        return functools.partial(
-            conv_transpose, stride=shape.stride
-        ), lambda x, kernel: lax.conv_transpose(
-            x, kernel, stride, "SAME", dimension_numbers=LAYOUT
-        )
-    return functools.partial(
-        conv, stride=shape.stride
-    ), lambda x, kernel: lax.conv_general_dilated(
-        x, kernel, stride, "SAME", dimension_numbers=LAYOUT
-    )
+        own, xla = conv_transpose, lax.conv_transpose
+    stride = (shape.stride, shape.stride)
+
+    def native(x: Array, kernel: Array) -> Array:
+        return xla(x, kernel, stride, "SAME", dimension_numbers=LAYOUT)
+
+    return functools.partial(own, stride=shape.stride), native
 
 
 def _operations(

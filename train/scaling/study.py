@@ -11,7 +11,7 @@ import optax
 
 import jaxae
 from jaxae.checks import check_count
-from jaxae.errors import require
+from jaxae.errors import ensure, require
 from jaxae.recipe import compute_in
 from jaxae.training import TrainState, init_state
 from jaxae.types import Batch
@@ -108,8 +108,8 @@ def _devices(arguments: Arguments) -> list[int]:
     """Numbers of devices in order; a prediction is compared to one device."""
     there = len(jax.local_devices())
     if arguments.compile_only:
-        came = "no numbers"
-        require(arguments.devices, "--devices", came, "given with --compile-only")
+        given = len(arguments.devices) > 0
+        ensure(given, "--devices must be given with --compile-only")
     powers = {2**i for i in range(there.bit_length())}
     counts = set(arguments.devices) or powers | {there}
     for count in sorted(counts):

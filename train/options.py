@@ -76,7 +76,7 @@ def options_of(family: Family) -> type[Options]:
             parts[name] = part
             optional = type(None) in get_args(hint)
             hint = str | None if optional else str
-            default = None if default is None else words.write(default)
+            default = None if default is None else part.write(default)
             text = f"{text} One of: {part.forms()}"
         hint = Annotated[hint, _argument(text, part)]
         required = default is Parameter.empty

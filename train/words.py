@@ -6,9 +6,9 @@ numbers, yes or no, choices, and sizes with commas between them, as in `mlp:300,
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from flax import linen as nn
@@ -18,7 +18,6 @@ from jaxae.corruptions import Compose, Corruption
 from jaxae.errors import ArgumentError, choose
 from jaxae.networks.pairs import BY_NAME, Pair
 from jaxae.schedules import Schedule
-from jaxae.values import Value
 
 Makers = Mapping[str, Callable[..., Any]]
 
@@ -64,6 +63,19 @@ class Words:
         """
         return read_part(text, self.makers, name, steps_per_epoch)
 
+    def write(self, value: Any) -> str:
+        """The words that make a value, as a default is shown; a text is words already.
+
+        Raises:
+            TypeError: There are no words for it.
+        """
+        if isinstance(value, str | int | float):
+            return str(value)
+        names = [name for name, make in self.makers.items() if make is type(value)]
+        if not names:
+            raise TypeError(f"no words for {value!r}")
+        return ":".join([names[0], *_arguments(value)])
+
     def forms(self) -> str:
         """All that it may be, with the names of the arguments."""
         return ", ".join(map(_form, self.makers, self.makers.values()))
@@ -88,6 +100,11 @@ class _Corruption(Words):
             for part in re.split(r"\+(?=[a-z])", text)
         ]
         return parts[0] if len(parts) == 1 else Compose(tuple(parts))
+
+    def write(self, value: Any) -> str:
+        if isinstance(value, Compose):
+            return "+".join(map(super().write, value.corruptions))
+        return super().write(value)
 
 
 class _Critic(Words):
@@ -125,22 +142,25 @@ def read_part(text: str, makers: Makers, name: str, steps_per_epoch: int) -> Any
         raise ArgumentError(f"{name} {text}: must be as {_form(head, make)}") from None
 
 
-def write(value: Any) -> str:
-    """The words that make a value, as a default is shown.
-
-    Raises:
-        TypeError: There are no words for it.
-    """
-    if isinstance(value, str | int | float):
-        return str(value)
-    if not isinstance(value, Value):
-        raise TypeError(f"no words for {value!r}")
-    own = [_write(getattr(value, name)) for name in _parameters(type(value))]
-    return ":".join([snake_case(type(value).__name__), *own])
+def _arguments(value: Any) -> Iterator[str]:
+    """Those that have no default, and by their names those that differ from it."""
+    parameters = signature(type(value)).parameters
+    for name in _parameters(type(value)):
+        own, default = getattr(value, name), parameters[name].default
+        if default is Parameter.empty:
+            yield _write(own)
+        elif own != default:
+            yield f"{name}={_write(own)}"
 
 
 def _write(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    if not isinstance(value, str | int | float):
+        raise TypeError(f"no words for {value!r}")
+    return str(value)
 
 
 def _form(name: str, make: Callable[..., Any]) -> str:

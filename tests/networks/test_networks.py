@@ -135,10 +135,11 @@ def test_a_residual_block_adds_to_its_input():
 
 
 def test_a_spatial_auto_encoder():
-    encoder, decoder = networks.Convolutional((2, 4))
+    pair = networks.Convolutional((2, 4))
     bottleneck = bottlenecks.Deterministic(None)
     shape = (7, 5, 3)
-    model = AutoEncoder(shape, encoder, bottleneck, decoder(shape), Gaussian())
+    networks_of = pair.encoder(), bottleneck, pair.decoder(shape)
+    model = AutoEncoder(shape, *networks_of, Gaussian())
     x = normal(2, *shape)
     trace, _ = jax.eval_shape(model.init_with_output, KEY, {"x": x, "inputs": x}, KEY)
     assert trace.latents[0].z.shape == (1, 2, 2, 2, 4)

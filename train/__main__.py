@@ -5,8 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import tyro
-
+from train.commandline import parse_preset
 from train.config import Config
 from train.presets import DEFAULT, PRESETS
 from train.supervisor import only_python_prints, supervise, supervised
@@ -14,14 +13,7 @@ from train.supervisor import only_python_prints, supervise, supervised
 
 def parse(arguments: Sequence[str]) -> tuple[str, Config]:
     """The preset and its configuration; `DEFAULT` where none is named."""
-    named = bool(arguments) and not arguments[0].startswith("-")
-    asks_for_help = bool(arguments) and arguments[0] in ("-h", "--help")
-    if not (named or asks_for_help):
-        arguments = [DEFAULT, *arguments]
-    config = tyro.extras.overridable_config_cli(
-        PRESETS, args=list(arguments), prog="python -m train", description=__doc__
-    )
-    return arguments[0], config
+    return parse_preset(PRESETS, DEFAULT, arguments, "python -m train", __doc__)
 
 
 def main() -> None:

@@ -17,6 +17,8 @@ from jaxae.training import init_state, make_train_step
 from jaxae.training.checkpoint import abstract_batch
 from jaxae.types import Batch
 from train.config import Config
+from train.errors import did_you_mean
+from train.resuming import options
 from train.run import Run
 
 
@@ -54,7 +56,8 @@ def parse_sweep(config: Config) -> Sweep | None:
     try:
         hint = _type(config, option)
     except (AttributeError, KeyError):
-        raise ArgumentError(f"--sweep: there is no option --{option}") from None
+        near = did_you_mean(option, options(config))
+        raise ArgumentError(f"--sweep: there is no option --{option}{near}") from None
     real = hint in (float, float | None)
     require(real, f"--sweep {option}", hint, "an option that is a real number")
     return Sweep(option, tuple(values))

@@ -50,7 +50,7 @@ def _check_same(run: Run, before: Run) -> None:
         ("shape of the images", run.shape, before.shape),
     ):
         _check_equal(run, what, asked, found)
-    asked, found = _flat(run.config), _flat(before.config)
+    asked, found = options(run.config), options(before.config)
     for name in sorted(asked.keys() | found.keys()):
         if name not in MAY_DIFFER:
             _check_equal(run, f"--{name}", asked.get(name), found.get(name))
@@ -67,12 +67,12 @@ def _check_equal(run: Run, what: str, asked: object, found: object) -> None:
         )
 
 
-def _flat(config: object, prefix: str = "") -> dict[str, object]:
+def options(config: object, prefix: str = "") -> dict[str, object]:
     """Value by path, as "model.beta"."""
     flat: dict[str, object] = {}
     for name, value in vars(config).items():
         if hasattr(value, "__dataclass_fields__"):
-            flat |= _flat(value, f"{prefix}{name}.")
+            flat |= options(value, f"{prefix}{name}.")
         else:
             flat[prefix + name] = value
     return flat

@@ -21,6 +21,7 @@ from train.benchmark.cases import CASES, PEERS, Case
 from train.benchmark.report import show, write
 from train.benchmark.results import Result, check_models
 from train.benchmark.rounds import alternate, missing, start_over
+from train.commandline import parse
 from train.data import load
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Arguments:
 
 def main() -> None:
     """Parses and measures."""
-    arguments = tyro.cli(Arguments, prog="python -m train.benchmark")
+    arguments = parse(Arguments, "python -m train.benchmark")
     now = datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
     out = arguments.out or Path("runs") / f"benchmark-{now}"
     try:

@@ -18,12 +18,12 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import tyro
 from jax import lax
 from jaxtyping import Array
 
 from jaxae.errors import ArgumentError
 from jaxae.networks.convolution import conv, conv_transpose
+from train.commandline import parse
 from train.run import write_json
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -95,7 +95,7 @@ def shapes() -> Iterator[Shape]:
 
 def main() -> None:
     """Times the sweep, prints a line for each and the lowest ratios."""
-    arguments = tyro.cli(Arguments, prog="python -m train.benchmark.convolutions")
+    arguments = parse(Arguments, "python -m train.benchmark.convolutions")
     try:
         sweep(arguments)
     except (ArgumentError, OSError) as error:

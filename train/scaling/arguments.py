@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
+from train.commandline import parse_preset
 from train.config import Optimizer
 from train.families import Model
 from train.presets import DEFAULT, PRESETS
@@ -74,18 +73,9 @@ class Arguments:
 
 def parse(arguments: Sequence[str]) -> tuple[str, Arguments]:
     """The preset and what is to be done with it; `DEFAULT` where none is named."""
-    named = bool(arguments) and not arguments[0].startswith("-")
-    asks_for_help = bool(arguments) and arguments[0] in ("-h", "--help")
-    if not (named or asks_for_help):
-        arguments = [DEFAULT, *arguments]
     presets = {
         name: (words, Arguments(config.model, config.optimizer))
         for name, (words, config) in PRESETS.items()
     }
-    parsed = tyro.extras.overridable_config_cli(
-        presets,
-        args=list(arguments),
-        prog="python -m train.scaling",
-        description="How a preset's training step scales with the devices.",
-    )
-    return arguments[0], parsed
+    about = "How a preset's training step scales with the devices."
+    return parse_preset(presets, DEFAULT, arguments, "python -m train.scaling", about)

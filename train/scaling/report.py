@@ -42,8 +42,10 @@ CPU_PROGRAM = (
 def report(
     out: Path, study: Study, rows: Sequence[Row], checks: Sequence[Check]
 ) -> None:
-    """Prints the table and writes scaling.json and scaling.png."""
+    """Writes scaling.json and scaling.png, and prints the table."""
     notes = remarks(study, rows)
+    write_json(out / "scaling.json", summary(study, rows, checks, notes))
+    draw(study, rows, simulated()).savefig(out / "scaling.png")
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
@@ -56,8 +58,6 @@ def report(
         word = "passed" if check.passed else "FAILED"
         line = f"check {word}, {check.name}: {check.words}"
         console.print(line, markup=False, highlight=False)
-    write_json(out / "scaling.json", summary(study, rows, checks, notes))
-    draw(study, rows, simulated()).savefig(out / "scaling.png")
     console.print(f"-> {out / 'scaling.json'}, {out / 'scaling.png'}", markup=False)
 
 

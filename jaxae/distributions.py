@@ -21,7 +21,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 from numpyro import distributions as dist
-from numpyro.distributions import constraints
+from numpyro.distributions import constraints, kl_divergence
 from numpyro.distributions.util import promote_shapes
 
 from jaxae.sums import sum_last
@@ -30,6 +30,8 @@ LEVELS = 256
 """Levels k/255 of a value stored in eight bits."""
 
 _HALF_LEVEL = 1.0 / (LEVELS - 1)  # on [-1, 1], where two levels are 2/255 apart
+
+_LEAST_LOG_SCALE = -87.0  # of what float32 can hold without loss
 
 
 @jax.custom_jvp
@@ -214,8 +216,8 @@ class _LocationScale:
 
     def log_prob(self, value, intermediates=None):
         """Per value, in nats: [k, b, ...]."""
-        value, loc, scale = promote_shapes(value, self.loc, self.scale)
-        return self._standard_log_prob((value - loc) / scale) - jnp.log(scale)
+        value, loc, log_scale = promote_shapes(value, *_loc_and_log_scale(self))
+        return self._standard_log_prob(_scaled(value - loc, log_scale)) - log_scale
 
     def sample(self, key, sample_shape=()):
         """Draws [*sample_shape, k, b, ...]."""
@@ -234,11 +236,55 @@ class _LocationScale:
 class Normal(_LocationScale, dist.Normal):
     """Normal with mean `loc` and standard deviation `scale`."""
 
+    log_scale: Array | None = None
+    pytree_data_fields = ("log_scale",)
+
     _noise = staticmethod(jax.random.normal)
+
+    @classmethod
+    def from_log_scale(cls, loc: Array, log_scale: Array) -> "Normal":
+        """With the standard deviation exp(log_scale), however small that is.
+
+        Densities and the KL divergence take the logarithm as it is, also where
+        exp(log_scale) would be 0 in float32. `scale` itself is exp(-87) at least.
+        """
+        normal = cls(loc, jnp.exp(jnp.maximum(log_scale, _LEAST_LOG_SCALE)))
+        normal.log_scale = log_scale
+        return normal
 
     @staticmethod
     def _standard_log_prob(x: Array) -> Array:
         return -0.5 * jnp.square(x) - 0.5 * math.log(2.0 * math.pi)
+
+
+def _loc_and_log_scale(distribution: dist.Distribution) -> tuple[Array, Array]:
+    known = getattr(distribution, "log_scale", None)
+    log_scale = jnp.log(distribution.scale) if known is None else known
+    return jnp.asarray(distribution.loc), log_scale
+
+
+def _scaled(offset: Array, log_scale: Array) -> Array:
+    """offset / exp(log_scale).
+
+    As a product: the derivative of a quotient, and what XLA makes of one that is
+    divided again, have the square of the scale, which is 0 below exp(-44).
+    """
+    return offset * jnp.exp(-jnp.maximum(log_scale, _LEAST_LOG_SCALE))
+
+
+@kl_divergence.register(Normal, Normal)
+@kl_divergence.register(Normal, dist.Normal)
+@kl_divergence.register(dist.Normal, Normal)
+def _kl_of_normals(q: dist.Normal, p: dist.Normal) -> Array:
+    """½ (r² + t² - 1) - log r, with r the ratio of the scales and t the shift.
+
+    numpyro takes the logarithm of r², which is 0 in float32 for an r below exp(-43.7).
+    """
+    q_loc, q_log_scale, p_loc, p_log_scale = promote_shapes(
+        *_loc_and_log_scale(q), *_loc_and_log_scale(p)
+    )
+    log_ratio, shift = q_log_scale - p_log_scale, _scaled(q_loc - p_loc, p_log_scale)
+    return 0.5 * (jnp.exp(2.0 * log_ratio) + jnp.square(shift) - 1.0) - log_ratio
 
 
 class Laplace(_LocationScale, dist.Laplace):

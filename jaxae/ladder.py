@@ -254,8 +254,8 @@ class Rung(nn.Module):
         n, *sizes = parameters.shape
         parameters = widened(parameters).reshape(k, n // k, *sizes)
         mean, log_std = jnp.split(parameters, 2, axis=-1)
-        std = jnp.exp(jnp.clip(log_std, *self.log_std_range))
-        return Normal(mean, std).to_event(3)
+        log_std = jnp.clip(log_std, *self.log_std_range)
+        return Normal.from_log_scale(mean, log_std).to_event(3)
 
 
 def _fold(values: Float[Array, "k b ..."]) -> Float[Array, "n ..."]:

@@ -58,7 +58,7 @@ class Gaussian(Bottleneck):
         mean, log_std = jnp.split(nn.Dense(2 * self.latent_dim)(h), 2, axis=-1)
         if self.log_std_range is not None:
             log_std = jnp.clip(log_std, *self.log_std_range)
-        posterior = diagonal_normal(mean[None], jnp.exp(log_std)[None])
+        posterior = Normal.from_log_scale(mean[None], log_std[None]).to_event(1)
         z = jnp.asarray(posterior.sample(key, (num_samples,)))[:, 0]
         return Latent(z, mean, posterior, self.prior())
 

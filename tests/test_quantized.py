@@ -56,6 +56,23 @@ def test_nearest_code_is_that_of_a_brute_force_search():
     np.testing.assert_array_equal(codebook.nearest_code(x, codes), nearest(x, codes))
 
 
+@pytest.mark.parametrize("offset", [1000.0, -3e4])
+def test_the_nearest_code_does_not_depend_on_a_common_offset(offset):
+    x, codes = noise((2000, 16)) + offset, noise((64, 16), 1) + offset
+    exact = nearest(np.float64(x), np.float64(codes))
+    np.testing.assert_array_equal(codebook.nearest_code(x, codes), exact)
+
+
+def test_kmeans_and_quantizers_work_far_from_zero():
+    x = noise((40, 3)) + 1000.0
+    far, near = (codebook.kmeans(KEY, data, 6, 3) for data in (x, x - 1000.0))
+    # float32 has numbers near 1000 to 6e-5.
+    np.testing.assert_allclose(far - 1000.0, near, atol=2e-4)
+    module, variables = ema(far[None])
+    latent = jax.jit(module.apply)(variables, x, KEY)
+    np.testing.assert_array_equal(latent.indices, nearest(np.float64(x), far))
+
+
 def test_perplexity_of_uniform_and_of_single_codes():
     np.testing.assert_allclose(codebook.perplexity(jnp.full(7, 3.0)), 7, rtol=1e-6)
     np.testing.assert_allclose(codebook.perplexity(jnp.asarray([0.0, 5.0])), 1)

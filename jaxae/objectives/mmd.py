@@ -141,7 +141,10 @@ def squared_distances(
     x: Float[Array, "n d"], y: Float[Array, "m d"]
 ) -> Float[Array, "n m"]:
     """|x_i - y_j|² of all pairs, from one product of matrices."""
-    # In full precision, as the three terms nearly cancel for close points.
+    # The distances do not depend on the centre, but the terms that nearly cancel do.
+    center = jax.lax.stop_gradient(x.mean(axis=0, keepdims=True))
+    x, y = x - center, y - center
+    # In full precision, as they still do for close points.
     products = jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
     lengths = jnp.square(x).sum(axis=1)[:, None] + jnp.square(y).sum(axis=1)[None]
     return jnp.maximum(lengths - 2.0 * products, 0.0)

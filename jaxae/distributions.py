@@ -44,22 +44,31 @@ def _softplus(x: Array) -> Array:
 _softplus.defjvps(lambda tangent, _, x: jax.nn.sigmoid(x) * tangent)
 
 
-class _EightBit(constraints.ParameterFreeConstraint):
-    """The levels k/255, k = 0 … 255, up to the rounding of float32."""
+class _GreyLevels(constraints.Constraint):
+    """The values k / (levels - 1), k = 0 … levels - 1, up to float32's rounding."""
 
     is_discrete = True
 
+    def __init__(self, levels: int) -> None:
+        self.levels = levels
+
     def __call__(self, x):
         xp = jnp if isinstance(x, jax.Array) else np
-        level = x * (LEVELS - 1.0)
-        on_grid = xp.abs(level - xp.round(level)) < 1e-3
+        level = x * (self.levels - 1.0)
+        on_grid = xp.abs(level - xp.round(level)) < 4e-6 * (self.levels - 1.0)
         return on_grid & (x >= 0.0) & (x <= 1.0)
 
     def feasible_like(self, prototype):
         return jnp.zeros_like(prototype)
 
+    def tree_flatten(self):
+        return (), ((), {"levels": self.levels})
 
-eight_bit = _EightBit()
+    def eq(self, other, static=False):
+        return isinstance(other, _GreyLevels) and self.levels == other.levels
+
+
+grey_levels = _GreyLevels
 
 
 class Event(dist.Independent):
@@ -298,22 +307,29 @@ class Laplace(_LocationScale, dist.Laplace):
 
 
 class Categorical(dist.Distribution):
-    """A free probability for each of the levels k/255. `logits`: [k, b, ..., 256]."""
+    """A free probability for each of the whole numbers 0 … n - 1, as floats.
+
+    `logits`: [k, b, ..., n].
+    """
 
     arg_constraints: ClassVar = {"logits": constraints.real_vector}
-    support = eight_bit
 
     def __init__(self, logits: Array) -> None:
         """`logits` is the only parameter."""
         self.logits = logits
         super().__init__(batch_shape=jnp.shape(logits)[:-1], validate_args=False)
 
+    @property
+    def support(self):
+        """The constraint that every value has to satisfy."""
+        return constraints.integer_interval(0, self.logits.shape[-1] - 1)
+
     def log_prob(self, value, intermediates=None):
         """Per value, in nats: [k, b, ...]."""
         value, logits = promote_shapes(value[..., None], self.logits)
         level = lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
         # A comparison instead of a gather, whose gradient would be a slow scatter.
-        chosen = jnp.round(value * (LEVELS - 1.0)).astype(jnp.int32) == level
+        chosen = jnp.round(value).astype(jnp.int32) == level
         picked = jnp.sum(jnp.where(chosen, logits, 0.0), axis=-1)
         return picked - jax.nn.logsumexp(logits, axis=-1)
 
@@ -321,15 +337,40 @@ class Categorical(dist.Distribution):
         """Draws [*sample_shape, k, b, ...]."""
         logits = self.logits
         logits = jnp.broadcast_to(logits, sample_shape + logits.shape)
-        level = jax.random.categorical(key, logits)
-        return level.astype(logits.dtype) / (LEVELS - 1.0)
+        return jax.random.categorical(key, logits).astype(logits.dtype)
 
     @property
     def mean(self):
         """The exact mean, [k, b, ...]."""
-        levels = jnp.linspace(0.0, 1.0, LEVELS, dtype=self.logits.dtype)
         probs = jax.nn.softmax(self.logits)
-        return jnp.matmul(probs, levels, precision="highest")
+        numbers = jnp.arange(self.logits.shape[-1], dtype=self.logits.dtype)
+        return jnp.matmul(probs, numbers, precision="highest")
+
+
+class GreyCategorical(Categorical):
+    """A free probability for each of the grey levels k / (n - 1), k = 0 … n - 1."""
+
+    @property
+    def support(self):
+        """The constraint that every value has to satisfy."""
+        return grey_levels(self.logits.shape[-1])
+
+    @property
+    def _top(self):
+        return self.logits.shape[-1] - 1.0
+
+    def log_prob(self, value, intermediates=None):
+        """Per value, in nats: [k, b, ...]."""
+        return super().log_prob(value * self._top)
+
+    def sample(self, key, sample_shape=()):
+        """Draws [*sample_shape, k, b, ...]."""
+        return super().sample(key, sample_shape) / self._top
+
+    @property
+    def mean(self):
+        """The exact mean, [k, b, ...]."""
+        return super().mean / self._top
 
 
 class DiscretizedLogisticMixture(dist.Distribution):
@@ -345,7 +386,7 @@ class DiscretizedLogisticMixture(dist.Distribution):
         "means": constraints.real_vector,
         "log_scales": constraints.real_vector,
     }
-    support = eight_bit
+    support = grey_levels(LEVELS)
 
     def __init__(self, logits: Array, means: Array, log_scales: Array) -> None:
         """Logits of the weights, means and log scales of the components."""

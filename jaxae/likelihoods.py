@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 from numpyro.distributions import Distribution, constraints
 
 from jaxae import distributions
+from jaxae.checks import check_count
 from jaxae.errors import choose, require
 
 MIN_LOG_SCALE = -6.0
@@ -30,6 +31,8 @@ density only measures the rounding, and its likelihood grows without bound.
 
 VARIANCE_MOMENTUM = 0.9
 """Of the running average of `Gaussian("optimal")`: the weight of its old value."""
+
+_LOG_OF_ONE = math.log1p(-math.exp(MIN_LOG_SCALE))  # e^l + e^-6 is 1 there
 
 _LOG_SCALE_LIMIT = (
     7.0  # of the mixture: from a ninth of a level to 1,000 times the range
@@ -45,9 +48,12 @@ class Support(NamedTuple):
 
 _UNIT_INTERVAL = Support(constraints.unit_interval, "in [0, 1]")
 _REAL = Support(constraints.real, "finite numbers")
-_EIGHT_BIT = Support(
-    distributions.eight_bit, "a level k/255 with a whole k from 0 to 255"
-)
+
+
+def _grey_levels(levels: int) -> Support:
+    last = levels - 1
+    words = f"a level k/{last} with a whole k from 0 to {last}"
+    return Support(distributions.grey_levels(levels), words)
 
 
 class Likelihood(nn.Module):
@@ -170,8 +176,8 @@ class Gaussian(Likelihood):
             running average (`VARIANCE_MOMENTUM`; 1 before training), which training
             keeps in the variable collection "statistics", to be passed as mutable.
 
-    Learned log standard deviations l become -6 + softplus(l + 6), a smooth floor at
-    `MIN_LOG_SCALE`; an optimal variance has its floor there, too.
+    A learned log standard deviation l stands for e^l + e^-6, so that `MIN_LOG_SCALE` is
+    a smooth floor; an optimal variance has its floor there, too.
 
     Raises:
         ValueError: `std` is none of these.
@@ -246,17 +252,68 @@ class Laplace(Likelihood):
 
 
 class Categorical(Likelihood):
-    """Levels k/255, k = 0 … 255, with a free probability for each (256 logits a value).
+    """Grey levels k / (levels - 1), with a free probability for each.
 
     x is rounded to the nearest level; samples are levels, the mean lies between them.
+    For values that are whole numbers see `WholeNumbers`.
+
+    Attributes:
+        levels: How many levels there are, which is the logits per value; at least 2.
+
+    Raises:
+        ValueError: `levels` is below 2 or no whole number.
     """
 
-    values = _EIGHT_BIT
+    levels: int = distributions.LEVELS
+
+    def __post_init__(self) -> None:
+        """Checks `levels`."""
+        check_count("levels", self.levels, least=2)
+        super().__post_init__()
+
+    @property
+    def values(self) -> Support:
+        """What a value of x may be."""
+        return _grey_levels(self.levels)
 
     @property
     def params_per_value(self) -> int:
         """Decoder outputs per value of x."""
-        return distributions.LEVELS
+        return self.levels
+
+    def elementwise(self, parameters: Array, target: Array | None) -> Distribution:
+        """See `Likelihood`."""
+        return distributions.GreyCategorical(parameters)
+
+
+class WholeNumbers(Likelihood):
+    """Whole numbers from 0 to `num_values` - 1, with a free probability for each.
+
+    Attributes:
+        num_values: How many numbers there are, which is the logits per value.
+
+    Raises:
+        ValueError: `num_values` is below 1 or no whole number.
+    """
+
+    num_values: int
+
+    def __post_init__(self) -> None:
+        """Checks `num_values`."""
+        check_count("num_values", self.num_values)
+        super().__post_init__()
+
+    @property
+    def values(self) -> Support:
+        """What a value of x may be."""
+        last = self.num_values - 1
+        words = f"whole numbers from 0 to {last}"
+        return Support(constraints.integer_interval(0, last), words)
+
+    @property
+    def params_per_value(self) -> int:
+        """Decoder outputs per value of x."""
+        return self.num_values
 
     def elementwise(self, parameters: Array, target: Array | None) -> Distribution:
         """See `Likelihood`."""
@@ -280,14 +337,13 @@ class DiscretizedLogisticMixture(Likelihood):
         ValueError: `components` is less than 1 or no whole number.
     """
 
-    values = _EIGHT_BIT
+    values = _grey_levels(distributions.LEVELS)
 
     components: int = 5
 
     def __post_init__(self) -> None:
         """Checks `components`."""
-        whole = isinstance(self.components, int) and self.components >= 1
-        require(whole, "components", self.components, "a whole number of at least 1")
+        check_count("components", self.components)
         super().__post_init__()
 
     @property
@@ -306,7 +362,8 @@ def _check_scale(name: str, choice: float | str, words: tuple[str, ...]) -> None
     if isinstance(choice, str):
         valid = choice in words
     else:
-        valid = isinstance(choice, numbers.Real) and 0 < choice < math.inf
+        number = isinstance(choice, numbers.Real) and not isinstance(choice, bool)
+        valid = number and 0 < choice < math.inf
     require(valid, name, choice, "a positive number or one of " + ", ".join(words))
 
 
@@ -318,10 +375,11 @@ def _scale(
     if choice == "per_value":
         log_scale = parameters[..., 1]
     elif choice == "shared":
-        log_scale = module.param(f"log_{name}", nn.initializers.zeros, (), dtype)
+        start = nn.initializers.constant(_LOG_OF_ONE)
+        log_scale = module.param(f"log_{name}", start, (), dtype)
     else:
         return jnp.asarray(choice, dtype)
-    return jnp.exp(MIN_LOG_SCALE + jax.nn.softplus(log_scale - MIN_LOG_SCALE))
+    return jnp.exp(log_scale) + math.exp(MIN_LOG_SCALE)
 
 
 _BY_NAME: Mapping[str, Callable[[], Likelihood]] = {

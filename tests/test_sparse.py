@@ -13,15 +13,16 @@ import jaxae
 from jaxae.autoencoder import call
 from jaxae.bottlenecks import sparse
 from jaxae.bottlenecks.sparse import Sparse
+from jaxae.distributions import Normal
 from jaxae.evaluation.sparsity import sparsity
 from jaxae.hooks import resample_dead, tie_at_start
 from jaxae.networks.dictionary import Dictionary
-from jaxae.objectives.sparse import sparse_reconstruction
+from jaxae.objectives.sparse import aux_loss, sparse_reconstruction
 from jaxae.recipes.sparse import sparse_autoencoder
 from jaxae.training.loss import batch_loss
 from jaxae.training.state import init_state
 from jaxae.training.step import make_train_step
-from jaxae.types import Model, Observed
+from jaxae.types import Context, Latent, Model, Observed, Trace
 
 KEY = jax.random.key(0)
 ACTIVATIONS = ("l1", "topk", "batch_topk", "jump_relu", "gated")
@@ -256,6 +257,33 @@ def test_objective_is_half_the_squared_error_plus_penalty_and_explains_variance(
     close(metrics["explained_variance"], explained)
     close(metrics["l0"], (z > 0).sum(axis=1).mean())
     assert "aux_loss" not in metrics
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_batch_of_equal_examples_has_no_variance_to_explain(count):
+    recipe, x = tiny("l1", aux_weight=0.5), np.tile(normal((1, D), 5), (count, 1))
+    state = with_dead(start(recipe), np.arange(N) >= 5)
+    loss, (metrics, _, _) = parts(recipe, state.params["model"], state, x, train=False)
+    assert metrics["explained_variance"] == 0 and metrics["aux_loss"] == 0
+    assert np.isfinite(loss)
+
+
+def test_a_perfect_code_leaves_aux_k_nothing_to_explain():
+    x, pre, atoms = (jnp.asarray(normal(shape)) for shape in ((B, D), (B, N), (N, D)))
+
+    def decode(params, codes):
+        return Normal(codes[0] @ atoms, jnp.ones(())).to_event(1)
+
+    def loss(output):
+        info = {"dead": jnp.ones(N, bool), "pre_activations": pre}
+        latent = Latent(pre[None], pre, info=info)
+        likelihood = Normal(output[None], jnp.ones(())).to_event(1)
+        trace = Trace(x, x, None, likelihood, (latent,))
+        context = Context(KEY, jnp.asarray(0), {}, {}, None, decode)
+        return aux_loss(trace, latent, context, 2)
+
+    np.testing.assert_array_equal(loss(x), np.zeros(B))
+    assert (np.asarray(loss(0.9 * x)) > 0).all()
 
 
 def test_aux_k_explains_the_residual_by_dead_latents():

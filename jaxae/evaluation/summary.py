@@ -58,7 +58,8 @@ def evaluate(
         pixel_means: See `reconstruction_quality`.
 
     Returns:
-        A value for each of `NAMES`, None where the family has no such thing.
+        A value for each of `NAMES`, None where the family has no such thing; so is
+        `explained_variance` where the data do not vary.
     """
     check_count("nll_samples", nll_samples, least=0)
     numbers = dict.fromkeys(NAMES)
@@ -93,7 +94,7 @@ def _code_use(model: Model, images: Any, key: jax.Array) -> dict[str, Any]:
         return codebook_usage(model, images, key)
     if module.generative or model.recipe.corruption is not identity:
         return {}
-    scores = sparsity(model, images, key)
+    scores: dict[str, Any] = sparsity(model, images, key)
     # A code without a single zero is not meant to be sparse.
     sparse = scores["l0"] < scores.pop("num_latents")
     return {k: v for k, v in scores.items() if sparse or k == "explained_variance"}

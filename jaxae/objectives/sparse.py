@@ -38,7 +38,8 @@ def sparse_reconstruction(
     - Of gated codes: the reconstruction from the gate alone, by the decoder as a
       constant, which is what teaches the gate (Rajamanoharan et al. 2024, Gated SAE).
 
-    The metric `explained_variance` is 1 - SSE / total variance, both over the batch.
+    The metric `explained_variance` is 1 - SSE / total variance, both over the batch,
+    and 0 for a batch without variance, as that of one example.
 
     Args:
         penalty_weight: Of the bottleneck's penalty: a number or an optax schedule.
@@ -77,20 +78,28 @@ def sparse_reconstruction(
 
 
 def explained_variance(trace: Trace) -> Loss:
-    """1 - Σ (x - x̂)² / Σ (x - mean over the batch)², the same for all examples."""
+    """1 - Σ (x - x̂)² / Σ (x - mean over the batch)², the same for all examples.
+
+    In a batch of equal examples there is nothing to explain: 0.
+    """
     x = trace.target
-    unexplained = _ratio(jnp.square(_residual(trace)).sum(), _variance(x))
+    missing = jnp.square(_residual(trace)).sum()
+    unexplained = _ratio(missing, _variance(x), otherwise=1.0)
     return jnp.broadcast_to(1.0 - unexplained, x.shape[:1])
 
 
 def _variance(x: Float[Array, "b ..."]) -> Float[Array, ""]:
-    """Σ (x - mean over the batch)²."""
-    return jnp.square(x - x.mean(axis=0, keepdims=True)).sum()
+    """Σ (x - mean over the batch)², exactly 0 where all examples are equal."""
+    offset = x - x[:1]
+    return jnp.square(offset - offset.mean(axis=0, keepdims=True)).sum()
 
 
-def _ratio(a: Float[Array, ""], b: Float[Array, ""]) -> Float[Array, ""]:
-    # A batch of equal examples has no variance, a perfect code misses nothing.
-    return a / jnp.maximum(b, 1e-12)
+def _ratio(
+    a: Float[Array, ""], b: Float[Array, ""], otherwise: float
+) -> Float[Array, ""]:
+    """a / b, and `otherwise` where b is 0."""
+    some = b > 0
+    return jnp.where(some, a / jnp.where(some, b, 1.0), otherwise)
 
 
 def gate_loss(trace: Trace, latent: Latent, context: Context) -> Loss:
@@ -113,7 +122,9 @@ def aux_loss(trace: Trace, latent: Latent, context: Context, k_aux: int) -> Loss
     explained = context.decode(context.params, (z,)).mean[0]
     origin = context.decode(context.params, (jnp.zeros_like(z),)).mean[0]
     missing = jax.lax.stop_gradient(_residual(trace))
-    scale = _ratio(_variance(trace.target), jnp.square(missing).sum())
+    # Where nothing is missing there is nothing to explain.
+    squared_error = jnp.square(missing).sum()
+    scale = _ratio(_variance(trace.target), squared_error, otherwise=0.0)
     loss = scale * _half_square(missing - (explained - origin))
     return jnp.where(dead.any(), loss, 0.0)
 

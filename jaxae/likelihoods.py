@@ -132,9 +132,7 @@ class Likelihood(Module):
         return distributions.Event(each, outputs.ndim - 2, validate_args=False)
 
     def elementwise(
-        self,
-        parameters: Float[Array, "k b ..."],
-        target: Target | None,
+        self, parameters: Float[Array, "k b ..."], target: Target | None
     ) -> Distribution:
         """The distribution of each value, from [k, b, ..., channels, parameters]."""
         raise NotImplementedError

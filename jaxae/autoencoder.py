@@ -12,6 +12,7 @@ from jaxae import views
 from jaxae.bottlenecks.base import Bottleneck
 from jaxae.errors import require
 from jaxae.likelihoods import Likelihood
+from jaxae.networks.calling import call_network
 from jaxae.precision import widened
 from jaxae.types import Batch, Latent, Trace, Variables
 from jaxae.views import View
@@ -78,8 +79,8 @@ class Family(nn.Module):
     ) -> Distribution:
         """p(x | z) with batch shape [k, b].
 
-        Of the batch the fields in `view.needs` are used, and "x" while training by
-        likelihoods that estimate a parameter from it.
+        Of the batch the fields in `view.needs` are used; while training also "x", by
+        likelihoods that estimate a parameter from it, and "weight".
         """
         raise NotImplementedError
 
@@ -101,10 +102,12 @@ class AutoEncoder(Family):
 
     Attributes:
         shape: The shape of one example, such as (28, 28, 1).
-        encoder: What the view shows of a batch -> features [b, ...].
+        encoder: What the view shows of a batch -> features [b, ...]. If its `__call__`
+            names `train` or `weight` (of the examples, [b] or None), it gets them.
         bottleneck: (features, key) -> `Latent`.
         decoder: What the view shows of a code [n, ...] -> the likelihood's parameters,
-            `shape` with `likelihood.params_per_value` times the channels.
+            `shape` with `likelihood.params_per_value` times the channels. It may name
+            `train` and `weight`, too.
         likelihood: Those parameters -> p(x | z).
         prior: In place of the bottleneck's own: (x -> q(z | x)) -> p(z).
         view: What the networks are shown of a batch beside x and z.
@@ -145,7 +148,9 @@ class AutoEncoder(Family):
         x = batch["inputs"]
         require(x.shape[1:] == self.shape, "x", x.shape, f"[b, {self.shape}]")
         h = self._features(batch, train)
-        latent = self.bottleneck(h, key, num_samples=num_samples, train=train)
+        latent = self.bottleneck(
+            h, key, num_samples=num_samples, train=train, weight=batch.get("weight")
+        )
         if self.prior is not None:
             latent = latent._replace(prior=self._prior())
         return (latent,)
@@ -160,9 +165,15 @@ class AutoEncoder(Family):
         flat = z.swapaxes(0, 1).reshape(b * k, *z.shape[2:])
         needed = self.view.needs & batch.keys()
         shown = {name: jnp.repeat(batch[name], k, axis=0) for name in needed}
-        outputs = self.decoder(self.view.decoder(flat, shown), train=train)
+        target, weight = seen_in_training(batch, train)
+        outputs = call_network(
+            self.decoder,
+            self.view.decoder(flat, shown),
+            train=train,
+            weight=None if weight is None else jnp.repeat(weight, k),
+        )
         outputs = outputs.reshape(b, k, *outputs.shape[1:]).swapaxes(0, 1)
-        return self.likelihood(outputs, batch["x"] if train else None)
+        return self.likelihood(outputs, target, weight)
 
     def sample_codes(self, key: jax.Array, count: int) -> Codes:
         """`count` codes from the prior: ([1, count, d],).
@@ -181,7 +192,8 @@ class AutoEncoder(Family):
         return (self.bottleneck.embed(indices)[None],)
 
     def _features(self, batch: Batch, train: bool = False) -> Array:
-        return widened(self.encoder(self.view.encoder(batch), train=train))
+        shown, weight = self.view.encoder(batch), batch.get("weight")
+        return widened(call_network(self.encoder, shown, train=train, weight=weight))
 
     def _prior(self) -> Distribution:
         if self.prior is None:
@@ -199,6 +211,13 @@ class AutoEncoder(Family):
         require(posterior is not None, "bottleneck", name, expected)
         assert posterior is not None
         return posterior
+
+
+def seen_in_training(
+    batch: Batch, train: bool
+) -> tuple[Float[Array, "b ..."] | None, Float[Array, " b"] | None]:
+    """The target and the weights, of which `decode` may know while training alone."""
+    return (batch["x"], batch.get("weight")) if train else (None, None)
 
 
 def call(module: nn.Module, variables: Variables, *args: Any, **kwargs: Any) -> Any:

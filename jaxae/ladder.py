@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from numpyro.distributions import Distribution
 
 from jaxae import views
-from jaxae.autoencoder import Codes, Family
+from jaxae.autoencoder import Codes, Family, seen_in_training
 from jaxae.checks import check_count, check_sizes
 from jaxae.distributions import Normal
 from jaxae.errors import require
@@ -157,7 +157,7 @@ class LadderVAE(Family):
             height, width, _ = self.shape
             outputs = self.last(nn.relu(_fold(state)))[:, :height, :width]
             state = outputs.reshape(*state.shape[:2], *outputs.shape[1:])
-        return self.likelihood(state, batch["x"] if train else None)
+        return self.likelihood(state, *seen_in_training(batch, train))
 
     def sample_codes(self, key: jax.Array, count: int) -> Codes:
         """Ancestral samples from the top down: [1, count, h_l, w_l, c] each."""
@@ -174,7 +174,8 @@ class LadderVAE(Family):
         if state is not None:
             return self.rungs[i].prior(state)
         shape = (1, 1, *self._sides[-1], self.latent_channels)
-        return Normal(jnp.zeros(shape), jnp.ones(shape)).to_event(3)
+        zeros = jnp.zeros(shape, jnp.float32)
+        return Normal(zeros, jnp.ones_like(zeros)).to_event(3)
 
 
 class Stage(nn.Module):

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 from numpyro.distributions import Distribution, constraints
 
 from jaxae import distributions
+from jaxae.averages import any_weight, running_mean, weighted_mean
 from jaxae.errors import choose, require
 
 MIN_LOG_SCALE = -6.0
@@ -29,7 +30,7 @@ density only measures the rounding, and its likelihood grows without bound.
 """
 
 VARIANCE_MOMENTUM = 0.9
-"""Of the running average of `Gaussian("optimal")`: the weight of its old value."""
+"""Of the running mean of `Gaussian("optimal")`: what a batch counts beside the next."""
 
 _LOG_SCALE_LIMIT = (
     7.0  # of the mixture: from a ninth of a level to 1,000 times the range
@@ -48,6 +49,18 @@ _REAL = Support(constraints.real, "finite numbers")
 _EIGHT_BIT = Support(
     distributions.eight_bit, "a level k/255 with a whole k from 0 to 255"
 )
+
+
+class Target(NamedTuple):
+    """What a likelihood may estimate a parameter from while training.
+
+    Attributes:
+        x: The values.
+        weight: How often each example counts; None for once.
+    """
+
+    x: Float[Array, "b ..."]
+    weight: Float[Array, " b"] | None
 
 
 class Likelihood(nn.Module):
@@ -77,6 +90,7 @@ class Likelihood(nn.Module):
         self,
         outputs: Float[Array, "k b ..."],
         target: Float[Array, "b ..."] | None = None,
+        weight: Float[Array, " b"] | None = None,
     ) -> Distribution:
         """p(x | z).
 
@@ -85,6 +99,7 @@ class Likelihood(nn.Module):
                 channel side by side. Half precision is widened to float32.
             target: x, [b, ..., channels], while training only: for a likelihood that
                 estimates a parameter from it.
+            weight: How often each of its examples counts there; None for once.
 
         Returns:
             Batch shape [k, b], event shape [..., channels].
@@ -98,13 +113,12 @@ class Likelihood(nn.Module):
         if jnp.finfo(outputs.dtype).bits < 32:
             outputs = outputs.astype(jnp.float32)
         parameters = outputs.reshape(*outputs.shape[:-1], size // per_value, per_value)
-        each = self.elementwise(parameters, target)
+        known = None if target is None else Target(target, weight)
+        each = self.elementwise(parameters, known)
         return distributions.Event(each, outputs.ndim - 2, validate_args=False)
 
     def elementwise(
-        self,
-        parameters: Float[Array, "k b ..."],
-        target: Float[Array, "b ..."] | None,
+        self, parameters: Float[Array, "k b ..."], target: Target | None
     ) -> Distribution:
         """The distribution of each value, from [k, b, ..., channels, parameters]."""
         raise NotImplementedError
@@ -119,7 +133,7 @@ class Bernoulli(Likelihood):
 
     values = Support(constraints.boolean, "0 or 1")
 
-    def elementwise(self, parameters: Array, target: Array | None) -> Distribution:
+    def elementwise(self, parameters: Array, target: Target | None) -> Distribution:
         """See `Likelihood`."""
         return distributions.Bernoulli(parameters[..., 0])
 
@@ -136,7 +150,7 @@ class BinaryCrossEntropy(Likelihood):
     values = _UNIT_INTERVAL
     normalized = False
 
-    def elementwise(self, parameters: Array, target: Array | None) -> Distribution:
+    def elementwise(self, parameters: Array, target: Target | None) -> Distribution:
         """See `Likelihood`."""
         return distributions.GreyBernoulli(parameters[..., 0])
 
@@ -150,7 +164,7 @@ class ContinuousBernoulli(Likelihood):
 
     values = _UNIT_INTERVAL
 
-    def elementwise(self, parameters: Array, target: Array | None) -> Distribution:
+    def elementwise(self, parameters: Array, target: Target | None) -> Distribution:
         """See `Likelihood`."""
         return distributions.ContinuousBernoulli(parameters[..., 0])
 
@@ -167,8 +181,8 @@ class Gaussian(Likelihood):
             over samples, batch and values (Rybkin et al. 2021, sigma-VAE, section 4.2).
             While training it is that of the batch, as a constant: by the envelope
             theorem the gradient is that of the profiled likelihood. Otherwise it is its
-            running average (`VARIANCE_MOMENTUM`; 1 before training), which training
-            keeps in the variable collection "statistics", to be passed as mutable.
+            running mean (`VARIANCE_MOMENTUM`; 1 before training), which training keeps
+            in the variable collection "statistics", to be passed as mutable.
 
     Learned log standard deviations l become -6 + softplus(l + 6), a smooth floor at
     `MIN_LOG_SCALE`; an optimal variance has its floor there, too.
@@ -192,7 +206,7 @@ class Gaussian(Likelihood):
         return 2 if self.std == "per_value" else 1
 
     @nn.compact
-    def elementwise(self, parameters: Array, target: Array | None) -> Distribution:
+    def elementwise(self, parameters: Array, target: Target | None) -> Distribution:
         """See `Likelihood`."""
         mean = parameters[..., 0]
         if self.std == "optimal":
@@ -200,15 +214,19 @@ class Gaussian(Likelihood):
         scale = _scale(self, "std", self.std, parameters)
         return distributions.Normal(mean, scale)
 
-    def _variance(self, mean: Array, target: Array | None) -> Array:
+    def _variance(self, mean: Array, target: Target | None) -> Array:
         average = self.variable("statistics", "variance", jnp.ones, (), mean.dtype)
+        mass = self.variable("statistics", "mass", jnp.zeros, (), mean.dtype)
         variance = average.value
         if target is not None:
-            error = mean - target[None]
-            variance = jax.lax.stop_gradient(jnp.mean(jnp.square(error)))
+            square = jnp.square(mean - target.x[None])
+            each = square.mean(axis=(0, *range(2, square.ndim)))
+            variance = jax.lax.stop_gradient(weighted_mean(each, target.weight))
             if not self.is_initializing():
-                change = (1.0 - VARIANCE_MOMENTUM) * (variance - average.value)
-                average.value = average.value + change
+                known = any_weight(target.weight)
+                average.value, mass.value = running_mean(
+                    average.value, variance, mass.value, VARIANCE_MOMENTUM, known
+                )
         return jnp.maximum(variance, math.exp(2.0 * MIN_LOG_SCALE))
 
 
@@ -239,7 +257,7 @@ class Laplace(Likelihood):
         return 2 if self.scale == "per_value" else 1
 
     @nn.compact
-    def elementwise(self, parameters: Array, target: Array | None) -> Distribution:
+    def elementwise(self, parameters: Array, target: Target | None) -> Distribution:
         """See `Likelihood`."""
         scale = _scale(self, "scale", self.scale, parameters)
         return distributions.Laplace(parameters[..., 0], scale)
@@ -258,7 +276,7 @@ class Categorical(Likelihood):
         """Decoder outputs per value of x."""
         return distributions.LEVELS
 
-    def elementwise(self, parameters: Array, target: Array | None) -> Distribution:
+    def elementwise(self, parameters: Array, target: Target | None) -> Distribution:
         """See `Likelihood`."""
         return distributions.Categorical(parameters)
 
@@ -295,7 +313,7 @@ class DiscretizedLogisticMixture(Likelihood):
         """Decoder outputs per value of x."""
         return 3 * self.components
 
-    def elementwise(self, parameters: Array, target: Array | None) -> Distribution:
+    def elementwise(self, parameters: Array, target: Target | None) -> Distribution:
         """See `Likelihood`."""
         logits, means, log_scales = jnp.split(parameters, 3, axis=-1)
         log_scales = jnp.clip(log_scales, -_LOG_SCALE_LIMIT, _LOG_SCALE_LIMIT)

@@ -421,13 +421,41 @@ def test_optimal_variance_is_a_running_average_at_evaluation():
 
     batches = jnp.stack([_outputs(likelihood, seed=seed) for seed in range(4)])
     trained, _ = lax.scan(step, variables, batches)
-    expected = 1.0
-    for outputs in np.asarray(batches):
-        expected = 0.9 * expected + 0.1 * np.mean((outputs - np.asarray(x)) ** 2)
+    errors = np.square(np.asarray(batches) - np.asarray(x)).reshape(4, -1).mean(axis=1)
+    # That of the start, 1, has no part in it.
+    expected = np.average(errors, weights=0.9 ** np.arange(4)[::-1])
     outputs = batches[0]
     dist = likelihood.apply(trained, outputs)
     reference = scipy.stats.norm(outputs, np.sqrt(expected)).logpdf(x).sum((-2, -1))
     np.testing.assert_allclose(dist.log_prob(x), reference, rtol=1e-5)
+
+
+def test_optimal_variance_is_by_weight():
+    likelihood, x = Gaussian("optimal"), _values(None)
+    outputs, counts = _outputs(likelihood), np.asarray([2, 0, 1])
+    rows = np.repeat(np.arange(3), counts)
+    variables = likelihood.init(jax.random.key(0), outputs)
+
+    @jax.jit
+    def train(outputs, x, weight):
+        dist, new = likelihood.apply(
+            variables, outputs, x, weight, mutable=["statistics"]
+        )
+        return dist.log_prob(x), new["statistics"]
+
+    weight = _jnp(counts)
+    (found, new), (expected, repeated) = (
+        train(outputs, x, weight),
+        train(outputs[:, rows], x[rows], None),
+    )
+    np.testing.assert_allclose(found[:, rows], expected, rtol=1e-5)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5)
+    jax.tree.map(close, new, repeated)
+    other, same = train(outputs.at[:, 1].set(1e3), x, weight)
+    np.testing.assert_array_equal(other[:, rows], found[:, rows])
+    assert same == new
+    nothing = train(outputs, x, jnp.zeros(3))[1]
+    assert nothing == variables["statistics"]
 
 
 def test_optimal_variance_survives_a_perfect_reconstruction():

@@ -21,7 +21,7 @@ from jaxae import objectives, use, views
 from jaxae.autoencoder import Codes, Family, call
 from jaxae.checks import check_count, check_key
 from jaxae.errors import require
-from jaxae.likelihoods import Likelihood, Support
+from jaxae.likelihoods import Likelihood, Support, Target
 from jaxae.networks.causal import CausalTransformer
 from jaxae.recipes.base import compose_recipe
 from jaxae.samplers.base import Sampler
@@ -62,7 +62,7 @@ class WholeNumbers(Likelihood):
         """Logits per value."""
         return self.num_codes
 
-    def elementwise(self, parameters: Array, target: Array | None) -> Distribution:
+    def elementwise(self, parameters: Array, target: Target | None) -> Distribution:
         """See `Likelihood`."""
         return CategoricalLogits(parameters, validate_args=False)
 

@@ -7,13 +7,13 @@ from jaxtyping import Array
 from numpyro.distributions import Distribution
 
 from jaxae.autoencoder import call
+from jaxae.averages import weighted_mean
 from jaxae.networks.remat import KEEP_LAYERS
 from jaxae.training.batch import (
     DROPOUT,
     MODEL,
     OBJECTIVE,
     model_batch,
-    weighted_mean,
 )
 from jaxae.types import (
     Batch,
@@ -62,10 +62,11 @@ def batch_loss(
     context = _context(recipe, params, collections, seen, key_objective, step)
     loss, metrics = recipe.objective.loss(params["objective"], trace, context)
     metrics = {**latent_metrics(trace.latents), **metrics}
-    means = {name: weighted_mean(value, seen) for name, value in metrics.items()}
+    weight = seen.get("weight")
+    means = {name: weighted_mean(value, weight) for name, value in metrics.items()}
     info = {k: v for latent in trace.latents for k, v in latent.info.items()}
     observed = Observed(seen, loss, info)
-    return weighted_mean(loss, seen), (means, new_collections, observed)
+    return weighted_mean(loss, weight), (means, new_collections, observed)
 
 
 def latent_metrics(latents: Sequence[Latent]) -> dict[str, Array]:

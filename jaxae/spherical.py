@@ -290,16 +290,16 @@ class SphereUniform(dist.Distribution):
     def sample(self, key, sample_shape=()):
         """Draws unit vectors [*sample_shape, ..., dim]."""
         shape = (*sample_shape, *self.batch_shape, self.dim)
-        return _unit(jax.random.normal(key, shape))
+        return _unit(jax.random.normal(key, shape, jnp.float32))
 
     @property
     def mean(self):
         """The centre of the sphere."""
-        return jnp.zeros((*self.batch_shape, self.dim))
+        return jnp.zeros((*self.batch_shape, self.dim), jnp.float32)
 
     def entropy(self):
         """In nats, relative to the surface measure."""
-        return jnp.full(self.batch_shape, log_area(self.dim))
+        return jnp.full(self.batch_shape, log_area(self.dim), jnp.float32)
 
 
 @kl_divergence.register(VonMisesFisher, SphereUniform)

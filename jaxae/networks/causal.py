@@ -48,7 +48,8 @@ class CausalTransformer(nn.Module):
         """Names the layers."""
         self.embed = nn.Embed(self.num_codes + 1, self.width)
         shape = (self.length, self.width)
-        self.places = self.param("places", nn.initializers.normal(0.02), shape)
+        start = nn.initializers.normal(0.02)
+        self.places = self.param("places", start, shape, jnp.float32)
         self.blocks = [CausalBlock(self.num_heads) for _ in range(self.depth)]
         self.norm = nn.LayerNorm()
         self.head = nn.Dense(self.num_codes)
@@ -70,7 +71,7 @@ class CausalTransformer(nn.Module):
 
     def reserve(self, count: int) -> None:
         """Fills the collection "cache" for `count` sequences of which there is none."""
-        h = jnp.zeros((count, self.length, self.width))
+        h = jnp.zeros((count, self.length, self.width), jnp.float32)
         for block in self.blocks:
             h = block(h)
 

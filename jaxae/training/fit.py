@@ -218,7 +218,7 @@ def make_validator(
 
     @jax.jit
     def compiled(state: TrainState, data: Batch) -> Metrics:
-        at = state.step if steps is None else jnp.asarray(steps - 1)
+        at = state.step if steps is None else jnp.asarray(steps - 1, jnp.int32)
         return mean(gathered(state.params), state.collections, at, data, key)
 
     def validate(state: TrainState) -> Row:

@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array
 
 from jaxae.sums import sum_last
-from jaxae.training.batch import DEVICE, HOOKS
+from jaxae.training.batch import DEVICE, HOOKS, total_weight
 from jaxae.training.gradient import make_gradient
 from jaxae.training.loss import Metrics
 from jaxae.training.state import optimizer
@@ -35,9 +35,9 @@ def make_train_step(
         recipe: The family.
         tx: The optimizer that the state was made with.
         axis_name: The mapped axis under pmap, over which gradients, metrics and
-            collections are averaged and the noise differs; devices count alike,
-            whatever their examples weigh. Under jit leave it out: the batch is then the
-            global one on any number of devices.
+            collections are averaged, by the weight of each device's examples, and the
+            noise differs. Under jit leave it out: the batch is then the global one on
+            any number of devices.
         accumulate: Parts that a batch goes through the model in, one after the other,
             for less memory. Each has noise and batch statistics of its own; collections
             move at every part, hooks see the last one. Of a batch that does not divide
@@ -58,9 +58,10 @@ def make_train_step(
             key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
         grads, loss, metrics, collections, seen = gradient(state, batch, key)
         if axis_name is not None:
-            loss, metrics, grads = jax.lax.pmean((loss, metrics, grads), axis_name)
+            mean = _mean_over(axis_name, total_weight(batch))
+            loss, metrics, grads = jax.tree.map(mean, (loss, metrics, grads))
             collections = {
-                name: jax.tree.map(partial(_agree, axis_name, name), tree)
+                name: jax.tree.map(partial(_agree, axis_name, name, mean), tree)
                 for name, tree in collections.items()
             }
         grad_norm = _norm(grads)
@@ -100,7 +101,17 @@ def _norm(tree: Params) -> Array:
     return jnp.sqrt(reduce(jnp.add, map(sum_of_squares, leaves)))
 
 
-def _agree(axis_name: str, collection: str, values: Array) -> Array:
+def _mean_over(axis_name: str, weight: Array) -> Callable[[Array], Array]:
+    """The mean over devices, on each of which `weight` is its own."""
+    total, devices = jax.lax.psum((weight, 1.0), axis_name)
+    share = jnp.where(total > 0, weight / jnp.maximum(total, 1e-12), 1.0 / devices)
+    # A device of weight zero may have no mean.
+    return lambda x: jax.lax.psum(jnp.where(share > 0, share * x, 0.0), axis_name)
+
+
+def _agree(
+    axis_name: str, collection: str, mean: Callable[[Array], Array], values: Array
+) -> Array:
     """One value for all devices: the mean; of whole numbers the largest.
 
     Of codebooks and the like that of the first device: every one starts and revives
@@ -109,7 +120,7 @@ def _agree(axis_name: str, collection: str, values: Array) -> Array:
     if collection == "statistics":
         return jax.lax.all_gather(values, axis_name)[0]
     if jnp.issubdtype(values.dtype, jnp.inexact):
-        return jax.lax.pmean(values, axis_name)
+        return mean(values)
     return jax.lax.pmax(values, axis_name)
 
 

@@ -150,11 +150,11 @@ def test_numbers_do_not_depend_on_the_device_count(family, shape):
     np.testing.assert_allclose(one_metrics["loss"], many_metrics["loss"], rtol=1e-5)
 
 
-def pmapped(family, steps):
+def pmapped(family, steps, **fields):
     """The state on every device after `steps`, and the one that all began with."""
-    batch = {"x": images(2 * DEVICES)}
+    batch = {"x": images(2 * DEVICES), **fields}
     state = family.start(batch)
-    shards = {"x": batch["x"].reshape(DEVICES, 2, -1)}
+    shards = {k: v.reshape(DEVICES, 2, *v.shape[1:]) for k, v in batch.items()}
     step = make_train_step(family.recipe, family.tx, axis_name="devices")
     step = jax.pmap(step, axis_name="devices")
     states = jax.vmap(lambda _: state)(jnp.arange(DEVICES))
@@ -179,6 +179,24 @@ def test_pmap_without_noise_is_the_step_on_the_whole_batch():
     first = partial(jax.tree.map, lambda leaf: leaf[0])
     assert_close(first(states).params, state.params, 1e-6)
     assert_close(first(metrics), expected, 1e-5)
+
+
+def test_devices_under_pmap_count_by_weight():
+    weight = jnp.asarray([0.0] * 4 + [3.0, 0.5] + [0.0, 1.0] * 5)
+    states, metrics, state, batch = pmapped(CLASSIC, 2, weight=weight)
+    for _ in range(2):
+        state, expected = CLASSIC.step(state, batch)
+    first = partial(jax.tree.map, lambda leaf: leaf[0])
+    assert_close(first(states).params, state.params, 1e-6)
+    assert_close(first(metrics), expected, 1e-5)
+
+
+def test_a_batch_without_weight_leaves_statistics_under_pmap():
+    states, metrics, state, _ = pmapped(NOISY, 1, weight=jnp.zeros(2 * DEVICES))
+    assert_close(
+        jax.tree.map(lambda leaf: leaf[0], states.collections), state.collections, 0
+    )
+    assert (metrics["loss"] == 0).all()
 
 
 @pytest.mark.slow

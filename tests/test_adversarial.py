@@ -34,7 +34,7 @@ def _trace(z):
 
 
 def _codes(*shape):
-    return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+    return jnp.asarray(np.float32(np.random.default_rng(0).normal(size=shape)))
 
 
 def _context(seed=0):
@@ -108,7 +108,7 @@ def test_the_optimal_critic_gives_the_total_correlation(monkeypatch):
     monkeypatch.setattr(adversarial, "make_critic", lambda *_: _GaussianRatio())
     noise = np.random.default_rng(0).normal(size=(1, 40000, 2))
     z = noise @ np.linalg.cholesky([[1, 0.8], [0.8, 1]]).T
-    trace = _trace(jnp.asarray(z, jnp.float32))
+    trace = _trace(jnp.asarray(np.float32(z)))
     objective = total_correlation_critic(1.0)
     params = jax.jit(objective.init)(jax.random.key(0), trace)
 

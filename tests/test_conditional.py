@@ -64,7 +64,7 @@ def test_the_bound_is_evaluated_with_labels(model):
 def test_convolutions_see_labels_too():
     recipe = conditional_vae((4, 4, 1), 2, num_labels=LABELS, network="conv")
     batch = {"inputs": jnp.asarray(X), "x": jnp.asarray(X)}
-    batch["label"] = jnp.asarray(DATA["label"], jnp.int32)
+    batch["label"] = jnp.asarray(np.int32(DATA["label"]))
     variables = recipe.model.init(KEY, batch, KEY)
     model = Model(recipe, variables)
     codes = np.zeros((2, 2), np.float32)

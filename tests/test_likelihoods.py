@@ -43,7 +43,7 @@ def _values(likelihood, b=3, event=(2, 3)):
 
 
 def _jnp(x):
-    return jnp.asarray(x, jnp.float32)
+    return jnp.asarray(np.float32(x))
 
 
 def _apply(likelihood, outputs):

@@ -23,7 +23,7 @@ LEVELS = [(8, 5, 5, 5), (2, 3, 4), (7,)]
 
 def noise(shape, seed=0, scale=1.0):
     values = scale * np.random.default_rng(seed).normal(size=shape)
-    return jnp.asarray(values, jnp.float32)
+    return jnp.asarray(np.float32(values))
 
 
 @pytest.mark.parametrize("levels", LEVELS)
@@ -96,7 +96,7 @@ def test_lfq_entropies_are_those_of_the_softmax_over_all_codes():
     codes = np.asarray(list(itertools.product((-1.0, 1.0), repeat=bits)))
     logits = -np.square(f[:, None] - codes[None]).sum(-1)
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    sure, even = lookup_free.code_entropies(jnp.asarray(f, jnp.float32))
+    sure, even = lookup_free.code_entropies(jnp.asarray(np.float32(f)))
     np.testing.assert_allclose(sure, -(p * np.log(p)).sum(-1), rtol=1e-5)
     mean = p.mean(0)
     np.testing.assert_allclose(even, -(mean * np.log(mean)).sum(), rtol=1e-5)
@@ -137,7 +137,7 @@ def test_entropies_have_finite_gradients_where_bits_are_certain():
 )
 @pytest.mark.slow
 def test_recipe_trains_and_its_codes_are_whole_numbers(recipe):
-    x = jnp.asarray(np.random.default_rng(0).uniform(size=(8, 4, 4, 1)), jnp.float32)
+    x = jnp.asarray(np.float32(np.random.default_rng(0).uniform(size=(8, 4, 4, 1))))
     tx = optax.adam(0.01)
     state = init_state(recipe, tx, {"x": x}, KEY)
     step = jax.jit(make_train_step(recipe, tx))

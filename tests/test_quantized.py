@@ -25,7 +25,7 @@ IDENTITY = {"project": {"kernel": jnp.eye(3), "bias": jnp.zeros(3)}}
 
 
 def noise(shape, seed=0):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+    return jnp.asarray(np.float32(np.random.default_rng(seed).normal(size=shape)))
 
 
 def nearest(x, codes):
@@ -299,7 +299,7 @@ def small(**options):
 
 def images(count=16):
     values = np.random.default_rng(0).uniform(size=(count, 4, 4, 1))
-    return jnp.asarray(values, jnp.float32)
+    return jnp.asarray(np.float32(values))
 
 
 @pytest.mark.parametrize(

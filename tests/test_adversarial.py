@@ -33,7 +33,7 @@ def _trace(z):
 
 
 def _codes(*shape):
-    return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+    return jnp.asarray(np.float32(np.random.default_rng(0).normal(size=shape)))
 
 
 def _context(seed=0):

@@ -30,7 +30,7 @@ def network():
     rng = np.random.default_rng(1)
 
     def noisy(leaf):
-        return jnp.asarray(leaf + rng.normal(0, 0.4, leaf.shape), leaf.dtype)
+        return jnp.asarray(leaf + np.float32(rng.normal(0, 0.4, leaf.shape)))
 
     return module, jax.tree.map(noisy, jax.device_get(variables))
 
@@ -57,7 +57,7 @@ def density(model):
 @pytest.fixture(scope="module")
 def log_probs(density):
     """Of all sequences, [81]."""
-    found = jax.jit(density.log_prob)(jnp.asarray(EVERY, jnp.float32))
+    found = jax.jit(density.log_prob)(jnp.asarray(np.float32(EVERY)))
     assert found.shape == (1, len(EVERY))
     return np.asarray(found[0])
 
@@ -148,7 +148,7 @@ def test_the_density_is_the_product_of_the_conditionals(density, log_probs, logi
     )[..., 0]
     np.testing.assert_allclose(log_probs, each.sum(axis=-1), rtol=1e-5)
     np.testing.assert_allclose(np.exp(np.float64(log_probs)).sum(), 1.0, rtol=1e-5)
-    values = jnp.asarray(np.stack([EVERY, EVERY[::-1]]), jnp.float32)
+    values = jnp.asarray(np.float32(np.stack([EVERY, EVERY[::-1]])))
     several, parts = jax.jit(
         lambda x: (density.log_prob(x), density.base_dist.log_prob(x))
     )(values)
@@ -199,7 +199,7 @@ def test_the_density_passes_through_jit(model, log_probs):
     def decode(variables):
         return model.module.apply(variables, (), {}, method="decode")
 
-    values = jnp.asarray(EVERY, jnp.float32)
+    values = jnp.asarray(np.float32(EVERY))
     density = decode(model.variables)
     again = jax.jit(type(density).log_prob)(density, values)
     np.testing.assert_allclose(again[0], log_probs, rtol=1e-5)
@@ -208,7 +208,7 @@ def test_the_density_passes_through_jit(model, log_probs):
 
 
 def test_gradients_reach_every_parameter(model):
-    values = jnp.asarray(EVERY[::2], jnp.float32)
+    values = jnp.asarray(np.float32(EVERY[::2]))
 
     @jax.jit
     @jax.grad

@@ -37,7 +37,7 @@ RANDOM = [name for name in EVERY if name not in ("identity", "fixed_hole")]
 def _images(b=4, h=7, w=9, c=3, seed=0):
     # Within (0.3, 0.7): no value is equal to a fill, to 0 or to 1.
     x = np.random.default_rng(seed).uniform(0.3, 0.7, (b, h, w, c))
-    return jnp.asarray(x, jnp.float32)
+    return jnp.asarray(np.float32(x))
 
 
 # Eagerly: the random draws compile once per shape, and not once per corruption.

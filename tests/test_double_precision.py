@@ -18,8 +18,8 @@ from jaxae.recipes import (
 from jaxae.training import init_state, make_train_step
 
 SHAPE, KEY = (8, 8, 1), jax.random.key(0)
-MLP = {"network": recipes.mlp((4,))}
-NORMALISED = {"network": recipes.conv((4, 4), batch_norm=True, residual_blocks=1)}
+MLP = {"network": networks.FullyConnected((4,))}
+NORMALISED = {"network": networks.Convolutional((4, 4), batch_norm=True, residual_blocks=1)}
 
 # What a family cannot be made without, or is large without.
 NEEDED = {
@@ -64,7 +64,7 @@ def test_a_step_leaves_float32(name):
     recipe, tx = CASES[name](), optax.adam(1e-3)
     batch = {"x": jax.ShapeDtypeStruct((4, *SHAPE), jnp.uint8)}
     batch["weight"] = jax.ShapeDtypeStruct((4,), jnp.float32)
-    if "label" in recipe.model.view.needs:
+    if "label" in recipe.module.view.needs:
         batch["label"] = jax.ShapeDtypeStruct((4,), jnp.int32)
     # Objectives add numbers of theirs, which are float64 here.
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):

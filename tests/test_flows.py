@@ -34,7 +34,7 @@ MLP = networks.FullyConnected((6,))
 
 def _normal(seed, *shape):
     values = np.random.default_rng(seed).normal(0, 1.5, shape)
-    return jnp.asarray(values, jnp.float32)
+    return jnp.asarray(np.float32(values))
 
 
 @cache

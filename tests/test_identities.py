@@ -50,7 +50,7 @@ def _train(recipe, x, *, steps, learning_rate):
     """The model after `steps` train steps on the whole of `x`, as one scan."""
     tx = _adam(learning_rate, steps)
     step = make_train_step(recipe, tx)
-    batch = {"x": jnp.asarray(x, jnp.float32)}
+    batch = {"x": jnp.asarray(np.float32(x))}
 
     @jax.jit
     def run(key):

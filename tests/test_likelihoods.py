@@ -14,7 +14,7 @@ import scipy.stats
 from jax import lax
 
 from jaxae import likelihoods
-from jaxae.distributions import elementwise as distributions
+from jaxae.distributions.elementwise import elementwise as distributions
 from jaxae.likelihoods import (
     Bernoulli,
     BinaryCrossEntropy,
@@ -46,7 +46,7 @@ def _values(likelihood, b=3, event=(2, 3)):
 
 
 def _jnp(x):
-    return jnp.asarray(x, jnp.float32)
+    return jnp.asarray(np.float32(x))
 
 
 def _apply(likelihood, outputs):

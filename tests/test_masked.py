@@ -23,7 +23,7 @@ from jaxae.recipes.masked import masked_autoencoder
 from jaxae.types import Context
 
 SHAPE = (4, 8, 1)
-X = jnp.asarray(np.random.default_rng(0).random((8, *SHAPE)), jnp.float32)
+X = jnp.asarray(np.float32(np.random.default_rng(0).random((8, *SHAPE))))
 ENCODER = ViTEncoder(2, 4, width=8, depth=2, num_heads=2)
 
 

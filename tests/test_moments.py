@@ -97,7 +97,7 @@ def test_a_step_tells_hooks_how_its_optimizer_starts():
         opt_state = reset_moments(state.opt_state, path, all_of_it, fresh)
         return state._replace(params=params, opt_state=opt_state)
 
-    recipe = recipes.autoencoder((4,), 2, network=recipes.mlp(()))
+    recipe = recipes.autoencoder((4,), 2, network=networks.FullyConnected(()))
     plain = recipe.objective
     player = Objective(
         lambda key, trace: jnp.ones(3),

@@ -11,7 +11,7 @@ from jaxae.objectives.base import Chain, Objective, each_its_own
 
 def tree(seed):
     numbers = np.random.default_rng(seed).normal(size=(3, 4))
-    a, b, c = (jnp.asarray(row, jnp.float32) for row in numbers)
+    a, b, c = (jnp.asarray(np.float32(row)) for row in numbers)
     return {"model": {"w": a}, "objective": (b, ({}, c))}
 
 

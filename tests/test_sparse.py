@@ -12,7 +12,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import jaxae
 from jaxae.bottlenecks import sparse
 from jaxae.bottlenecks.sparse import Sparse
-from jaxae.distributions import Normal
+from jaxae.distributions.elementwise import Normal
 from jaxae.evaluation.sparsity import sparsity
 from jaxae.hooks import ResampleDead, TieAtStart
 from jaxae.models.family import call
@@ -526,7 +526,7 @@ def test_resampling_draws_no_example_of_zeros(scale):
     x = np.stack([np.zeros(D, np.float32), scale * normal(D, 5)])
     state = with_dead(start(tiny()), np.ones(N, bool))
     batch = {"x": jnp.asarray(x), "inputs": jnp.asarray(x)}
-    loss = jnp.asarray([CONSTANT + 9.0, CONSTANT + 1.0], jnp.float32)
+    loss = jnp.asarray(np.float32([CONSTANT + 9.0, CONSTANT + 1.0]))
     seen = Observed(batch, loss, {"dead": jnp.ones(N, bool)})
     new = ResampleDead(1)(state, seen, KEY).params["model"]["decoder"]["atoms"]
     old = state.params["model"]["decoder"]["atoms"]

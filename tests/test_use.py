@@ -61,7 +61,7 @@ def levels(count, channels=1):
 
 def posterior(model, images):
     """q(z | x) by the model itself, all examples at once."""
-    batch = {"inputs": jnp.asarray(images, jnp.float32)}
+    batch = {"inputs": jnp.asarray(np.float32(images))}
     variables = model.variables
     (latent,) = model.module.apply(variables, batch, KEY, method="encode")
     return latent.posterior

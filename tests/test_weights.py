@@ -16,8 +16,8 @@ from jaxae.training.batch import model_batch
 from jaxae.training.loss import latent_metrics
 
 SHAPE, COUNT, KEY = (8, 8, 1), 8, jax.random.key(0)
-MLP = {"network": recipes.mlp((16,), batch_norm=True)}
-CONV = {"network": recipes.conv((4, 4), batch_norm=True, residual_blocks=1)}
+MLP = {"network": networks.FullyConnected((16,), batch_norm=True)}
+CONV = {"network": networks.Convolutional((4, 4), batch_norm=True, residual_blocks=1)}
 OPTIMAL = {"likelihood": "gaussian_optimal"}
 SPARSE = {"latent_dim": 16, "k": 3}
 QUANTIZED = {"codebook_size": 6, "code_dim": 3, **CONV}
@@ -63,7 +63,7 @@ def test_the_contents_of_an_example_without_weight_change_nothing(name, train):
         collections = [name for name in variables if name != "params"]
 
         def loss(params):
-            trace, new = recipe.model.apply(
+            trace, new = recipe.module.apply(
                 {**variables, "params": params},
                 seen,
                 KEY,
@@ -80,7 +80,7 @@ def test_the_contents_of_an_example_without_weight_change_nothing(name, train):
         return jax.grad(loss, has_aux=True)(variables["params"])
 
     seen = model_batch(recipe, one, KEY)
-    init = jax.jit(partial(recipe.model.init, train=True))
+    init = jax.jit(partial(recipe.module.init, train=True))
     variables = init(KEY, seen, KEY)
     if train:  # after a step, when all statistics are known
         variables = {**variables, **run(variables, True, one)[1][1]}

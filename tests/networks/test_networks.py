@@ -19,7 +19,7 @@ KEY = jax.random.key(0)
 
 def normal(*shape):
     values = np.random.default_rng(0).standard_normal(shape)
-    return jnp.asarray(values, jnp.float32)
+    return jnp.asarray(np.float32(values))
 
 
 def run(module, x, *, train=True):

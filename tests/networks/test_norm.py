@@ -107,7 +107,7 @@ def test_the_error_outside_training_is_that_in_training_after_100_steps():
     rng = np.random.default_rng(0)
     low = rng.normal(size=(400, 3)) @ rng.normal(size=(3, 36))
     x = jnp.asarray(1.0 / (1.0 + np.exp(-low)), jnp.float32)
-    network = recipes.mlp((64,), batch_norm=True)
+    network = networks.FullyConnected((64,), batch_norm=True)
     recipe = recipes.autoencoder((36,), 3, network=network)
     tx = optax.adam(3e-3)
     step = make_train_step(recipe, tx)

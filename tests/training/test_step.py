@@ -17,7 +17,7 @@ DEVICES = 8
 
 def images(count, shape=(4,), seed=0):
     values = np.random.default_rng(seed).uniform(size=(count, *shape))
-    return jnp.asarray(values, jnp.float32)
+    return jnp.asarray(np.float32(values))
 
 
 class Family:

@@ -9,7 +9,7 @@ from numpyro.distributions import Distribution
 from jaxae.bottlenecks.base import Bottleneck
 from jaxae.errors import ensure, given, require
 from jaxae.likelihoods import Likelihood
-from jaxae.models.family import Codes, Family
+from jaxae.models.family import Codes, Family, run_network
 from jaxae.precision import widened
 from jaxae.types import Batch, Latent
 from jaxae.views import Plain, View
@@ -79,7 +79,7 @@ class AutoEncoder(Family):
         flat = z.swapaxes(0, 1).reshape(b * k, *z.shape[2:])
         needed = self.view.needs & batch.keys()
         shown = {name: jnp.repeat(batch[name], k, axis=0) for name in needed}
-        outputs = self.decoder(self.view.decoder(flat, shown), train=train)
+        outputs = run_network(self.decoder, self.view.decoder(flat, shown), train)
         outputs = outputs.reshape(b, k, *outputs.shape[1:]).swapaxes(0, 1)
         return self.likelihood(outputs, batch["x"] if train else None)
 
@@ -99,7 +99,7 @@ class AutoEncoder(Family):
         return (self.bottleneck.embed(indices)[None],)
 
     def _features(self, batch: Batch, train: bool = False) -> Array:
-        return widened(self.encoder(self.view.encoder(batch), train=train))
+        return widened(run_network(self.encoder, self.view.encoder(batch), train))
 
     def _prior(self) -> Distribution:
         if self.prior is None:

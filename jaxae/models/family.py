@@ -1,5 +1,7 @@
 """The protocol by which everything else sees a model."""
 
+from collections.abc import Callable
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -95,3 +97,21 @@ class Family(Module):
 def call(module: nn.Module, variables: Variables, *args: Any, **kwargs: Any) -> Any:
     """`module.apply` where no collection changes, so that it returns a value alone."""
     return module.apply(variables, *args, **kwargs)
+
+
+def run_network(network: nn.Module, x: Any, train: bool) -> Any:
+    """`network(x, train=train)`, or without `train` for layers that do not ask for it.
+
+    So linen's own layers are networks too.
+    """
+    return network(x, train=train) if _takes_train(network) else network(x)
+
+
+def _takes_train(network: Callable[..., Any]) -> bool:
+    if isinstance(network, nn.Sequential):  # keywords go to its first layer
+        return len(network.layers) > 0 and _takes_train(network.layers[0])
+    function = type(network).__call__ if isinstance(network, nn.Module) else network
+    parameters = signature(function).parameters.values()
+    return any(
+        each.name == "train" or each.kind is each.VAR_KEYWORD for each in parameters
+    )

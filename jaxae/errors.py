@@ -71,6 +71,12 @@ def check_choice(name: str, choice: Any, literal: Any) -> None:
 def unknown(name: str, choice: Any, known: Iterable[str]) -> str:
     """The sentence about a choice that is not known, with the nearest that is."""
     names = sorted(known)
-    near = get_close_matches(str(choice), names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(str(choice), names)
     return f"{name} must be one of {', '.join(names)}, got {choice!r}{hint}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """What an error about an unknown name ends with: the nearest known one, or ""."""
+    by_letters = {each.lower(): each for each in known}
+    near = get_close_matches(name.lower(), by_letters, n=1)
+    return f"; did you mean {by_letters[near[0]]!r}?" if near else ""

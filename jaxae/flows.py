@@ -141,11 +141,13 @@ class Autoregressive(Module):
         kernels, biases = [], []
         for i, (seen, own) in enumerate(pairwise(degrees)):
             init = nn.initializers.lecun_normal()
-            kernel = self.param(f"kernel_{i}", init, (len(seen), len(own)))
+            shape = (len(seen), len(own))
+            kernel = self.param(f"kernel_{i}", init, shape, jnp.float32)
             mask = jnp.asarray(seen[:, None] <= own[None], kernel.dtype)
             kernels.append(kernel * mask)
             zeros = nn.initializers.zeros
-            biases.append(self.param(f"bias_{i}", zeros, (1, 1, len(own))))
+            shape = (1, 1, len(own))
+            biases.append(self.param(f"bias_{i}", zeros, shape, jnp.float32))
         # The context enters where x does.
         given = nn.Dense(len(degrees[1]), use_bias=False, name="context")(context)
         biases[0] = biases[0] + given[None]

@@ -263,7 +263,7 @@ def interpolate(
     last = encode(model, end, label=label)
     came, expected = (jax.tree.leaves(codes)[0].shape for codes in (last, first))
     require(came == expected, "end", came, f"as many as start: {expected}")
-    along = jnp.linspace(0.0, 1.0, steps)
+    along = jnp.linspace(0.0, 1.0, steps, dtype=jnp.float32)
 
     def line(a: Array, b: Array) -> Array:
         t = along.reshape(1, steps, *[1] * (a.ndim - 1))

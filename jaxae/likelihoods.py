@@ -18,6 +18,8 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 from numpyro.distributions import Distribution, constraints
 
+from jaxae.averages import any_weight, running_mean, weighted_mean
+from jaxae.checks import check_count
 from jaxae.distributions import elementwise as distributions
 from jaxae.errors import choose, require
 from jaxae.preparation import binarize, unit_interval
@@ -32,7 +34,9 @@ density only measures the rounding, and its likelihood grows without bound.
 """
 
 VARIANCE_MOMENTUM = 0.9
-"""Of the running average of `Gaussian("optimal")`: the weight of its old value."""
+"""Of the running mean of `Gaussian("optimal")`: what a batch counts beside the next."""
+
+_LOG_OF_ONE = math.log1p(-math.exp(MIN_LOG_SCALE))  # e^l + e^-6 is 1 there
 
 _LOG_SCALE_LIMIT = (
     7.0  # of the mixture: from a ninth of a level to 1,000 times the range
@@ -48,9 +52,24 @@ class Support(NamedTuple):
 
 _UNIT_INTERVAL = Support(constraints.unit_interval, "in [0, 1]")
 _REAL = Support(constraints.real, "finite numbers")
-_EIGHT_BIT = Support(
-    distributions.eight_bit, "a level k/255 with a whole k from 0 to 255"
-)
+
+
+def _grey_levels(levels: int) -> Support:
+    last = levels - 1
+    words = f"a level k/{last} with a whole k from 0 to {last}"
+    return Support(distributions.grey_levels(levels), words)
+
+
+class Target(NamedTuple):
+    """What a likelihood may estimate a parameter from while training.
+
+    Attributes:
+        x: The values.
+        weight: How often each example counts; None for once.
+    """
+
+    x: Float[Array, "b ..."]
+    weight: Float[Array, " b"] | None
 
 
 class Likelihood(Module):
@@ -85,6 +104,7 @@ class Likelihood(Module):
         self,
         outputs: Float[Array, "k b ..."],
         target: Float[Array, "b ..."] | None = None,
+        weight: Float[Array, " b"] | None = None,
     ) -> Distribution:
         """p(x | z).
 
@@ -93,6 +113,7 @@ class Likelihood(Module):
                 channel side by side. Half precision is widened to float32.
             target: x, [b, ..., channels], while training only: for a likelihood that
                 estimates a parameter from it.
+            weight: How often each of its examples counts there; None for once.
 
         Returns:
             Batch shape [k, b], event shape [..., channels].
@@ -106,13 +127,14 @@ class Likelihood(Module):
         if jnp.finfo(outputs.dtype).bits < 32:
             outputs = outputs.astype(jnp.float32)
         parameters = outputs.reshape(*outputs.shape[:-1], size // per_value, per_value)
-        each = self.elementwise(parameters, target)
+        known = None if target is None else Target(target, weight)
+        each = self.elementwise(parameters, known)
         return distributions.Event(each, outputs.ndim - 2, validate_args=False)
 
     def elementwise(
         self,
         parameters: Float[Array, "k b ..."],
-        target: Float[Array, "b ..."] | None,
+        target: Target | None,
     ) -> Distribution:
         """The distribution of each value, from [k, b, ..., channels, parameters]."""
         raise NotImplementedError
@@ -132,7 +154,7 @@ class Bernoulli(Likelihood):
         """Stored values are probabilities, from which x is drawn."""
         return binarize
 
-    def elementwise(self, parameters: Array, target: Array | None) -> Distribution:
+    def elementwise(self, parameters: Array, target: Target | None) -> Distribution:
         """See `Likelihood`."""
         return distributions.Bernoulli(parameters[..., 0])
 
@@ -149,7 +171,7 @@ class BinaryCrossEntropy(Likelihood):
     values = _UNIT_INTERVAL
     normalized = False
 
-    def elementwise(self, parameters: Array, target: Array | None) -> Distribution:
+    def elementwise(self, parameters: Array, target: Target | None) -> Distribution:
         """See `Likelihood`."""
         return distributions.GreyBernoulli(parameters[..., 0])
 
@@ -163,7 +185,7 @@ class ContinuousBernoulli(Likelihood):
 
     values = _UNIT_INTERVAL
 
-    def elementwise(self, parameters: Array, target: Array | None) -> Distribution:
+    def elementwise(self, parameters: Array, target: Target | None) -> Distribution:
         """See `Likelihood`."""
         return distributions.ContinuousBernoulli(parameters[..., 0])
 
@@ -180,11 +202,11 @@ class Gaussian(Likelihood):
             over samples, batch and values (Rybkin et al. 2021, sigma-VAE, section 4.2).
             While training it is that of the batch, as a constant: by the envelope
             theorem the gradient is that of the profiled likelihood. Otherwise it is its
-            running average (`VARIANCE_MOMENTUM`; 1 before training), which training
-            keeps in the variable collection "statistics", to be passed as mutable.
+            running mean (`VARIANCE_MOMENTUM`; 1 before training), which training keeps
+            in the variable collection "statistics", to be passed as mutable.
 
-    Learned log standard deviations l become -6 + softplus(l + 6), a smooth floor at
-    `MIN_LOG_SCALE`; an optimal variance has its floor there, too.
+    A learned log standard deviation l stands for e^l + e^-6, so that `MIN_LOG_SCALE` is
+    a smooth floor; an optimal variance has its floor there, too.
 
     Raises:
         ValueError: `std` is none of these.
@@ -205,7 +227,7 @@ class Gaussian(Likelihood):
         return 2 if self.std == "per_value" else 1
 
     @nn.compact
-    def elementwise(self, parameters: Array, target: Array | None) -> Distribution:
+    def elementwise(self, parameters: Array, target: Target | None) -> Distribution:
         """See `Likelihood`."""
         mean = parameters[..., 0]
         if self.std == "optimal":
@@ -213,15 +235,19 @@ class Gaussian(Likelihood):
         scale = _scale(self, "std", self.std, parameters)
         return distributions.Normal(mean, scale)
 
-    def _variance(self, mean: Array, target: Array | None) -> Array:
+    def _variance(self, mean: Array, target: Target | None) -> Array:
         average = self.variable("statistics", "variance", jnp.ones, (), mean.dtype)
+        mass = self.variable("statistics", "mass", jnp.zeros, (), mean.dtype)
         variance = average.value
         if target is not None:
-            error = mean - target[None]
-            variance = jax.lax.stop_gradient(jnp.mean(jnp.square(error)))
+            square = jnp.square(mean - target.x[None])
+            each = square.mean(axis=(0, *range(2, square.ndim)))
+            variance = jax.lax.stop_gradient(weighted_mean(each, target.weight))
             if not self.is_initializing():
-                change = (1.0 - VARIANCE_MOMENTUM) * (variance - average.value)
-                average.value = average.value + change
+                known = any_weight(target.weight)
+                average.value, mass.value = running_mean(
+                    average.value, variance, mass.value, VARIANCE_MOMENTUM, known
+                )
         return jnp.maximum(variance, math.exp(2.0 * MIN_LOG_SCALE))
 
 
@@ -252,26 +278,77 @@ class Laplace(Likelihood):
         return 2 if self.scale == "per_value" else 1
 
     @nn.compact
-    def elementwise(self, parameters: Array, target: Array | None) -> Distribution:
+    def elementwise(self, parameters: Array, target: Target | None) -> Distribution:
         """See `Likelihood`."""
         scale = _scale(self, "scale", self.scale, parameters)
         return distributions.Laplace(parameters[..., 0], scale)
 
 
 class Categorical(Likelihood):
-    """Levels k/255, k = 0 … 255, with a free probability for each (256 logits a value).
+    """Grey levels k / (levels - 1), with a free probability for each.
 
     x is rounded to the nearest level; samples are levels, the mean lies between them.
+    For values that are whole numbers see `WholeNumbers`.
+
+    Attributes:
+        levels: How many levels there are, which is the logits per value; at least 2.
+
+    Raises:
+        ValueError: `levels` is below 2 or no whole number.
     """
 
-    values = _EIGHT_BIT
+    levels: int = distributions.LEVELS
+
+    def __post_init__(self) -> None:
+        """Checks `levels`."""
+        check_count("levels", self.levels, least=2)
+        super().__post_init__()
+
+    @property
+    def values(self) -> Support:
+        """What a value of x may be."""
+        return _grey_levels(self.levels)
 
     @property
     def params_per_value(self) -> int:
         """Decoder outputs per value of x."""
-        return distributions.LEVELS
+        return self.levels
 
-    def elementwise(self, parameters: Array, target: Array | None) -> Distribution:
+    def elementwise(self, parameters: Array, target: Target | None) -> Distribution:
+        """See `Likelihood`."""
+        return distributions.GreyCategorical(parameters)
+
+
+class WholeNumbers(Likelihood):
+    """Whole numbers from 0 to `num_values` - 1, with a free probability for each.
+
+    Attributes:
+        num_values: How many numbers there are, which is the logits per value.
+
+    Raises:
+        ValueError: `num_values` is below 1 or no whole number.
+    """
+
+    num_values: int
+
+    def __post_init__(self) -> None:
+        """Checks `num_values`."""
+        check_count("num_values", self.num_values)
+        super().__post_init__()
+
+    @property
+    def values(self) -> Support:
+        """What a value of x may be."""
+        last = self.num_values - 1
+        words = f"whole numbers from 0 to {last}"
+        return Support(constraints.integer_interval(0, last), words)
+
+    @property
+    def params_per_value(self) -> int:
+        """Decoder outputs per value of x."""
+        return self.num_values
+
+    def elementwise(self, parameters: Array, target: Target | None) -> Distribution:
         """See `Likelihood`."""
         return distributions.Categorical(parameters)
 
@@ -293,14 +370,13 @@ class DiscretizedLogisticMixture(Likelihood):
         ValueError: `components` is less than 1 or no whole number.
     """
 
-    values = _EIGHT_BIT
+    values = _grey_levels(distributions.LEVELS)
 
     components: int = 5
 
     def __post_init__(self) -> None:
         """Checks `components`."""
-        whole = isinstance(self.components, int) and self.components >= 1
-        require(whole, "components", self.components, "a whole number of at least 1")
+        check_count("components", self.components)
         super().__post_init__()
 
     @property
@@ -308,7 +384,7 @@ class DiscretizedLogisticMixture(Likelihood):
         """Decoder outputs per value of x."""
         return 3 * self.components
 
-    def elementwise(self, parameters: Array, target: Array | None) -> Distribution:
+    def elementwise(self, parameters: Array, target: Target | None) -> Distribution:
         """See `Likelihood`."""
         logits, means, log_scales = jnp.split(parameters, 3, axis=-1)
         log_scales = jnp.clip(log_scales, -_LOG_SCALE_LIMIT, _LOG_SCALE_LIMIT)
@@ -319,7 +395,8 @@ def _check_scale(name: str, choice: float | str, words: tuple[str, ...]) -> None
     if isinstance(choice, str):
         valid = choice in words
     else:
-        valid = isinstance(choice, numbers.Real) and 0 < choice < math.inf
+        number = isinstance(choice, numbers.Real) and not isinstance(choice, bool)
+        valid = number and 0 < choice < math.inf
     require(valid, name, choice, "a positive number or one of " + ", ".join(words))
 
 
@@ -331,10 +408,11 @@ def _scale(
     if choice == "per_value":
         log_scale = parameters[..., 1]
     elif choice == "shared":
-        log_scale = module.param(f"log_{name}", nn.initializers.zeros, (), dtype)
+        start = nn.initializers.constant(_LOG_OF_ONE)
+        log_scale = module.param(f"log_{name}", start, (), dtype)
     else:
         return jnp.asarray(choice, dtype)
-    return jnp.exp(MIN_LOG_SCALE + jax.nn.softplus(log_scale - MIN_LOG_SCALE))
+    return jnp.exp(log_scale) + math.exp(MIN_LOG_SCALE)
 
 
 BY_NAME: Mapping[str, Callable[[], Likelihood]] = {

@@ -12,6 +12,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array
 from numpyro.distributions import Distribution, Independent
 
@@ -51,9 +52,9 @@ class MixturePrior(Module):
         """p(z), whatever the posterior."""
         del posterior_of
         shape = (self.components, self.latent_dim)
-        logits = self.param("logits", nn.initializers.zeros, shape[:1])
-        loc = self.param("loc", nn.initializers.normal(1.0), shape)
-        log_scale = self.param("log_scale", nn.initializers.zeros, shape)
+        logits = self.param("logits", nn.initializers.zeros, shape[:1], jnp.float32)
+        loc = self.param("loc", nn.initializers.normal(1.0), shape, jnp.float32)
+        log_scale = self.param("log_scale", nn.initializers.zeros, shape, jnp.float32)
         return DiagonalMixture(logits, loc, jnp.exp(log_scale))
 
 
@@ -89,7 +90,8 @@ class VampPrior(Module):
     def __call__(self, posterior_of: PosteriorOf) -> Distribution:
         """The mixture of the posteriors of the pseudo-inputs."""
         shape = (self.components, *self.shape)
-        inputs = self.param("pseudo_inputs", partial(_near, 0.05, 0.01), shape)
+        start = partial(_near, 0.05, 0.01)
+        inputs = self.param("pseudo_inputs", start, shape, jnp.float32)
         q = posterior_of(jnp.clip(inputs, 0.0, 1.0))
         base = q.base_dist if isinstance(q, Independent) else None
         expected = "a Gaussian factorised over the dimensions for a VampPrior"
@@ -97,8 +99,10 @@ class VampPrior(Module):
         assert isinstance(base, Normal)
         loc, scale = jnp.asarray(base.mean), jnp.asarray(base.scale)
         scale = jnp.broadcast_to(scale, loc.shape)
-        return DiagonalMixture(jnp.zeros(self.components), loc[0], scale[0])
+        return DiagonalMixture(jnp.zeros(self.components, loc.dtype), loc[0], scale[0])
 
 
-def _near(mean: float, std: float, key: jax.Array, shape: tuple[int, ...]) -> Array:
-    return mean + std * jax.random.normal(key, shape)
+def _near(
+    mean: float, std: float, key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
+) -> Array:
+    return mean + std * jax.random.normal(key, shape, dtype)

@@ -133,11 +133,14 @@ class Observed(NamedTuple):
         batch: As the model saw it.
         loss: [b].
         info: That of all latents.
+        fresh: From parameters to the optimizer's state at the start, for hooks that
+            replace some of them.
     """
 
     batch: Batch
     loss: Float[Array, " b"]
     info: Mapping[str, Array]
+    fresh: Callable[[dict[str, Params]], PyTree] | None = None
 
 
 Hook = Callable[[TrainState, Observed, jax.Array], TrainState]

@@ -102,6 +102,27 @@ def test_lfq_entropies_are_those_of_the_softmax_over_all_codes():
     np.testing.assert_allclose(even, -(mean * np.log(mean)).sum(), rtol=1e-5)
 
 
+@pytest.mark.parametrize("module", [FSQ((4, 3)), LFQ(3)], ids=["fsq", "lfq"])
+def test_what_is_of_the_batch_is_by_weight(module):
+    counts, h = np.asarray([2, 0, 1, 3]), noise((4, 2, 5), scale=2.0)
+    rows, weight = np.repeat(np.arange(4), counts), jnp.asarray(counts, jnp.float32)
+    variables = module.init(KEY, h, KEY)
+    run = jax.jit(lambda h, weight: module.apply(variables, h, KEY, weight=weight))
+    by_weight, repeated = run(h, weight), run(h[rows], None)
+    other = run(h.at[1].set(-9.0), weight)
+    for name in ("penalty", "metrics"):
+        values = [getattr(latent, name) for latent in (by_weight, repeated, other)]
+        found, expected, changed = values
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a[rows], b, rtol=1e-5),
+            found,
+            expected,
+        )
+        jax.tree.map(
+            lambda a, b: np.testing.assert_array_equal(a[rows], b[rows]), found, changed
+        )
+
+
 def test_lfq_penalty_by_hand_and_at_its_least():
     h = noise((6, 2, 2, 4))
     module = LFQ(3, entropy_weight=0.5, diversity=2.0, commitment_weight=0.25)

@@ -11,7 +11,13 @@ import pytest
 from jaxae import fit, networks, recipes
 from jaxae.bottlenecks.matched import Matched
 from jaxae.errors import ArgumentError
-from jaxae.objectives.mmd import MMD, inverse_multiquadratic, rbf, unbiased_mmd
+from jaxae.objectives.mmd import (
+    MMD,
+    inverse_multiquadratic,
+    rbf,
+    squared_distances,
+    unbiased_mmd,
+)
 from jaxae.recipes.divergence import info_vae_mmd, wae_mmd
 from jaxae.training import init_state, make_train_step
 from jaxae.types import Context, Latent, Trace
@@ -51,6 +57,17 @@ def test_is_the_sum_over_pairs(make, by_hand, weight):
     weight = None if weight is None else jnp.asarray(weight)
     value = unbiased_mmd(jnp.asarray(X), jnp.asarray(Y), make(3, 0.7), weight)
     assert float(value) == pytest.approx(expected, abs=1e-5)
+
+
+def test_distances_do_not_depend_on_a_common_offset():
+    x, y = X + np.float32(1000), Y + np.float32(1000)
+    exact = ((np.float64(x)[:, None] - np.float64(y)) ** 2).sum(axis=-1)
+    found, pull = jax.vjp(squared_distances, jnp.asarray(x), jnp.asarray(y))
+    np.testing.assert_allclose(found, exact, rtol=1e-5)
+    to_x, to_y = pull(jnp.ones_like(found))
+    expected = 2 * (np.float64(x)[:, None] - np.float64(y))
+    np.testing.assert_allclose(to_x, expected.sum(axis=1), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(to_y, -expected.sum(axis=0), rtol=1e-5, atol=1e-5)
 
 
 def test_mean_is_zero_for_equal_distributions_alone():

@@ -42,6 +42,7 @@ def ema(books, counts=None, **options):
         "sums": books * counts[..., None],
         "counts": counts,
         "initialized": jnp.ones(()),
+        "mass": jnp.asarray(1 / (1 - module.decay)),  # after very many batches
     }
     return module, {"params": IDENTITY, "statistics": statistics}
 
@@ -54,6 +55,23 @@ def train(module, variables, x, key=KEY):
 def test_nearest_code_is_that_of_a_brute_force_search():
     x, codes = noise((50, 4)), noise((9, 4), 1)
     np.testing.assert_array_equal(codebook.nearest_code(x, codes), nearest(x, codes))
+
+
+@pytest.mark.parametrize("offset", [1000.0, -3e4])
+def test_the_nearest_code_does_not_depend_on_a_common_offset(offset):
+    x, codes = noise((2000, 16)) + offset, noise((64, 16), 1) + offset
+    exact = nearest(np.float64(x), np.float64(codes))
+    np.testing.assert_array_equal(codebook.nearest_code(x, codes), exact)
+
+
+def test_kmeans_and_quantizers_work_far_from_zero():
+    x = noise((40, 3)) + 1000.0
+    far, near = (codebook.kmeans(KEY, data, 6, 3) for data in (x, x - 1000.0))
+    # float32 has numbers near 1000 to 6e-5.
+    np.testing.assert_allclose(far - 1000.0, near, atol=2e-4)
+    module, variables = ema(far[None])
+    latent = jax.jit(module.apply)(variables, x, KEY)
+    np.testing.assert_array_equal(latent.indices, nearest(np.float64(x), far))
 
 
 def test_perplexity_of_uniform_and_of_single_codes():
@@ -117,7 +135,8 @@ def test_penalty_is_the_squared_error_and_its_gradients_go_apart():
     books, x = noise((1, 4, 3)), noise((8, 3), 1)
     module = VectorQuantizer(4, 3, "gradient", commitment_weight=0.5)
     params = {**IDENTITY, "codebook": books}
-    statistics = {"counts": jnp.ones((1, 4)), "initialized": jnp.ones(())}
+    one = jnp.ones(())
+    statistics = {"counts": jnp.ones((1, 4)), "initialized": one, "mass": one}
 
     def total(params, x):
         return module.apply(
@@ -195,14 +214,64 @@ def test_first_batch_starts_the_codebook():
     variables = {**variables, "params": IDENTITY}
     latent, new = train(module, variables, x)
     assert float(new["initialized"]) == 1
-    codes = np.asarray(latent.mean)
+    codes = np.unique(latent.mean, axis=0)
     assert all((np.asarray(x) == code).all(1).any() for code in codes)
-    assert len(np.unique(codes, axis=0)) == 4
-    _, later = train(module, {**variables, "statistics": new}, x, jax.random.key(1))
-    for j in range(4):  # from there the running mean goes on
-        np.testing.assert_allclose(
-            new["embedding"][0, j], later["embedding"][0, j], atol=0.2
+    assert len(codes) == 4
+    # The running means know of this batch alone: one step of Lloyd's algorithm.
+    chosen = nearest(x, codes)
+    centres = np.stack([np.asarray(x)[chosen == j].mean(0) for j in range(4)])
+    found = np.unique(new["embedding"][0], axis=0)
+    np.testing.assert_allclose(found, np.unique(centres, axis=0), rtol=1e-4)
+
+
+COUNTS = np.asarray([2, 0, 1, 3, 0, 1, 1, 2])
+
+
+@pytest.mark.parametrize("quantizers", [1, 2])
+def test_statistics_and_metrics_are_by_weight(quantizers):
+    books, x = noise((quantizers, 4, 3)), noise((8, 2, 3), 1)
+    module, variables = ema(books, decay=0.5)
+    run = jax.jit(
+        lambda x, weight: module.apply(
+            variables, x, KEY, train=True, weight=weight, mutable=["statistics"]
         )
+    )
+    weight, rows = jnp.asarray(COUNTS, jnp.float32), np.repeat(np.arange(8), COUNTS)
+    latent, new = run(x, weight)
+    repeated, expected = run(x[rows], None)
+    close = partial(np.testing.assert_allclose, rtol=1e-5)
+    jax.tree.map(close, new, expected)
+    for name in ("perplexity", "usage"):
+        close(latent.metrics[name][0], repeated.metrics[name][0])
+    other, same = run(x.at[1].set(50.0), weight)
+    jax.tree.map(np.testing.assert_array_equal, same, new)
+    np.testing.assert_array_equal(other.metrics["usage"], latent.metrics["usage"])
+    nothing = run(x, jnp.zeros(8))[1]["statistics"]
+    jax.tree.map(np.testing.assert_array_equal, nothing, variables["statistics"])
+
+
+def test_kmeans_starts_and_goes_by_weight():
+    x, weight = noise((8, 3)), jnp.asarray(COUNTS, jnp.float32)
+    rows = np.asarray(x)[COUNTS > 0]
+    drawn = codebook.draw_rows(KEY, x, 8, weight)
+    # All that count, and then again.
+    np.testing.assert_array_equal(np.unique(drawn, axis=0), np.unique(rows, axis=0))
+    np.testing.assert_array_equal(drawn[6:], drawn[:2])
+    centres = np.asarray(codebook.kmeans(KEY, x, 3, 20, weight))
+    chosen = nearest(rows, centres)
+    means = [
+        np.average(rows[chosen == j], axis=0, weights=COUNTS[COUNTS > 0][chosen == j])
+        for j in range(3)
+    ]
+    np.testing.assert_allclose(centres, means, rtol=1e-4, atol=1e-6)
+
+
+def test_features_are_drawn_by_weight():
+    x, keys = jnp.arange(3.0)[:, None], jax.random.split(KEY, 4000)
+    draw = jax.vmap(lambda key: codebook.draw_rows(key, x, 1, jnp.asarray([1.0, 0, 3])))
+    share = (np.asarray(draw(keys)).ravel() == 2).mean()
+    # The standard error is 0.007.
+    assert abs(share - 0.75) < 0.03
 
 
 def test_dead_codes_are_replaced_by_features():

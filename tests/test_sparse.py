@@ -12,17 +12,18 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import jaxae
 from jaxae.bottlenecks import sparse
 from jaxae.bottlenecks.sparse import Sparse
+from jaxae.distributions import Normal
 from jaxae.evaluation.sparsity import sparsity
 from jaxae.hooks import ResampleDead, TieAtStart
 from jaxae.models.family import call
 from jaxae.networks.dictionary import Dictionary
-from jaxae.objectives.sparse import SparseReconstruction
+from jaxae.objectives.sparse import SparseReconstruction, aux_loss
 from jaxae.recipe import Model
 from jaxae.recipes.sparse import sparse_autoencoder
 from jaxae.training.loss import batch_loss
-from jaxae.training.state import init_state
+from jaxae.training.state import init_state, trained_model
 from jaxae.training.step import make_train_step
-from jaxae.types import Observed
+from jaxae.types import Context, Latent, Observed, Trace
 
 KEY = jax.random.key(0)
 ACTIVATIONS = ("l1", "topk", "batch_topk", "jump_relu", "gated")
@@ -164,13 +165,109 @@ def test_batch_top_k_takes_a_running_threshold_outside_training():
         variables = {**variables, **new}
         seen.append(float(latent.z[latent.z > 0].min()))
     threshold = float(new["statistics"]["threshold"])
-    close(threshold, 0.99 * seen[0] + 0.01 * seen[1])
+    close(threshold, (0.9 * seen[0] + seen[1]) / 1.9)
     latent, same = apply(variables, h, KEY, mutable=["statistics"])
     pre = latent.info["pre_activations"]
     close(latent.z[0], np.where(pre > threshold, pre, 0), 0)
     close(same["statistics"]["threshold"], threshold, 0)
     alone = apply(variables, h[:1], KEY)
     close(alone.z[0, 0], latent.z[0, 0])
+
+
+def test_the_threshold_keeps_k_latents_outside_training():
+    """Though the first batches are of other weights, off the origin by 300."""
+    x = normal((600, 32))
+    x[:, 0] += 300.0
+    recipe = sparse_autoencoder((32,), 64, activation="batch_topk", k=4)
+    tx = optax.adam(1e-3)
+    step, batches = make_train_step(recipe, tx), jnp.asarray(x).reshape(6, 100, 32)
+
+    @jax.jit
+    def train(state):
+        def body(state, i):
+            return step(state, {"x": batches[i % 6]})
+
+        return jax.lax.scan(body, state, jnp.arange(120))
+
+    state, metrics = train(init_state(recipe, tx, {"x": batches[0]}, KEY))
+    close(metrics["l0"], np.full(120, 4.0))
+    scores = sparsity(trained_model(recipe, state), x, KEY)
+    assert abs(scores["l0"] - 4.0) < 0.4
+    explained = metrics["explained_variance"][-6:].mean()
+    assert abs(scores["explained_variance"] - explained) < 0.05
+
+
+COUNTS = np.asarray([2, 0, 1, 3, 0, 1, 1, 2])
+
+
+@pytest.mark.parametrize("k", [1, 3, N])
+def test_the_budget_of_batch_top_k_is_by_weight(k):
+    pre, weight = jnp.asarray(normal((B, N))), jnp.asarray(COUNTS, jnp.float32)
+    rows = np.repeat(np.arange(B), COUNTS)
+    z = sparse.batch_top_k(pre, k, weight)
+    repeated = np.asarray(sparse.batch_top_k(pre[rows], k))
+    # Of the copies of the last value there may be room for some alone.
+    apart = repeated != np.asarray(z)[rows]
+    smallest = repeated[repeated > 0].min()
+    assert apart.sum() < COUNTS.max() and (repeated[apart] == 0).all()
+    assert (np.asarray(z)[rows][apart] == smallest).all()
+    other = sparse.batch_top_k(pre.at[1].set(50.0), k, weight)
+    close(other[rows], z[rows], 0)
+    close(sparse.batch_top_k(pre, k, jnp.ones(B)), sparse.batch_top_k(pre, k), 0)
+    assert not sparse.batch_top_k(pre, k, jnp.zeros(B)).any()
+
+
+def test_statistics_of_sparse_codes_are_by_weight():
+    module, variables, h = bottleneck("batch_topk")
+
+    def run(h, weight):
+        _, new = module.apply(
+            variables, h, KEY, train=True, weight=weight, mutable=["statistics"]
+        )
+        return new["statistics"]
+
+    weight, rows = jnp.asarray(COUNTS, jnp.float32), np.repeat(np.arange(B), COUNTS)
+    new = run(h, weight)
+    inactive = new["examples_since_active"]
+    assert set(np.unique(inactive)) == {0.0, 10.0}
+    jax.tree.map(close, new, run(h[rows], None))
+    jax.tree.map(lambda a, b: close(a, b, 0), new, run(h.at[1].set(50.0), weight))
+    nothing = run(h, jnp.zeros(B))
+    jax.tree.map(lambda a, b: close(a, b, 0), nothing, variables["statistics"])
+
+
+def l0_by_weight(recipe_of, x, steps, learning_rate):
+    """The number of active latents after training, for each of the weights."""
+
+    def run(weight):
+        recipe = recipe_of(lambda step: weight)
+        tx = optax.adam(learning_rate)
+        step = make_train_step(recipe, tx)
+        state = init_state(recipe, tx, {"x": x[0]}, KEY)
+
+        def body(state, i):
+            return step(state, {"x": x[i % len(x)]})
+
+        _, metrics = jax.lax.scan(body, state, jnp.arange(steps))
+        return metrics["l0"][-len(x) :].mean()
+
+    return jax.jit(jax.vmap(run))
+
+
+def test_the_weight_of_jump_relu_acts():
+    x = jnp.asarray(normal((600, 32))).reshape(6, 100, 32)
+
+    def recipe_of(weight):
+        return sparse_autoencoder(
+            (32,),
+            64,
+            activation="jump_relu",
+            sparsity_weight=weight,
+            bandwidth=Sparse.bandwidth,
+        )
+
+    l0 = l0_by_weight(recipe_of, x, 300, 1e-2)(jnp.asarray([0.01, 1.0, 100.0]))
+    assert l0[0] > 2 * l0[1] and l0[1] > 2 * l0[2]
 
 
 def test_latents_are_dead_after_so_many_examples_without_activity():
@@ -257,6 +354,33 @@ def test_objective_is_half_the_squared_error_plus_penalty_and_explains_variance(
     close(metrics["explained_variance"], explained)
     close(metrics["l0"], (z > 0).sum(axis=1).mean())
     assert "aux_loss" not in metrics
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_batch_of_equal_examples_has_no_variance_to_explain(count):
+    recipe, x = tiny("l1", aux_weight=0.5), np.tile(normal((1, D), 5), (count, 1))
+    state = with_dead(start(recipe), np.arange(N) >= 5)
+    loss, (metrics, _, _) = parts(recipe, state.params["model"], state, x, train=False)
+    assert metrics["explained_variance"] == 0 and metrics["aux_loss"] == 0
+    assert np.isfinite(loss)
+
+
+def test_a_perfect_code_leaves_aux_k_nothing_to_explain():
+    x, pre, atoms = (jnp.asarray(normal(shape)) for shape in ((B, D), (B, N), (N, D)))
+
+    def decode(params, codes):
+        return Normal(codes[0] @ atoms, jnp.ones(())).to_event(1)
+
+    def loss(output):
+        info = {"dead": jnp.ones(N, bool), "pre_activations": pre}
+        latent = Latent(pre[None], pre, info=info)
+        likelihood = Normal(output[None], jnp.ones(())).to_event(1)
+        trace = Trace(x, x, None, likelihood, (latent,))
+        context = Context(KEY, jnp.asarray(0), {}, {}, None, decode)
+        return aux_loss(trace, latent, context, 2)
+
+    np.testing.assert_array_equal(loss(x), np.zeros(B))
+    assert (np.asarray(loss(0.9 * x)) > 0).all()
 
 
 def test_aux_k_explains_the_residual_by_dead_latents():

@@ -1,5 +1,7 @@
 """The von Mises-Fisher distribution against scipy's Bessel functions and quadrature."""
 
+import importlib.util
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +36,18 @@ def _exact_resultant(kappa, dim):
 
 def _unit(vectors):
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def test_the_quadrature_is_not_computed_on_import(monkeypatch):
+    def computed(count):
+        raise AssertionError(f"{count} nodes")
+
+    monkeypatch.setattr(np.polynomial.legendre, "leggauss", computed)
+    spec = importlib.util.find_spec("jaxae.distributions.spherical")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with pytest.raises(AssertionError, match="256 nodes"):
+        module.log_normalizer(jnp.ones(()), 3)
 
 
 @pytest.mark.parametrize("dim", DIMS)

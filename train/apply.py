@@ -7,6 +7,8 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
+from train.commands import parse
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -37,7 +39,7 @@ class Arguments:
 
 def main() -> None:
     """Parses first: help and wrong options should not wait for JAX to start."""
-    arguments = tyro.cli(Arguments, prog="python -m train.apply")
+    arguments = parse(Arguments, "python -m train.apply")
 
     from train.program import program
 
@@ -109,8 +111,9 @@ def missing(path: Path | None, size: tuple[int, int] | None) -> np.ndarray | Non
     # As the numbers of segments, all of which would count as black.
     seen = top == 0 or top >= white / 2
     require(seen, "--mask", f"{top:g} at most", f"black and white, 0 and {white}")
-    holes = np.asarray(masks >= white / 2)
-    return np.any(holes, axis=-1, keepdims=True) if masks.ndim == 4 else holes
+    if masks.ndim == 4:
+        masks = masks.max(axis=-1, keepdims=True)
+    return np.asarray(masks >= white / 2)
 
 
 def _labels(arguments: Arguments, count: int) -> dict[str, Any]:

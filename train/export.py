@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
+from train.commands import parse
+
 if TYPE_CHECKING:
     from jaxae.exporting import Part
     from jaxae.recipe import Model
@@ -44,7 +46,7 @@ class Arguments:
 
 def main() -> None:
     """Parses first: help and wrong options should not wait for JAX to start."""
-    arguments = tyro.cli(Arguments, prog="python -m train.export")
+    arguments = parse(Arguments, "python -m train.export")
 
     from train.program import program
 

@@ -55,10 +55,11 @@ def set_up() -> None:
 
     What they log as an error is raised too, and said once, by `program`.
     """
-    jax.config.update("jax_compilation_cache_dir", str(default_folder() / "xla"))
+    warnings.showwarning = _show_warning
+    if (folder := default_folder()) is not None:
+        jax.config.update("jax_compilation_cache_dir", str(folder / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     absl_logging.set_verbosity(absl_logging.FATAL)
-    warnings.showwarning = _show_warning
 
 
 def _show_warning(message: Warning | str, *_: object) -> None:

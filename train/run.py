@@ -82,7 +82,8 @@ class Run(NamedTuple):
         if not self.metrics.exists():
             return []
         rows = []
-        for number, line in enumerate(self.metrics.read_text().splitlines(), start=1):
+        lines = self.metrics.read_text("utf-8").splitlines()
+        for number, line in enumerate(lines, start=1):
             try:
                 rows.append(json.loads(line))
             except ValueError as error:
@@ -123,7 +124,7 @@ def open_run(path: Path) -> Run:
     if not file.exists():
         raise RunError(f"{path}: no run there (it has no {CONFIG})")
     try:
-        saved = json.loads(file.read_text())
+        saved = json.loads(file.read_text("utf-8"))
         preset, shape = saved["preset"], tuple(saved["shape"])
         config = PRESETS[preset].config()
         for option, value in saved["config"].items():
@@ -150,14 +151,15 @@ def restore_model(run: Run) -> tuple[jaxae.Model, int]:
 
 def append_metrics(run: Run, row: Mapping[str, int | float]) -> None:
     """Adds an epoch's line."""
-    with run.metrics.open("a") as file:
+    with run.metrics.open("a", encoding="utf-8") as file:
         file.write(json.dumps(_finite(row)) + "\n")
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Writes whole or not at all: what was there before stays until it is replaced."""
     scratch = _scratch(path)
-    scratch.write_text(json.dumps(_finite(value), indent=2, default=str) + "\n")
+    text = json.dumps(_finite(value), indent=2, default=str) + "\n"
+    scratch.write_text(text, encoding="utf-8")
     scratch.replace(path)
 
 
@@ -173,11 +175,11 @@ def keep_rows(run: Run, count: int) -> None:
     """
     if not run.metrics.exists() and count == 0:
         return
-    lines = run.metrics.read_text().splitlines(keepends=True)[:count]
+    lines = run.metrics.read_text("utf-8").splitlines(keepends=True)[:count]
     if len(lines) < count:
         raise RunError(f"{run.metrics}: has no line of epoch {count}")
     scratch = _scratch(run.metrics)
-    scratch.write_text("".join(lines))
+    scratch.write_text("".join(lines), encoding="utf-8")
     scratch.replace(run.metrics)
 
 

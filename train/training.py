@@ -72,10 +72,12 @@ def _train(path: Path, preset: str, config: Config, stop: Callable[[], bool]) ->
         _check_pmap(parallel, run)
     # Members may be dealt out to a part of the devices.
     where = parallel if members is None else _on_one_device()
+    say(f"{preset} on {data.name}: {len(images):,} images, run {path}")
+    say(_situation(parallel, len(runs)))
     there = [create_or_check(each) for each in dict.fromkeys([run, *runs])]
     starts = restore(runs, where) if all(there) else None
-    say(f"{preset} on {data.name}: {len(images):,} images, run {path}")
-    say(_situation(parallel, len(runs), starts))
+    if starts is not None:
+        say(f"going on after epoch {len(starts[0].history)}")
     try:
         if members is None:
             fits = [_fit(run, data, parallel, starts, stop)]
@@ -149,9 +151,7 @@ def _check_pmap(parallel: Parallel, run: Run) -> None:
     check_mapped(parallel, config.batch_size, run.train_size)
 
 
-def _situation(
-    parallel: Parallel, members: int, starts: Sequence[Progress] | None
-) -> str:
+def _situation(parallel: Parallel, members: int) -> str:
     mesh = parallel.mesh
     kind = mesh.devices.flat[0].device_kind
     parts = [f"{mesh.size} × {kind}"]
@@ -159,8 +159,6 @@ def _situation(
         parts.append(f"{jax.process_count()} hosts")
     if members > 1:
         parts.append(f"{members} trainings at once")
-    if starts is not None:
-        parts.append(f"going on after epoch {len(starts[0].history)}")
     return ", ".join(parts)
 
 

@@ -1,8 +1,11 @@
 """Pure functions of discrete codes: search, gradients, k-means, how codes are used.
 
 Letters: `n` features (the positions of all examples), `d` their dimensions, `m` codes
-in a codebook, `q` codebooks one after the other.
+in a codebook, `q` codebooks one after the other. A `weight` [n] says how often each
+feature counts; None for once.
 """
+
+import math
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +24,9 @@ def nearest_code(
 
     |f|² is the same for all codes, so that |e_j|² - 2 f·e_j decides: one product.
     """
+    # An offset that all have in common would make the two terms cancel.
+    center = codes.mean(axis=0, keepdims=True)
+    features, codes = features - center, codes - center
     products = jnp.matmul(features, codes.T, precision=_PRECISION)
     squares = jnp.square(codes).sum(axis=-1)[None]
     return jnp.argmin(squares - 2 * products, axis=-1).astype(jnp.int32)
@@ -62,25 +68,57 @@ def _norm(x: Float[Array, "... d"]) -> Float[Array, "... 1"]:
     return jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), _TINY)
 
 
+def per_position(
+    weight: Float[Array, " b"] | None, shape: tuple[int, ...]
+) -> Float[Array, " n"]:
+    """The weight of its example, or 1, for every position of features [*shape, d]."""
+    count = math.prod(shape)
+    if weight is None:
+        return jnp.ones(count, jnp.float32)
+    return jnp.repeat(weight.astype(jnp.float32), count // shape[0])
+
+
 def count_and_sum(
-    indices: Int[Array, " n"], features: Float[Array, "n d"], size: int
+    indices: Int[Array, " n"],
+    features: Float[Array, "n d"],
+    size: int,
+    weight: Float[Array, " n"] | None = None,
 ) -> tuple[Float[Array, " m"], Float[Array, "m d"]]:
     """How many features chose each of `size` codes, and the sum of those features."""
     chosen = jax.nn.one_hot(indices, size, dtype=features.dtype)
+    if weight is not None:
+        chosen = chosen * weight[:, None]
     sums = jnp.matmul(chosen.T, features, precision=_PRECISION)
     return chosen.sum(axis=0), sums
 
 
 def draw_rows(
-    key: jax.Array, features: Float[Array, "n d"], count: int
+    key: jax.Array,
+    features: Float[Array, "n d"],
+    count: int,
+    weight: Float[Array, " n"] | None = None,
 ) -> Float[Array, "m d"]:
-    """`count` random features, each once as long as there are enough."""
-    order = jax.random.permutation(key, features.shape[0])
-    return features[order[jnp.arange(count) % features.shape[0]]]
+    """`count` random features, each once as long as there are enough.
+
+    The largest of log weights with Gumbel noise are draws by weight without replacement
+    (Efraimidis & Spirakis 2006).
+    """
+    some = features.shape[0]
+    odds = jax.random.gumbel(key, (some,), features.dtype)
+    _, order = jax.lax.top_k(
+        odds if weight is None else odds + jnp.log(weight), min(count, some)
+    )
+    if weight is not None:
+        some = jnp.maximum((weight > 0).sum(), 1)
+    return features[order[jnp.arange(count) % some]]
 
 
 def kmeans(
-    key: jax.Array, features: Float[Array, "n d"], size: int, steps: int
+    key: jax.Array,
+    features: Float[Array, "n d"],
+    size: int,
+    steps: int,
+    weight: Float[Array, " n"] | None = None,
 ) -> Float[Array, "m d"]:
     """`size` centres by `steps` iterations of Lloyd's algorithm from random features.
 
@@ -89,15 +127,19 @@ def kmeans(
 
     def lloyd(_: Array, codes: Array) -> Array:
         indices = nearest_code(features, codes)
-        counts, sums = count_and_sum(indices, features, size)
-        means = sums / jnp.maximum(counts, 1.0)[:, None]
-        return jnp.where(counts[:, None] > 0, means, codes)
+        counts, sums = count_and_sum(indices, features, size, weight)
+        chosen = counts[:, None] > 0
+        return jnp.where(chosen, sums / jnp.where(chosen, counts[:, None], 1.0), codes)
 
-    return jax.lax.fori_loop(0, steps, lloyd, draw_rows(key, features, size))
+    return jax.lax.fori_loop(0, steps, lloyd, draw_rows(key, features, size, weight))
 
 
 def residual_kmeans(
-    key: jax.Array, features: Float[Array, "n d"], shape: tuple[int, int], steps: int
+    key: jax.Array,
+    features: Float[Array, "n d"],
+    shape: tuple[int, int],
+    steps: int,
+    weight: Float[Array, " n"] | None = None,
 ) -> tuple[Float[Array, "q m d"], Float[Array, "q m"]]:
     """`shape` = (q, m) centres, each codebook of what the ones before leave over.
 
@@ -106,9 +148,9 @@ def residual_kmeans(
     """
     books, counts = [], []
     for i in range(shape[0]):
-        codes = kmeans(jax.random.fold_in(key, i), features, shape[1], steps)
+        codes = kmeans(jax.random.fold_in(key, i), features, shape[1], steps, weight)
         indices = nearest_code(features, codes)
-        counts.append(count_and_sum(indices, features, shape[1])[0])
+        counts.append(count_and_sum(indices, features, shape[1], weight)[0])
         books.append(codes)
         features = features - codes[indices]
     return jnp.stack(books), jnp.stack(counts)
@@ -120,11 +162,14 @@ def dead_codes(counts: Float[Array, "q m"], below: float) -> Float[Array, "q m"]
 
 
 def draw_features(
-    key: jax.Array, features: Float[Array, "q n d"], size: int
+    key: jax.Array,
+    features: Float[Array, "q n d"],
+    size: int,
+    weight: Float[Array, " n"] | None = None,
 ) -> Float[Array, "q m d"]:
     """`size` random features for every codebook; see `draw_rows`."""
     keys = jax.random.split(key, features.shape[0])
-    return jax.vmap(draw_rows, in_axes=(0, 0, None))(keys, features, size)
+    return jax.vmap(draw_rows, in_axes=(0, 0, None, None))(keys, features, size, weight)
 
 
 def perplexity(counts: Float[Array, "... m"]) -> Float[Array, "..."]:
@@ -135,7 +180,9 @@ def perplexity(counts: Float[Array, "... m"]) -> Float[Array, "..."]:
 
 
 def usage_metrics(
-    indices: Int[Array, "b ... q"], num_codes: int
+    indices: Int[Array, "b ... q"],
+    num_codes: int,
+    weight: Float[Array, " b"] | None = None,
 ) -> dict[str, Float[Array, " b"]]:
     """What is logged of the codes of a batch, the mean of all codebooks.
 
@@ -143,10 +190,11 @@ def usage_metrics(
     Both belong to the batch, and are repeated for every example.
     """
     size, books = indices.shape[0], indices.shape[-1]
-    # Whole numbers, so that the sum does not depend on its order.
     columns = indices.reshape(-1, books).T
-    counts = jax.vmap(lambda column: jnp.bincount(column, length=num_codes))(columns)
-    counts = counts.astype(jnp.float32)
+    weights = per_position(weight, indices.shape[:-1])
+    counts = jax.vmap(lambda column: jnp.bincount(column, weights, length=num_codes))(
+        columns
+    )
     used = (counts > 0).astype(jnp.float32).mean()
     values = {"perplexity": perplexity(counts).mean(), "usage": used}
     return {name: jnp.broadcast_to(value, (size,)) for name, value in values.items()}

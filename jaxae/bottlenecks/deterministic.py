@@ -1,11 +1,10 @@
 """The bottleneck of the classic auto-encoder."""
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jaxae.bottlenecks.base import Bottleneck
+from jaxae.bottlenecks.base import Bottleneck, exact, flat
 from jaxae.checks import check_count
 from jaxae.errors import require
 from jaxae.types import Latent
@@ -33,20 +32,11 @@ class Deterministic(Bottleneck):
         super().__post_init__()
 
     @nn.compact
-    def __call__(
-        self,
-        h: Float[Array, "b ..."],
-        key: jax.Array,
-        *,
-        num_samples: int = 1,
-        train: bool = False,
+    def code(
+        self, h: Float[Array, "b ..."], weight: Float[Array, " b"] | None
     ) -> Latent:
-        """One code per example: z [1, b, latent_dim], whatever `num_samples` is."""
-        del key, num_samples, train
-        z = h
-        if self.latent_dim is not None:
-            z = nn.Dense(self.latent_dim)(h.reshape(h.shape[0], -1))
-        if not self.l1:
-            return Latent(z[None], z)
-        penalty = self.l1 * jnp.abs(z).reshape(z.shape[0], -1).sum(axis=-1)
-        return Latent(z[None], z, penalty=penalty)
+        """One code per example: z [1, b, latent_dim]."""
+        del weight
+        z = h if self.latent_dim is None else nn.Dense(self.latent_dim)(flat(h))
+        penalty = self.l1 * jnp.abs(flat(z)).sum(axis=-1) if self.l1 else None
+        return exact(z, penalty=penalty)

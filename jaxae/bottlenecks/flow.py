@@ -8,9 +8,10 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 from numpyro.distributions import Distribution
 
-from jaxae.bottlenecks.base import Bottleneck
-from jaxae.bottlenecks.gaussian import diagonal_normal, standard_normal
+from jaxae.bottlenecks.base import Bottleneck, draw, flat
+from jaxae.bottlenecks.gaussian import standard_normal
 from jaxae.checks import check_count, check_sizes
+from jaxae.distributions import Normal
 from jaxae.errors import require
 from jaxae.flows import Autoregressive, Mapped, Planar, Radial
 from jaxae.types import Latent
@@ -63,13 +64,14 @@ class FlowPosterior(Bottleneck):
         *,
         num_samples: int = 1,
         train: bool = False,
+        weight: Float[Array, " b"] | None = None,
     ) -> Latent:
         """Draws `num_samples` codes per example: z [num_samples, b, latent_dim]."""
-        del train
-        h = h.reshape(h.shape[0], -1)
+        del train, weight
+        h = flat(h)
         mean, log_std = jnp.split(nn.Dense(2 * self.latent_dim)(h), 2, axis=-1)
-        base = diagonal_normal(mean[None], jnp.exp(log_std)[None])
-        start = jnp.asarray(base.sample(key, (num_samples,)))[:, 0]
+        base = Normal.from_log_scale(mean[None], log_std[None]).to_event(1)
+        start = draw(base, key, num_samples)
         layers = [self._layer() for _ in range(self.layers)]
         z, log_det = self._flow(layers, start, h)
         log_posterior = jnp.asarray(base.log_prob(start)) - log_det
@@ -96,7 +98,7 @@ class FlowPosterior(Bottleneck):
         h: Float[Array, "b c"],
     ) -> Mapped:
         """z through all layers, with the sum of their log-determinants."""
-        total = jnp.zeros(z.shape[:2])
+        total = jnp.zeros(z.shape[:2], z.dtype)
         for i, layer in enumerate(layers):
             if i and isinstance(layer, Autoregressive):
                 z = z[..., ::-1]

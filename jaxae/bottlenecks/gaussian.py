@@ -1,12 +1,11 @@
 """The bottleneck of the variational auto-encoder."""
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 from numpyro.distributions import Distribution
 
-from jaxae.bottlenecks.base import Bottleneck
+from jaxae.bottlenecks.base import Bottleneck, exact, flat
 from jaxae.checks import check_count
 from jaxae.distributions.elementwise import Normal
 from jaxae.errors import require
@@ -44,23 +43,16 @@ class Gaussian(Bottleneck):
         super().__post_init__()
 
     @nn.compact
-    def __call__(
-        self,
-        h: Float[Array, "b ..."],
-        key: jax.Array,
-        *,
-        num_samples: int = 1,
-        train: bool = False,
+    def code(
+        self, h: Float[Array, "b ..."], weight: Float[Array, " b"] | None
     ) -> Latent:
-        """Draws `num_samples` codes per example: z [num_samples, b, latent_dim]."""
-        del train
-        h = h.reshape(h.shape[0], -1)
-        mean, log_std = jnp.split(nn.Dense(2 * self.latent_dim)(h), 2, axis=-1)
+        """The mean [b, latent_dim] and the posterior."""
+        del weight
+        mean, log_std = jnp.split(nn.Dense(2 * self.latent_dim)(flat(h)), 2, axis=-1)
         if self.log_std_range is not None:
             log_std = jnp.clip(log_std, *self.log_std_range)
-        posterior = diagonal_normal(mean[None], jnp.exp(log_std)[None])
-        z = jnp.asarray(posterior.sample(key, (num_samples,)))[:, 0]
-        return Latent(z, mean, posterior, self.prior())
+        posterior = Normal.from_log_scale(mean[None], log_std[None]).to_event(1)
+        return exact(mean, posterior=posterior, prior=self.prior())
 
     def prior(self) -> Distribution:
         """p(z) = N(0, I)."""
@@ -75,4 +67,5 @@ def diagonal_normal(mean: Float[Array, "... d"], std: Array) -> Distribution:
 def standard_normal(latent_dim: int) -> Distribution:
     """N(0, I) with batch shape [1, 1]."""
     shape = (1, 1, latent_dim)
-    return diagonal_normal(jnp.zeros(shape), jnp.ones(shape))
+    zeros = jnp.zeros(shape, jnp.float32)
+    return diagonal_normal(zeros, jnp.ones_like(zeros))

@@ -9,8 +9,12 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from jaxae.bottlenecks.base import Bottleneck
-from jaxae.bottlenecks.codebook import straight_through, usage_metrics
+from jaxae.bottlenecks.base import Bottleneck, exact, flat
+from jaxae.bottlenecks.codebook import (
+    per_position,
+    straight_through,
+    usage_metrics,
+)
 from jaxae.checks import check_count, check_sizes
 from jaxae.errors import require
 from jaxae.types import Latent
@@ -49,22 +53,16 @@ class FSQ(Bottleneck):
         return math.prod(self.levels)
 
     @nn.compact
-    def __call__(
-        self,
-        h: Float[Array, "b ..."],
-        key: jax.Array,
-        *,
-        num_samples: int = 1,
-        train: bool = False,
+    def code(
+        self, h: Float[Array, "b ..."], weight: Float[Array, " b"] | None
     ) -> Latent:
         """One code per position: z [1, b, ..., len(levels)]."""
-        del key, num_samples, train
         f = nn.Dense(len(self.levels))(h)
         levels = round_to_levels(bound(f, self.levels))
         indices = levels_to_indices(levels, self.levels)
         z = levels / _aligned(_half(self.levels), f)
-        metrics = usage_metrics(indices[..., None], self.num_codes)
-        return Latent(z[None], z, indices=indices, metrics=metrics)
+        metrics = usage_metrics(indices[..., None], self.num_codes, weight)
+        return exact(z, indices=indices, metrics=metrics)
 
     def embed(self, indices: Int[Array, "b ..."]) -> Float[Array, "b ..."]:
         """The codes [b, ..., len(levels)]."""
@@ -114,30 +112,23 @@ class LFQ(Bottleneck):
         return 2**self.bits
 
     @nn.compact
-    def __call__(
-        self,
-        h: Float[Array, "b ..."],
-        key: jax.Array,
-        *,
-        num_samples: int = 1,
-        train: bool = False,
+    def code(
+        self, h: Float[Array, "b ..."], weight: Float[Array, " b"] | None
     ) -> Latent:
         """One code per position: z [1, b, ..., bits]."""
-        del key, num_samples, train
         f = nn.Dense(self.bits)(h)
         signs = jnp.where(f > 0, jnp.ones_like(f), -jnp.ones_like(f))
         z = straight_through(f, signs)
         indices = levels_to_indices((signs - 1) / 2, (2,) * self.bits)
-        sure, even = code_entropies(f)
+        sure, even = code_entropies(f, weight)
         entropy = sure - self.diversity * even
         commitment = jnp.square(f - signs).sum(axis=-1)
         charge = self.entropy_weight * entropy + self.commitment_weight * commitment
-        return Latent(
-            z[None],
+        return exact(
             z,
-            penalty=charge.reshape(f.shape[0], -1).sum(axis=-1),
+            penalty=flat(charge).sum(axis=-1),
             indices=indices,
-            metrics=usage_metrics(indices[..., None], self.num_codes),
+            metrics=usage_metrics(indices[..., None], self.num_codes, weight),
         )
 
     def embed(self, indices: Int[Array, "b ..."]) -> Float[Array, "b ..."]:
@@ -171,7 +162,7 @@ def levels_to_indices(
     """One whole number per code; the first dimension changes fastest."""
     digits = jnp.round(values + _aligned(_half(levels), values)).astype(jnp.int32)
     bases = _bases(levels).reshape(*[1] * (digits.ndim - 1), -1)
-    return (digits * bases).sum(axis=-1)
+    return (digits * bases).sum(axis=-1, dtype=jnp.int32)
 
 
 def indices_to_levels(
@@ -185,23 +176,26 @@ def indices_to_levels(
 
 
 def code_entropies(
-    f: Float[Array, "... d"],
-) -> tuple[Float[Array, "..."], Float[Array, ""]]:
+    f: Float[Array, "b ... d"], weight: Float[Array, " b"] | None = None
+) -> tuple[Float[Array, "b ..."], Float[Array, ""]]:
     """H(code | x) of every position and H(code) of all positions, both in nats.
 
-    See `LFQ` for the probabilities.
+    See `LFQ` for the probabilities. Positions count by the weight of their example.
     """
     p = jax.nn.sigmoid(4 * f)
     # From the logits: the gradient of p log p is not finite at p = 0.
     each = jax.nn.softplus(4 * f) - 4 * f * p
-    flat = f.reshape(-1, f.shape[-1])
+    rows = f.reshape(-1, f.shape[-1])
     first, second = (
-        _code_probabilities(half) for half in jnp.split(flat, (f.shape[-1] // 2,), -1)
+        _code_probabilities(half) for half in jnp.split(rows, (f.shape[-1] // 2,), -1)
     )
     # Given x the two halves of a code are independent, so that the mean over x of the
     # probabilities of whole codes is a product of matrices.
-    mean = jnp.matmul(first.T, second, precision=jax.lax.Precision.HIGHEST)
-    mean = jnp.maximum(mean / flat.shape[0], 1e-12)
+    share = per_position(weight, f.shape[:-1])
+    share = share / jnp.maximum(share.sum(), 1e-12)
+    shared = (first * share[:, None]).T
+    mean = jnp.matmul(shared, second, precision=jax.lax.Precision.HIGHEST)
+    mean = jnp.maximum(mean, 1e-12)
     return each.sum(axis=-1), jax.scipy.special.entr(mean).sum()
 
 

@@ -1,11 +1,10 @@
 """The bottleneck of auto-encoders whose codes, taken together, follow a prior."""
 
-import jax
 from flax import linen as nn
 from jaxtyping import Array, Float
 from numpyro.distributions import Distribution
 
-from jaxae.bottlenecks.base import Bottleneck
+from jaxae.bottlenecks.base import Bottleneck, exact, flat
 from jaxae.bottlenecks.gaussian import standard_normal
 from jaxae.checks import check_count
 from jaxae.types import Latent
@@ -38,18 +37,12 @@ class Matched(Bottleneck):
         return True
 
     @nn.compact
-    def __call__(
-        self,
-        h: Float[Array, "b ..."],
-        key: jax.Array,
-        *,
-        num_samples: int = 1,
-        train: bool = False,
+    def code(
+        self, h: Float[Array, "b ..."], weight: Float[Array, " b"] | None
     ) -> Latent:
-        """One code per example: z [1, b, latent_dim], whatever `num_samples` is."""
-        del key, num_samples, train
-        z = nn.Dense(self.latent_dim)(h.reshape(h.shape[0], -1))
-        return Latent(z[None], z, prior=self.prior())
+        """One code per example: z [1, b, latent_dim]."""
+        del weight
+        return exact(nn.Dense(self.latent_dim)(flat(h)), prior=self.prior())
 
     def prior(self) -> Distribution:
         """p(z) = N(0, I)."""

@@ -1,6 +1,7 @@
 """Vector quantisation: every feature becomes the nearest code of a learned codebook."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal, get_args
 
 import jax
@@ -8,8 +9,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
+from jaxae.averages import any_weight, running_mean
 from jaxae.bottlenecks import codebook as codebooks
-from jaxae.bottlenecks.base import Bottleneck
+from jaxae.bottlenecks.base import Bottleneck, exact, flat
 from jaxae.checks import check_count
 from jaxae.errors import choose, require
 from jaxae.types import Latent
@@ -42,8 +44,7 @@ class VectorQuantizer(Bottleneck):
     "statistics" keeps it, and training alone changes it: it starts at the k-means
     centres of the first batch, and a code that is hardly used any more is replaced by a
     random feature of the batch. A "gradient" codebook is a parameter, for which the
-    hook `jaxae.hooks.revive_codes` does both. All examples count alike, whatever they
-    weigh.
+    hook `jaxae.hooks.revive_codes` does both.
 
     Attributes:
         codebook_size: Codes in each codebook.
@@ -101,15 +102,15 @@ class VectorQuantizer(Bottleneck):
         shape = (self.num_quantizers, self.codebook_size, self.code_dim)
         init = nn.initializers.normal(1.0)
         if self.codebook == "gradient":
-            self.embedding = self.param("codebook", init, shape)
+            self.embedding = self.param("codebook", init, shape, jnp.float32)
             fresh = {}
         else:
             fresh = {
-                "embedding": lambda: init(self.make_rng("params"), shape),
-                "sums": lambda: jnp.zeros(shape),
+                "embedding": lambda: init(self.make_rng("params"), shape, jnp.float32),
+                "sums": lambda: jnp.zeros(shape, jnp.float32),
             }
-        fresh["counts"] = lambda: jnp.zeros(shape[:2])
-        fresh["initialized"] = lambda: jnp.zeros(())
+        fresh["counts"] = lambda: jnp.zeros(shape[:2], jnp.float32)
+        fresh["mass"] = fresh["initialized"] = lambda: jnp.zeros((), jnp.float32)
         self.statistics = {
             name: self.variable("statistics", name, value)
             for name, value in fresh.items()
@@ -122,6 +123,7 @@ class VectorQuantizer(Bottleneck):
         *,
         num_samples: int = 1,
         train: bool = False,
+        weight: Float[Array, " b"] | None = None,
     ) -> Latent:
         """One code per position: z [1, b, ..., code_dim], whatever `num_samples` is.
 
@@ -130,32 +132,28 @@ class VectorQuantizer(Bottleneck):
         """
         del num_samples
         f = self.project(h)
-        flat = f.reshape(-1, self.code_dim)
+        rows = f.reshape(-1, self.code_dim)
+        weights = codebooks.per_position(weight, f.shape[:-1])
+        key_start, key_revive = jax.random.split(key)
         learning = train and not self.is_initializing()
         if learning and self.codebook == "ema":
-            key_start, key_revive = jax.random.split(key)
-            self._start(flat, key_start)
-        books = self._books()
-        stages, codes, indices = _quantize(flat, books)
+            self._start(jax.lax.stop_gradient(rows), weights, key_start)
+        stages, codes, indices = _quantize(rows, self._books())
         penalty = self.commitment_weight * _squared_error(
             stages, jax.lax.stop_gradient(codes)
         )
         if self.codebook == "gradient":
             penalty = penalty + _squared_error(jax.lax.stop_gradient(stages), codes)
         if learning:
-            new = self._averages(jax.lax.stop_gradient(stages), indices)
-            if self.codebook == "ema":
-                new = self._revive(new, jax.lax.stop_gradient(stages), key_revive)
-            self._store(new)
+            self._learn(jax.lax.stop_gradient(stages), indices, weights, key_revive)
         total = codes.sum(axis=0).reshape(f.shape)
         z = _ESTIMATORS[self.gradient_estimator](f, total)
         chosen = indices.T.reshape(*f.shape[:-1], self.num_quantizers)
-        return Latent(
-            z[None],
+        return exact(
             z,
-            penalty=penalty.reshape(f.shape[0], -1).sum(axis=-1),
+            penalty=flat(penalty.reshape(f.shape[:-1])).sum(axis=-1),
             indices=chosen if self.num_quantizers > 1 else chosen[..., 0],
-            metrics=codebooks.usage_metrics(chosen, self.codebook_size),
+            metrics=codebooks.usage_metrics(chosen, self.codebook_size, weight),
             info={
                 "features": stages.swapaxes(0, 1).reshape(
                     *f.shape[:-1], self.num_quantizers, self.code_dim
@@ -170,7 +168,7 @@ class VectorQuantizer(Bottleneck):
         books = self._books()
         return sum(
             (book[indices[..., i]] for i, book in enumerate(books)),
-            jnp.zeros((*indices.shape[:-1], self.code_dim)),
+            jnp.zeros((*indices.shape[:-1], self.code_dim), jnp.float32),
         )
 
     def _books(self) -> Float[Array, "q m d"]:
@@ -182,49 +180,63 @@ class VectorQuantizer(Bottleneck):
         for name, value in new.items():
             self.statistics[name].value = value
 
-    def _start(self, features: Float[Array, "n d"], key: jax.Array) -> None:
+    def _start(
+        self, features: Float[Array, "n d"], weights: Float[Array, " n"], key: jax.Array
+    ) -> None:
         """The centres of the first batch; afterwards, what is there."""
-        features = jax.lax.stop_gradient(features)
         shape = (self.num_quantizers, self.codebook_size)
-        old = {name: variable.value for name, variable in self.statistics.items()}
+        old = {k: self.statistics[k].value for k in ("embedding", "initialized")}
 
         def centres() -> dict[str, Array]:
-            embedding, counts = codebooks.residual_kmeans(
-                key, features, shape, self.kmeans_steps
+            embedding, _ = codebooks.residual_kmeans(
+                key, features, shape, self.kmeans_steps, weights
             )
-            # An empty cluster keeps its place: as one feature, right there.
-            counts = jnp.maximum(counts, 1.0)
             return {
                 "embedding": embedding,
-                "sums": embedding * counts[..., None],
-                "counts": counts,
-                "initialized": jnp.ones(()),
+                "initialized": jnp.ones_like(old["initialized"]),
             }
 
-        self._store(jax.lax.cond(old["initialized"] > 0, lambda: old, centres))
+        first = (old["initialized"] == 0) & any_weight(weights)
+        self._store(jax.lax.cond(first, centres, lambda: old))
 
-    def _averages(
-        self, stages: Float[Array, "q n d"], indices: Int[Array, "q n"]
-    ) -> dict[str, Array]:
-        """Running counts, and with an "ema" codebook sums and means, after a batch."""
-        size, decay = self.codebook_size, self.decay
-        counts, sums = jax.vmap(codebooks.count_and_sum, in_axes=(0, 0, None))(
-            indices, stages, size
-        )
+    def _learn(
+        self,
+        stages: Float[Array, "q n d"],
+        indices: Int[Array, "q n"],
+        weights: Float[Array, " n"],
+        key: jax.Array,
+    ) -> None:
+        """Statistics, and with them an "ema" codebook, after a batch."""
         old = {name: variable.value for name, variable in self.statistics.items()}
-        counts = decay * old["counts"] + (1 - decay) * counts
-        if self.codebook == "gradient":
-            return {"counts": counts}
-        sums = decay * old["sums"] + (1 - decay) * sums
+        count = partial(
+            codebooks.count_and_sum, size=self.codebook_size, weight=weights
+        )
+        counts, sums = jax.vmap(count)(indices, stages)
+        batch = {"counts": counts} | ({"sums": sums} if "sums" in old else {})
+        before, known = {name: old[name] for name in batch}, any_weight(weights)
+        new, mass = running_mean(before, batch, old["mass"], self.decay, known)
+        if self.codebook == "ema":
+            new["embedding"] = self._means(new, old["embedding"])
+            new = self._revive(new, stages, weights, key)
+        self._store({**new, "mass": mass})
+
+    def _means(
+        self, new: Statistics, old: Float[Array, "q m d"]
+    ) -> Float[Array, "q m d"]:
+        """Of the features that chose each code."""
+        counts, size = new["counts"], self.codebook_size
         total = counts.sum(axis=-1, keepdims=True)
         smooth = (counts + _SMOOTHING) / (total + size * _SMOOTHING) * total
         # Nothing is known of a code that was never chosen: it stays.
         known = (counts > _SMOOTHING)[..., None]
-        means = jnp.where(known, sums / smooth[..., None], old["embedding"])
-        return {"embedding": means, "sums": sums, "counts": counts}
+        return jnp.where(known, new["sums"] / smooth[..., None], old)
 
     def _revive(
-        self, new: dict[str, Array], stages: Float[Array, "q n d"], key: jax.Array
+        self,
+        new: dict[str, Array],
+        stages: Float[Array, "q n d"],
+        weights: Float[Array, " n"],
+        key: jax.Array,
     ) -> dict[str, Array]:
         """Dead codes become random features that count as much as the mean code."""
         if not self.dead_below:
@@ -232,7 +244,7 @@ class VectorQuantizer(Bottleneck):
         dead = codebooks.dead_codes(new["counts"], self.dead_below) > 0
 
         def replace() -> dict[str, Array]:
-            rows = codebooks.draw_features(key, stages, self.codebook_size)
+            rows = codebooks.draw_features(key, stages, self.codebook_size, weights)
             mean = new["counts"].mean(axis=-1, keepdims=True)
             counts = jnp.where(dead, mean, new["counts"])
             wide = dead[..., None]
@@ -242,7 +254,7 @@ class VectorQuantizer(Bottleneck):
                 "counts": counts,
             }
 
-        return jax.lax.cond(dead.any(), replace, lambda: new)
+        return jax.lax.cond(dead.any() & any_weight(weights), replace, lambda: new)
 
 
 def _quantize(

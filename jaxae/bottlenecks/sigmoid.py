@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jaxae.bottlenecks.base import Bottleneck
+from jaxae.bottlenecks.base import Bottleneck, exact, flat
 from jaxae.checks import check_count
 from jaxae.types import Latent
 
@@ -31,18 +31,12 @@ class ContractiveSigmoid(Bottleneck):
         super().__post_init__()
 
     @nn.compact
-    def __call__(
-        self,
-        h: Float[Array, "b ..."],
-        key: jax.Array,
-        *,
-        num_samples: int = 1,
-        train: bool = False,
+    def code(
+        self, h: Float[Array, "b ..."], weight: Float[Array, " b"] | None
     ) -> Latent:
-        """One code per example: z [1, b, latent_dim], whatever `num_samples` is."""
-        del key, num_samples, train
+        """One code per example: z [1, b, latent_dim]."""
+        del weight
         dense = nn.Dense(self.latent_dim)
-        z = jax.nn.sigmoid(dense(h.reshape(h.shape[0], -1)))
-        weights = jnp.square(dense.variables["params"]["kernel"]).sum(axis=0)
-        penalty = jnp.square(z * (1.0 - z)) @ weights
-        return Latent(z[None], z, penalty=penalty)
+        z = jax.nn.sigmoid(dense(flat(h)))
+        norms = jnp.square(dense.variables["params"]["kernel"]).sum(axis=0)
+        return exact(z, penalty=jnp.square(z * (1.0 - z)) @ norms)

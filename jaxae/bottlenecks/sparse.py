@@ -9,17 +9,23 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
-from jaxae.bottlenecks.base import Bottleneck
+from jaxae.averages import running_mean
+from jaxae.bottlenecks.base import Bottleneck, exact, flat
 from jaxae.checks import check_count
 from jaxae.errors import require
 from jaxae.types import Latent
 
 SparseActivation = Literal["l1", "topk", "batch_topk", "jump_relu", "gated"]
 
-THRESHOLD_MOMENTUM = 0.99
-"""Of BatchTopK's running threshold: the weight of its old value."""
+THRESHOLD_MOMENTUM = 0.9
+"""Of BatchTopK's running threshold: what a batch counts relative to the next one.
+
+At 0.99 the thresholds of weights that have long been left would count for hundreds of
+steps, and of a first batch off the origin for more.
+"""
 
 Codes = Float[Array, "b n"]
+Weights = Float[Array, " b"] | None
 
 
 class _Code(NamedTuple):
@@ -60,7 +66,10 @@ class Sparse(Bottleneck):
         k: Active latents per example, of "topk" and "batch_topk" alone.
         bandwidth: ε of "jump_relu" alone: the width of the window around a threshold
             in which it gets gradients, and the thresholds' first value. The default is
-            the paper's, for large batches; small ones need a wider window.
+            for pre-activations of a size of about 1, as of features of unit variance,
+            and batches of hundreds. The paper's 0.001 is for examples of norm 1, whose
+            pre-activations are √d times smaller, and batches of 4,096: here a threshold
+            would see no value in most batches, and the penalty's weight do nothing.
         dead_after: Examples without activation after which a latent counts as dead.
 
     Raises:
@@ -70,7 +79,7 @@ class Sparse(Bottleneck):
     latent_dim: int
     activation: SparseActivation = "topk"
     k: int = 32
-    bandwidth: float = 0.001
+    bandwidth: float = 0.3
     dead_after: int = 10_000
 
     def __post_init__(self) -> None:
@@ -94,23 +103,25 @@ class Sparse(Bottleneck):
         *,
         num_samples: int = 1,
         train: bool = False,
+        weight: Weights = None,
     ) -> Latent:
         """One code per example: z [1, b, latent_dim], whatever `num_samples` is."""
         del key, num_samples
-        h = h.reshape(h.shape[0], -1)
+        h = flat(h)
         shape = (h.shape[-1], self.latent_dim)
-        linear = h @ self.param("kernel", nn.initializers.lecun_normal(), shape)
+        init = nn.initializers.lecun_normal()
+        linear = h @ self.param("kernel", init, shape, jnp.float32)
         pre = linear + self._parameter("bias")
-        code = self._activate(linear, pre, train and not self.is_initializing())
+        learning = train and not self.is_initializing()
+        code = self._activate(linear, pre, learning, weight)
         active = code.z > 0
-        dead = self._count_inactive(active, train) >= self.dead_after
+        dead = self._count_inactive(active, learning, weight) >= self.dead_after
         dead_fraction = jnp.broadcast_to(dead.astype(pre.dtype).mean(), pre.shape[:1])
         l0 = active.astype(pre.dtype).sum(axis=-1)
         info = {"pre_activations": pre, "dead": dead}
         if code.gate is not None:
             info["gate"] = code.gate
-        return Latent(
-            code.z[None],
+        return exact(
             code.z,
             penalty=code.penalty,
             metrics={"l0": l0, "dead_fraction": dead_fraction},
@@ -119,16 +130,18 @@ class Sparse(Bottleneck):
 
     def _parameter(self, name: str, value: float = 0.0) -> Float[Array, "1 n"]:
         start = nn.initializers.constant(value)
-        return self.param(name, start, (self.latent_dim,))[None]
+        return self.param(name, start, (self.latent_dim,), jnp.float32)[None]
 
-    def _activate(self, linear: Codes, pre: Codes, train: bool) -> _Code:
+    def _activate(
+        self, linear: Codes, pre: Codes, learning: bool, weight: Weights
+    ) -> _Code:
         if self.activation == "l1":
             z = nn.relu(pre)
             return _Code(z, penalty=z.sum(axis=-1))
         if self.activation == "topk":
             return _Code(top_k(pre, self.k))
         if self.activation == "batch_topk":
-            return _Code(self._batch_top_k(pre, train))
+            return _Code(self._batch_top_k(pre, learning, weight))
         if self.activation == "jump_relu":
             log_threshold = self._parameter("log_threshold", np.log(self.bandwidth))
             threshold = jnp.broadcast_to(jnp.exp(log_threshold), pre.shape)
@@ -139,30 +152,38 @@ class Sparse(Bottleneck):
         gate = nn.relu(pre)
         return _Code(gated(pre, magnitude), penalty=gate.sum(axis=-1), gate=gate)
 
-    def _batch_top_k(self, pre: Codes, train: bool) -> Codes:
-        average = self.variable("statistics", "threshold", jnp.zeros, ())
-        if not train:
+    def _batch_top_k(self, pre: Codes, learning: bool, weight: Weights) -> Codes:
+        average = self._statistic("threshold")
+        mass = self._statistic("mass")
+        if not learning:
             return jnp.where(pre > average.value, pre, 0.0)
-        z = batch_top_k(pre, self.k)
-        smallest = jnp.where(z > 0, z, jnp.inf).min().astype(jnp.float32)
-        old = average.value
-        # Zero is the value before training, which is no average yet.
-        start = jnp.where(old > 0, old, smallest)
-        new = start + (1.0 - THRESHOLD_MOMENTUM) * (smallest - start)
-        kept = jax.lax.stop_gradient(jnp.where(jnp.isfinite(smallest), new, old))
-        average.value = kept
+        z = batch_top_k(pre, self.k, weight)
+        kept = z > 0 if weight is None else (z > 0) & (weight > 0)[:, None]
+        smallest = jax.lax.stop_gradient(jnp.where(kept, z, jnp.inf).min())
+        average.value, mass.value = running_mean(
+            average.value,
+            smallest.astype(jnp.float32),
+            mass.value,
+            THRESHOLD_MOMENTUM,
+            kept.any(),
+        )
         return z
 
     def _count_inactive(
-        self, active: Bool[Array, "b n"], train: bool
+        self, active: Bool[Array, "b n"], learning: bool, weight: Weights
     ) -> Float[Array, " n"]:
         """Examples since every latent was last active, to the end of this batch."""
-        shape = (self.latent_dim,)
-        count = self.variable("statistics", "examples_since_active", jnp.zeros, shape)
-        if train and not self.is_initializing():
-            longer = count.value + float(active.shape[0])
-            count.value = jnp.where(active.any(axis=0), 0.0, longer)
+        count = self._statistic("examples_since_active", (self.latent_dim,))
+        if learning:
+            new: Array | float = float(active.shape[0])
+            if weight is not None:
+                active = active & (weight > 0)[:, None]
+                new = weight.sum().astype(jnp.float32)
+            count.value = jnp.where(active.any(axis=0), 0.0, count.value + new)
         return count.value
+
+    def _statistic(self, name: str, shape: tuple[int, ...] = ()) -> nn.Variable[Array]:
+        return self.variable("statistics", name, jnp.zeros, shape, jnp.float32)
 
 
 def top_k(pre: Codes, k: int) -> Codes:
@@ -183,12 +204,20 @@ def largest(pre: Codes, k: int) -> Codes:
     return jax.vmap(scatter)(values, indices)
 
 
-def batch_top_k(pre: Codes, k: int) -> Codes:
+def batch_top_k(pre: Codes, k: int, weight: Weights = None) -> Codes:
     """The `k` · b largest of the batch where they are positive, zero elsewhere.
 
-    Bussmann et al. 2024.
+    Bussmann et al. 2024. With weights b is their sum, and a value takes as much of the
+    `k` · b as its example weighs: kept are those that the larger ones leave some of.
     """
-    return top_k(pre.reshape(1, -1), k * pre.shape[0]).reshape(pre.shape)
+    values = pre.reshape(1, -1)
+    if weight is None:
+        return top_k(values, k * pre.shape[0]).reshape(pre.shape)
+    order = jnp.argsort(-values[0])
+    each = jnp.repeat(weight, pre.shape[1])[order]
+    kept = jnp.cumsum(each) - each < k * weight.sum()
+    kept = jnp.zeros_like(kept).at[order].set(kept).reshape(pre.shape)
+    return jnp.where(kept, nn.relu(pre), 0.0)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))

@@ -6,7 +6,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 from numpyro.distributions import Distribution
 
-from jaxae.bottlenecks.base import Bottleneck
+from jaxae.bottlenecks.base import Bottleneck, exact, flat
 from jaxae.checks import check_count
 from jaxae.distributions import spherical
 from jaxae.types import Latent
@@ -35,24 +35,17 @@ class VonMisesFisher(Bottleneck):
         super().__post_init__()
 
     @nn.compact
-    def __call__(
-        self,
-        h: Float[Array, "b ..."],
-        key: jax.Array,
-        *,
-        num_samples: int = 1,
-        train: bool = False,
+    def code(
+        self, h: Float[Array, "b ..."], weight: Float[Array, " b"] | None
     ) -> Latent:
-        """Draws `num_samples` codes per example: z [num_samples, b, latent_dim]."""
-        del train
-        h = h.reshape(h.shape[0], -1)
-        direction = nn.Dense(self.latent_dim)(h)
-        mean = self.constrain(direction[None])[0]
+        """The mean direction [b, latent_dim] and the posterior."""
+        del weight
+        h = flat(h)
+        mean = self.constrain(nn.Dense(self.latent_dim)(h)[None])[0]
         concentration = jax.nn.softplus(nn.Dense(1)(h)[:, 0]) + 1.0
         posterior = spherical.VonMisesFisher(mean[None], concentration[None])
-        z = posterior.sample(key, (num_samples,))[:, 0]
         metrics = {"concentration": concentration}
-        return Latent(z, mean, posterior, self.prior(), metrics=metrics)
+        return exact(mean, posterior=posterior, prior=self.prior(), metrics=metrics)
 
     def constrain(self, z: Float[Array, "k b d"]) -> Float[Array, "k b d"]:
         """On the sphere; the floor keeps the gradient finite at 0."""

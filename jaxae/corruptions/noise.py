@@ -88,7 +88,7 @@ class SaltAndPepper(Corruption):
 
     def __call__(self, key: jax.Array, x: Array) -> tuple[Array, None]:
         """Damages a batch [b, ...]."""
-        u = jax.random.uniform(key, x.shape)
+        u = jax.random.uniform(key, x.shape, x.dtype)
         salt, hit = (u < self.rate / 2).astype(x.dtype), u < self.rate
         return jnp.where(hit, salt, x), None
 

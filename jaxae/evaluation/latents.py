@@ -44,7 +44,7 @@ def _posterior_mean(
     return jnp.concatenate([latent.mean[0].reshape(-1) for latent in latents])
 
 
-def active_units(codes: Float[np.ndarray, "n d"], *, threshold: float = 0.01) -> int:
+def active_units(codes: Float[AnyArray, "n d"], *, threshold: float = 0.01) -> int:
     """The dimensions whose posterior mean varies over the data.
 
     Burda et al. (2016), section 5.2: those with Var_x(E[z_j | x]) > 0.01.

@@ -1,6 +1,7 @@
 """All numbers of a trained model at once."""
 
 import math
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -58,7 +59,8 @@ def evaluate(
         pixel_means: See `reconstruction_quality`.
 
     Returns:
-        A value for each of `NAMES`, None where the family has no such thing.
+        A value for each of `NAMES`, None where the family has no such thing; so is
+        `explained_variance` where the data do not vary.
 
     Example:
         >>> import jax, numpy as np, jaxae
@@ -103,7 +105,7 @@ def _code_use(model: Model, data: Any, key: jax.Array) -> dict[str, Any]:
         return codebook_usage(model, data, key)
     if module.generative or model.recipe.corruption is not identity:
         return {}
-    scores = sparsity(model, data, key)
+    scores: dict[str, Any] = sparsity(model, data, key)
     # A code without a single zero is not meant to be sparse.
     sparse = scores["l0"] < scores.pop("num_latents")
     return {k: v for k, v in scores.items() if sparse or k == "explained_variance"}
@@ -117,7 +119,7 @@ def _bits_per_dim(model: Model, nll: float) -> float | None:
     return nll / math.log(2) / math.prod(module.shape)
 
 
-def _means(scores: dict[str, np.ndarray]) -> dict[str, float | None]:
+def _means(scores: Mapping[str, Any]) -> dict[str, float | None]:
     """Over the examples; those from which nothing was removed have no hole to judge."""
     judged = {
         name: values[~np.isnan(values)] if "hole" in name else values

@@ -7,7 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxae.bottlenecks.codebook import dead_codes, draw_features, residual_kmeans
+from jaxae.bottlenecks.codebook import (
+    dead_codes,
+    draw_features,
+    per_position,
+    residual_kmeans,
+)
 from jaxae.bottlenecks.quantized import VectorQuantizer
 from jaxae.errors import require
 from jaxae.hooks.moments import reset_moments
@@ -52,25 +57,26 @@ class ReviveCodes(Value):
         )
         old = _look_up(state.params, codebook)
         statistics = _look_up(state.collections, counters)
-        features = observed.info["features"].reshape(-1, shape[0], old.shape[-1])
-        stages = features.swapaxes(0, 1)
+        features = observed.info["features"]
+        weight = per_position(observed.batch.get("weight"), features.shape[:-2])
+        stages = features.reshape(-1, shape[0], old.shape[-1]).swapaxes(0, 1)
 
         def start() -> tuple[Array, Array, Array]:
             steps = quantizer.kmeans_steps
-            books, counts = residual_kmeans(key, stages[0], shape, steps)
-            return books, jnp.maximum(counts, 1.0), jnp.zeros(shape)
+            books, counts = residual_kmeans(key, stages[0], shape, steps, weight)
+            return books, jnp.maximum(counts, 1.0), jnp.zeros(shape, jnp.float32)
 
         def revive() -> tuple[Array, Array, Array]:
             counts = statistics["counts"]
             dead = dead_codes(counts, quantizer.dead_below)
-            rows = draw_features(key, stages, shape[1])
+            rows = draw_features(key, stages, shape[1], weight)
             books = jnp.where(dead[..., None] > 0, rows, old)
             mean = counts.mean(axis=-1, keepdims=True)
             return books, jnp.where(dead > 0, mean, counts), 1 - dead
 
         started = statistics["initialized"] > 0
         books, counts, keep = jax.lax.cond(started, revive, start)
-        new = {**statistics, "counts": counts, "initialized": jnp.ones(())}
+        new = {**statistics, "counts": counts, "initialized": jnp.ones((), jnp.float32)}
         return state._replace(
             params=_replaced(state.params, codebook, books),
             collections=_replaced(state.collections, counters, new),

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
+from jaxae.averages import weighted_mean
 from jaxae.checks import check_count
 from jaxae.errors import ensure, require
 from jaxae.hooks.moments import reset_moments
@@ -41,7 +42,7 @@ def _tie(state: TrainState, seen: Observed) -> TrainState:
     _check_kernel(encoder["kernel"], decoder["atoms"])
     atoms = normalize_rows(decoder["atoms"])
     x = seen.batch["inputs"].reshape(seen.loss.shape[0], -1)
-    mean = x.mean(axis=0)
+    mean = weighted_mean(x, seen.batch.get("weight"))
     offset = -(atoms @ mean)
     biases = {name: offset for name in encoder if name.endswith("bias")}
     new = {
@@ -51,7 +52,7 @@ def _tie(state: TrainState, seen: Observed) -> TrainState:
     opt_state = state.opt_state
     for part, values in new.items():
         for name, value in values.items():
-            nothing = jnp.zeros([1] * value.ndim)
+            nothing = jnp.zeros([1] * value.ndim, value.dtype)
             opt_state = reset_moments(opt_state, ("model", part, name), nothing)
     params = {**state.params, "model": {**model, **new}}
     return state._replace(params=params, opt_state=opt_state)

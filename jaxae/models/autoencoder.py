@@ -9,7 +9,8 @@ from numpyro.distributions import Distribution
 from jaxae.bottlenecks.base import Bottleneck
 from jaxae.errors import ensure, given, require
 from jaxae.likelihoods import Likelihood
-from jaxae.models.family import Codes, Family, run_network
+from jaxae.models.family import Codes, Family, seen_in_training
+from jaxae.networks.calling import call_network
 from jaxae.precision import widened
 from jaxae.types import Batch, Latent
 from jaxae.views import Plain, View
@@ -20,10 +21,12 @@ class AutoEncoder(Family):
 
     Attributes:
         shape: The shape of one example, such as (28, 28, 1).
-        encoder: What the view shows of a batch -> features [b, ...].
+        encoder: What the view shows of a batch -> features [b, ...]. If its `__call__`
+            names `train` or `weight` (of the examples, [b] or None), it gets them.
         bottleneck: (features, key) -> `Latent`.
         decoder: What the view shows of a code [n, ...] -> the likelihood's parameters,
-            `shape` with `likelihood.params_per_value` times the channels.
+            `shape` with `likelihood.params_per_value` times the channels. It may name
+            `train` and `weight`, too.
         likelihood: Those parameters -> p(x | z).
         prior: In place of the bottleneck's own: (x -> q(z | x)) -> p(z).
         view: What the networks are shown of a batch beside x and z.
@@ -64,7 +67,9 @@ class AutoEncoder(Family):
         x = batch["inputs"]
         require(x.shape[1:] == self.shape, "x", x.shape, f"[b, {self.shape}]")
         h = self._features(batch, train)
-        latent = self.bottleneck(h, key, num_samples=num_samples, train=train)
+        latent = self.bottleneck(
+            h, key, num_samples=num_samples, train=train, weight=batch.get("weight")
+        )
         if self.prior is not None:
             latent = latent._replace(prior=self._prior())
         return (latent,)
@@ -79,9 +84,15 @@ class AutoEncoder(Family):
         flat = z.swapaxes(0, 1).reshape(b * k, *z.shape[2:])
         needed = self.view.needs & batch.keys()
         shown = {name: jnp.repeat(batch[name], k, axis=0) for name in needed}
-        outputs = run_network(self.decoder, self.view.decoder(flat, shown), train)
+        target, weight = seen_in_training(batch, train)
+        outputs = call_network(
+            self.decoder,
+            self.view.decoder(flat, shown),
+            train=train,
+            weight=None if weight is None else jnp.repeat(weight, k),
+        )
         outputs = outputs.reshape(b, k, *outputs.shape[1:]).swapaxes(0, 1)
-        return self.likelihood(outputs, batch["x"] if train else None)
+        return self.likelihood(outputs, target, weight)
 
     def sample_codes(self, key: jax.Array, count: int) -> Codes:
         """`count` codes from the prior: ([1, count, d],).
@@ -99,7 +110,8 @@ class AutoEncoder(Family):
         return (self.bottleneck.embed(indices)[None],)
 
     def _features(self, batch: Batch, train: bool = False) -> Array:
-        return widened(run_network(self.encoder, self.view.encoder(batch), train))
+        shown, weight = self.view.encoder(batch), batch.get("weight")
+        return widened(call_network(self.encoder, shown, train=train, weight=weight))
 
     def _prior(self) -> Distribution:
         if self.prior is None:

@@ -1,7 +1,5 @@
 """The protocol by which everything else sees a model."""
 
-from collections.abc import Callable
-from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -76,8 +74,8 @@ class Family(Module):
     ) -> Distribution:
         """p(x | z) with batch shape [k, b].
 
-        Of the batch the fields in `view.needs` are used, and "x" while training by
-        likelihoods that estimate a parameter from it.
+        Of the batch the fields in `view.needs` are used; while training also "x", by
+        likelihoods that estimate a parameter from it, and "weight".
         """
         raise NotImplementedError
 
@@ -94,24 +92,13 @@ class Family(Module):
         raise NotImplementedError
 
 
+def seen_in_training(
+    batch: Batch, train: bool
+) -> tuple[Float[Array, "b ..."] | None, Float[Array, " b"] | None]:
+    """The target and the weights, of which `decode` may know while training alone."""
+    return (batch["x"], batch.get("weight")) if train else (None, None)
+
+
 def call(module: nn.Module, variables: Variables, *args: Any, **kwargs: Any) -> Any:
     """`module.apply` where no collection changes, so that it returns a value alone."""
     return module.apply(variables, *args, **kwargs)
-
-
-def run_network(network: nn.Module, x: Any, train: bool) -> Any:
-    """`network(x, train=train)`, or without `train` for layers that do not ask for it.
-
-    So linen's own layers are networks too.
-    """
-    return network(x, train=train) if _takes_train(network) else network(x)
-
-
-def _takes_train(network: Callable[..., Any]) -> bool:
-    if isinstance(network, nn.Sequential):  # keywords go to its first layer
-        return len(network.layers) > 0 and _takes_train(network.layers[0])
-    function = type(network).__call__ if isinstance(network, nn.Module) else network
-    parameters = signature(function).parameters.values()
-    return any(
-        each.name == "train" or each.kind is each.VAR_KEYWORD for each in parameters
-    )

@@ -13,7 +13,7 @@ from jaxae.checks import check_count, check_sizes
 from jaxae.distributions.elementwise import Normal
 from jaxae.errors import ensure, require
 from jaxae.likelihoods import Likelihood
-from jaxae.models.family import Codes, Family
+from jaxae.models.family import Codes, Family, seen_in_training
 from jaxae.networks import Conv, ConvTranspose, ResidualBlock, halvings
 from jaxae.precision import widened
 from jaxae.types import Batch, Latent
@@ -156,7 +156,7 @@ class LadderVAE(Family):
             height, width, _ = self.shape
             outputs = self.last(nn.relu(_fold(state)))[:, :height, :width]
             state = outputs.reshape(*state.shape[:2], *outputs.shape[1:])
-        return self.likelihood(state, batch["x"] if train else None)
+        return self.likelihood(state, *seen_in_training(batch, train))
 
     def sample_codes(self, key: jax.Array, count: int) -> Codes:
         """Ancestral samples from the top down: [1, count, h_l, w_l, c] each."""
@@ -173,7 +173,8 @@ class LadderVAE(Family):
         if state is not None:
             return self.rungs[i].prior(state)
         shape = (1, 1, *self._sides[-1], self.latent_channels)
-        return Normal(jnp.zeros(shape), jnp.ones(shape)).to_event(3)
+        zeros = jnp.zeros(shape, jnp.float32)
+        return Normal(zeros, jnp.ones_like(zeros)).to_event(3)
 
 
 class Stage(Module):
@@ -253,8 +254,8 @@ class Rung(Module):
         n, *sizes = parameters.shape
         parameters = widened(parameters).reshape(k, n // k, *sizes)
         mean, log_std = jnp.split(parameters, 2, axis=-1)
-        std = jnp.exp(jnp.clip(log_std, *self.log_std_range))
-        return Normal(mean, std).to_event(3)
+        log_std = jnp.clip(log_std, *self.log_std_range)
+        return Normal.from_log_scale(mean, log_std).to_event(3)
 
 
 def _fold(values: Float[Array, "k b ..."]) -> Float[Array, "n ..."]:

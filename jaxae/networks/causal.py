@@ -49,7 +49,8 @@ class CausalTransformer(Module):
         """Names the layers."""
         self.embed = nn.Embed(self.num_codes + 1, self.width)
         shape = (self.length, self.width)
-        self.places = self.param("places", nn.initializers.normal(0.02), shape)
+        start = nn.initializers.normal(0.02)
+        self.places = self.param("places", start, shape, jnp.float32)
         self.blocks = [CausalBlock(self.num_heads) for _ in range(self.depth)]
         self.norm = nn.LayerNorm()
         self.head = nn.Dense(self.num_codes)
@@ -71,7 +72,7 @@ class CausalTransformer(Module):
 
     def reserve(self, count: int) -> None:
         """Fills the collection "cache" for `count` sequences of which there is none."""
-        h = jnp.zeros((count, self.length, self.width))
+        h = jnp.zeros((count, self.length, self.width), jnp.float32)
         for block in self.blocks:
             h = block(h)
 

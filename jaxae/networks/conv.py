@@ -1,6 +1,7 @@
 """Convolutional encoders and decoders for images of any size and channel count."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from flax import linen as nn
@@ -11,8 +12,8 @@ from jaxae.errors import require
 from jaxae.networks.activations import Activation, activate, check_activation
 from jaxae.networks.convolution import Conv, ConvTranspose
 from jaxae.networks.dense import Dense
+from jaxae.networks.norm import BatchNorm
 from jaxae.networks.remat import layer_output
-from jaxae.precision import widened
 from jaxae.values import Module
 
 
@@ -48,8 +49,13 @@ class ConvEncoder(Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], *, train: bool = False
+        self,
+        x: Float[Array, "b h w c"],
+        *,
+        train: bool = False,
+        weight: Float[Array, " b"] | None = None,
     ) -> Float[Array, "b _h _w _c"]:
+        normalise = _normaliser(self.batch_norm, train, weight)
         for features in self.channels:
             x = Conv(
                 features,
@@ -58,11 +64,10 @@ class ConvEncoder(Module):
                 use_bias=not self.batch_norm,
                 dtype=self.dtype,
             )(x)
-            x = _normalise(x, self.batch_norm, train)
-            x = layer_output(activate(self.activation, x))
+            x = layer_output(activate(self.activation, normalise(x)))
             for _ in range(self.residual_blocks):
                 block = ResidualBlock(self.activation, self.batch_norm, self.dtype)
-                x = block(x, train=train)
+                x = block(x, train=train, weight=weight)
         return x
 
 
@@ -102,17 +107,21 @@ class ConvDecoder(Module):
 
     @nn.compact
     def __call__(
-        self, z: Float[Array, "b ..."], *, train: bool = False
+        self,
+        z: Float[Array, "b ..."],
+        *,
+        train: bool = False,
+        weight: Float[Array, " b"] | None = None,
     ) -> Float[Array, "b h w c"]:
+        normalise = _normaliser(self.batch_norm, train, weight)
         sides = halvings(self.shape[:2], len(self.channels))
         widths = (*self.channels, self.shape[-1])
         x = self._to_image(z, sides[-1])
         for (height, width), features in zip(sides[-2::-1], widths[1:], strict=True):
-            x = _normalise(x, self.batch_norm, train)
-            x = layer_output(activate(self.activation, x))
+            x = layer_output(activate(self.activation, normalise(x)))
             for _ in range(self.residual_blocks):
                 block = ResidualBlock(self.activation, self.batch_norm, self.dtype)
-                x = block(x, train=train)
+                x = block(x, train=train, weight=weight)
             up = ConvTranspose(features, self.kernel_size, stride=2, dtype=self.dtype)
             x = up(x)[:, :height, :width]
         return x
@@ -146,11 +155,16 @@ class ResidualBlock(Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], *, train: bool = False
+        self,
+        x: Float[Array, "b h w c"],
+        *,
+        train: bool = False,
+        weight: Float[Array, " b"] | None = None,
     ) -> Float[Array, "b h w c"]:
+        normalise = _normaliser(self.batch_norm, train, weight)
         h = x
         for _ in range(2):
-            h = activate(self.activation, _normalise(h, self.batch_norm, train))
+            h = activate(self.activation, normalise(h))
             h = Conv(x.shape[-1], dtype=self.dtype)(h)
         return layer_output(x.astype(h.dtype) + h)
 
@@ -180,8 +194,10 @@ def _check(
     check_activation(activation)
 
 
-def _normalise(x: Array, batch_norm: bool, train: bool) -> Array:
+def _normaliser(
+    batch_norm: bool, train: bool, weight: Array | None
+) -> Callable[[Array], Array]:
+    """Normalises by a new layer at every call, or does nothing."""
     if not batch_norm:
-        return x
-    norm = nn.BatchNorm(use_running_average=not train)
-    return norm(widened(x)).astype(x.dtype)
+        return lambda x: x
+    return lambda x: BatchNorm()(x, train=train, weight=weight)

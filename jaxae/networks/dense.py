@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 from jax import lax
@@ -40,7 +41,7 @@ class Dense(Module):
 
         def init(key: jax.Array, shape: tuple[int, ...]) -> Array:
             matrix = (math.prod(summed), math.prod(features))
-            return self.kernel_init(key, matrix).reshape(shape)
+            return self.kernel_init(key, matrix, jnp.float32).reshape(shape)
 
         kernel = self.param("kernel", init, (*summed, *features))
         x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
@@ -48,4 +49,5 @@ class Dense(Module):
         y = lax.dot_general(x, kernel, ((last, tuple(range(self.axes))), ((), ())))
         if not self.use_bias:
             return y
-        return y + spread(self.param("bias", nn.initializers.zeros, features), y)
+        zeros = nn.initializers.zeros
+        return y + spread(self.param("bias", zeros, features, jnp.float32), y)

@@ -16,7 +16,7 @@ from jaxae.values import Module
 
 def unit_rows(key: jax.Array, shape: tuple[int, int]) -> Float[Array, "n d"]:
     """An initializer: rows of norm 1 in random directions."""
-    return normalize_rows(jax.random.normal(key, shape))
+    return normalize_rows(jax.random.normal(key, shape, jnp.float32))
 
 
 def normalize_rows(rows: Float[Array, "n d"]) -> Float[Array, "n d"]:
@@ -55,7 +55,7 @@ class Dictionary(Module):
         del train
         size = math.prod(self.shape)
         atoms = self.param("atoms", unit_rows, (z.shape[-1], size))
-        bias = self.param("bias", nn.initializers.zeros, (size,))
+        bias = self.param("bias", nn.initializers.zeros, (size,), jnp.float32)
         z, atoms = promote_dtype(z, normalize_rows(atoms), dtype=self.dtype)
         out = z @ atoms
         return (out + spread(bias, out)).reshape(z.shape[0], *self.shape)

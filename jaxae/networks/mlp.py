@@ -12,8 +12,8 @@ from jaxae.checks import check_sizes
 from jaxae.errors import require
 from jaxae.networks.activations import Activation, activate, check_activation
 from jaxae.networks.dense import Dense
+from jaxae.networks.norm import BatchNorm
 from jaxae.networks.remat import layer_output
-from jaxae.precision import widened
 from jaxae.values import Module
 
 
@@ -68,21 +68,26 @@ class MLP(Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b ..."], *, train: bool = False
+        self,
+        x: Float[Array, "b ..."],
+        *,
+        train: bool = False,
+        weight: Float[Array, " b"] | None = None,
     ) -> Float[Array, "b _"]:
         x = x.reshape(x.shape[0], -1)
         for features in self.hidden:
-            x = layer_output(self._layer(x, features, train))
+            x = layer_output(self._layer(x, features, train, weight))
         return x
 
-    def _layer(self, x: Array, features: int, train: bool) -> Array:
+    def _layer(
+        self, x: Array, features: int, train: bool, weight: Array | None
+    ) -> Array:
         if self.gated:
             return GatedDense(features, self.dtype)(x)
         # A bias in front of BatchNorm has no effect and a gradient of zero.
         x = Dense(features, use_bias=not self.batch_norm, dtype=self.dtype)(x)
         if self.batch_norm:
-            norm = nn.BatchNorm(use_running_average=not train)
-            x = norm(widened(x)).astype(x.dtype)
+            x = BatchNorm()(x, train=train, weight=weight)
         return activate(self.activation, x)
 
 
@@ -116,11 +121,15 @@ class MLPDecoder(Module):
 
     @nn.compact
     def __call__(
-        self, z: Float[Array, "b ..."], *, train: bool = False
+        self,
+        z: Float[Array, "b ..."],
+        *,
+        train: bool = False,
+        weight: Float[Array, " b"] | None = None,
     ) -> Float[Array, "b ..."]:
         trunk = MLP(
             self.hidden, self.gated, self.activation, self.batch_norm, self.dtype
         )
-        h = trunk(z, train=train)
+        h = trunk(z, train=train, weight=weight)
         out = Dense(math.prod(self.shape), dtype=self.dtype)(h)
         return out.reshape(z.shape[0], *self.shape)

@@ -151,7 +151,8 @@ class ViTDecoder(Module):
         rows, columns = self.shape[0] // self.patch, self.shape[1] // self.patch
         b, kept = tokens.shape[:2]
         initial = nn.initializers.normal(0.02)
-        hidden_token = self.param("hidden_token", initial, (1, 1, self.width))
+        shape = (1, 1, self.width)
+        hidden_token = self.param("hidden_token", initial, shape, jnp.float32)
         if "mask" in shown:
             visible = ~hidden_patches(shown["mask"], self.patch)
             # The j-th visible patch has the j-th token.

@@ -88,10 +88,10 @@ def is_zero(weight: Weight | None) -> bool:
 def weight_at(weight: Weight, step: Array) -> Array:
     """The weight's value at `step`."""
     if not callable(weight):
-        return jnp.asarray(weight)
+        return jnp.asarray(weight, jnp.float32)
     # Some of optax's schedules mix dtypes, which strict promotion forbids.
     with jax.numpy_dtype_promotion("standard"):
-        return jnp.asarray(weight(step))
+        return jnp.asarray(weight(step), jnp.float32)
 
 
 def log_posterior(latent: Latent) -> Float[Array, "k b"]:
@@ -160,7 +160,7 @@ class Chain(Objective):
 
     def loss(self, params: Params, trace: Trace, context: Context) -> Loss:
         """The sum, each part with a key of its own."""
-        total = jnp.zeros(trace.target.shape[0])
+        total = jnp.zeros(trace.target.shape[0], jnp.float32)
         metrics: dict[str, Array] = {}
         for i, (objective, own) in enumerate(zip(self.objectives, params, strict=True)):
             key = jax.random.fold_in(context.key, i)

@@ -69,13 +69,13 @@ class ELBO(Objective):
         """The negative bound, modified as the attributes say."""
         distortion = -log_likelihood(trace, self.region).mean(axis=0)
         rates = [rate(latent, self.kl) for latent in trace.latents]
-        total_rate = sum(rates, jnp.zeros(()))
+        total_rate = sum(rates, jnp.zeros((), jnp.float32))
         charged = total_rate
         if not is_zero(self.free_bits):
             least = weight_at(self.free_bits, context.step)
             weight = context.batch.get("weight")
             each = [_charged(latent, least, weight) for latent in trace.latents]
-            charged = sum(each, jnp.zeros(()))
+            charged = sum(each, jnp.zeros((), jnp.float32))
         if self.capacity is not None:
             charged = jnp.abs(charged - weight_at(self.capacity, context.step))
         total = distortion + weight_at(self.beta, context.step) * charged
@@ -108,7 +108,7 @@ def rate(latent: Latent, kl: Divergence = "auto") -> Float[Array, " b"]:
 
 def name_rates(rates: list[Array]) -> dict[str, Array]:
     """The metrics `rate_nats` and, if there are several, `rate_1_nats`, ..."""
-    named = {"rate_nats": sum(rates, jnp.zeros(()))}
+    named = {"rate_nats": sum(rates, jnp.zeros((), jnp.float32))}
     if len(rates) > 1:
         named |= {f"rate_{i}_nats": each for i, each in enumerate(rates, start=1)}
     return named

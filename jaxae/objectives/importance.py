@@ -138,7 +138,9 @@ def _log_joint(trace: Trace, region: Region) -> Float[Array, "k b"]:
 
 
 def _log_posteriors(trace: Trace) -> Float[Array, "k b"]:
-    return sum((log_posterior(u) for u in trace.latents), jnp.zeros((1, 1)))
+    return sum(
+        (log_posterior(u) for u in trace.latents), jnp.zeros((1, 1), jnp.float32)
+    )
 
 
 def _bound(weights: Float[Array, "k b"], groups: int = 1) -> Float[Array, " b"]:

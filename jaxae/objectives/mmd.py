@@ -130,8 +130,8 @@ def unbiased_mmd(
         kernel: Of squared distances.
         weight: Of the points x; all the same if None.
     """
-    of_x = jnp.ones(x.shape[0]) if weight is None else weight
-    of_y = jnp.ones(y.shape[0])
+    of_x = jnp.ones(x.shape[0], x.dtype) if weight is None else weight
+    of_y = jnp.ones(y.shape[0], y.dtype)
     within_x = _mean_of_pairs(kernel(squared_distances(x, x)), of_x)
     within_y = _mean_of_pairs(kernel(squared_distances(y, y)), of_y)
     total = jnp.maximum(of_x.sum() * of_y.sum(), 1e-12)
@@ -143,7 +143,10 @@ def squared_distances(
     x: Float[Array, "n d"], y: Float[Array, "m d"]
 ) -> Float[Array, "n m"]:
     """|x_i - y_j|² of all pairs, from one product of matrices."""
-    # In full precision, as the three terms nearly cancel for close points.
+    # The distances do not depend on the centre, but the terms that nearly cancel do.
+    center = jax.lax.stop_gradient(x.mean(axis=0, keepdims=True))
+    x, y = x - center, y - center
+    # In full precision, as they still do for close points.
     products = jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
     lengths = jnp.square(x).sum(axis=1)[:, None] + jnp.square(y).sum(axis=1)[None]
     return jnp.maximum(lengths - 2.0 * products, 0.0)

@@ -36,7 +36,7 @@ def log_likelihood(trace: Trace, region: Region = "all") -> Float[Array, "k b"]:
 def penalty(trace: Trace) -> Float[Array, " b"]:
     """The sum of what the bottlenecks charge."""
     charged = [u.penalty for u in trace.latents if u.penalty is not None]
-    return sum(charged, jnp.zeros(trace.target.shape[0]))
+    return sum(charged, jnp.zeros(trace.target.shape[0], jnp.float32))
 
 
 class Reconstruction(Objective):

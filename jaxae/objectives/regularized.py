@@ -60,7 +60,9 @@ class DecoderWeightDecay(Objective):
         parts = sorted(context.params)
         ensure("decoder" in parts, f"the model has no part named 'decoder': {parts}")
         leaves = jax.tree.leaves(context.params["decoder"])
-        total = sum((jnp.square(leaf).sum() for leaf in leaves), jnp.zeros(()))
+        total = sum(
+            (jnp.square(leaf).sum() for leaf in leaves), jnp.zeros((), jnp.float32)
+        )
         norm = jnp.broadcast_to(total, trace.target.shape[:1])
         weight = weight_at(self.weight, context.step)
         return weight * norm, {"decoder_weight_decay": norm}

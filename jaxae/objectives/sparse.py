@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxae.averages import weighted_mean
 from jaxae.bottlenecks.sparse import largest
 from jaxae.checks import check_count
 from jaxae.errors import ensure
@@ -38,7 +39,8 @@ class SparseReconstruction(Objective):
     - Of gated codes: the reconstruction from the gate alone, by the decoder as a
       constant, which is what teaches the gate (Rajamanoharan et al. 2024, Gated SAE).
 
-    The metric `explained_variance` is 1 - SSE / total variance, both over the batch.
+    The metric `explained_variance` is 1 - SSE / total variance, both over the batch,
+    and 0 for a batch without variance, as that of one example.
 
     Attributes:
         penalty_weight: Of the bottleneck's penalty: a number or a schedule.
@@ -70,7 +72,9 @@ class SparseReconstruction(Objective):
         metrics = {
             "distortion_nats": distortion,
             "penalty_nats": charge,
-            "explained_variance": explained_variance(trace),
+            "explained_variance": explained_variance(
+                trace, context.batch.get("weight")
+            ),
         }
         if "gate" in latent.info:
             metrics["gate_loss"] = gate_loss(trace, latent, context)
@@ -82,21 +86,38 @@ class SparseReconstruction(Objective):
         return total, metrics
 
 
-def explained_variance(trace: Trace) -> Each:
-    """1 - Σ (x - x̂)² / Σ (x - mean over the batch)², the same for all examples."""
+def explained_variance(trace: Trace, weight: Float[Array, " b"] | None = None) -> Each:
+    """1 - Σ (x - x̂)² / Σ (x - mean over the batch)², the same for all examples.
+
+    In a batch of equal examples there is nothing to explain: 0.
+    """
     x = trace.target
-    unexplained = _ratio(jnp.square(_residual(trace)).sum(), _variance(x))
+    missing = _mean_square(_residual(trace), weight)
+    unexplained = _ratio(missing, _variance(x, weight), otherwise=1.0)
     return jnp.broadcast_to(1.0 - unexplained, x.shape[:1])
 
 
-def _variance(x: Float[Array, "b ..."]) -> Float[Array, ""]:
-    """Σ (x - mean over the batch)²."""
-    return jnp.square(x - x.mean(axis=0, keepdims=True)).sum()
+def _variance(
+    x: Float[Array, "b ..."], weight: Float[Array, " b"] | None
+) -> Float[Array, ""]:
+    """Mean over the batch of |x - mean|², exactly 0 where all examples are equal."""
+    counted = 0 if weight is None else jnp.argmax(weight > 0)
+    offset = x - x[counted][None]
+    return _mean_square(offset - weighted_mean(offset, weight)[None], weight)
 
 
-def _ratio(a: Float[Array, ""], b: Float[Array, ""]) -> Float[Array, ""]:
-    # A batch of equal examples has no variance, a perfect code misses nothing.
-    return a / jnp.maximum(b, 1e-12)
+def _mean_square(
+    error: Float[Array, "b ..."], weight: Float[Array, " b"] | None
+) -> Float[Array, ""]:
+    return weighted_mean(2.0 * _half_square(error), weight)
+
+
+def _ratio(
+    a: Float[Array, ""], b: Float[Array, ""], otherwise: float
+) -> Float[Array, ""]:
+    """a / b, and `otherwise` where b is 0."""
+    some = b > 0
+    return jnp.where(some, a / jnp.where(some, b, 1.0), otherwise)
 
 
 def gate_loss(trace: Trace, latent: Latent, context: Context) -> Each:
@@ -119,7 +140,10 @@ def aux_loss(trace: Trace, latent: Latent, context: Context, k_aux: int) -> Each
     explained = context.decode(context.params, (z,)).mean[0]
     origin = context.decode(context.params, (jnp.zeros_like(z),)).mean[0]
     missing = jax.lax.stop_gradient(_residual(trace))
-    scale = _ratio(_variance(trace.target), jnp.square(missing).sum())
+    # Where nothing is missing there is nothing to explain.
+    weight = context.batch.get("weight")
+    squared_error = _mean_square(missing, weight)
+    scale = _ratio(_variance(trace.target, weight), squared_error, otherwise=0.0)
     loss = scale * _half_square(missing - (explained - origin))
     return jnp.where(dead.any(), loss, 0.0)
 

@@ -81,7 +81,7 @@ class BetaTCVAE(Objective):
         """The distortion and the three weighed parts of the rate."""
         latent = only_latent(trace)
         distortion = -log_likelihood(trace).mean(axis=0)
-        counts = context.batch.get("weight", jnp.ones(distortion.shape))
+        counts = context.batch.get("weight", jnp.ones_like(distortion))
         parts = _parts(latent, counts, self.data_size, self.sampling)
         weights = self.alpha, self.beta, self.gamma
         charged = [
@@ -156,7 +156,7 @@ def _log_batch_weights(
         log_counts = jnp.log(jnp.maximum(counts, 1e-30))
         shares = log_counts - jnp.log(total) - math.log(data_size)
         return jnp.broadcast_to(shares[None], (batch, batch))
-    own = jnp.eye(batch)
+    own = jnp.eye(batch, dtype=counts.dtype)
     others = jnp.maximum(counts[None] - own, 0.0)
     total = others.sum(axis=1, keepdims=True)
     # Alone, an example takes its own posterior for q(z).

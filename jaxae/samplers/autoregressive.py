@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
-from numpyro.distributions import CategoricalLogits, Distribution, constraints
+from numpyro.distributions import Distribution
 
 from jaxae import inference, objectives
 from jaxae.checks import check_count
 from jaxae.errors import ensure, require
-from jaxae.likelihoods import Likelihood, Support
+from jaxae.likelihoods import Likelihood, WholeNumbers
 from jaxae.models.family import Codes, call
 from jaxae.networks.causal import CausalTransformer
 from jaxae.recipe import Recipe
@@ -31,40 +31,6 @@ from jaxae.views import Plain, View
 
 LEARNING_RATE = 3e-3
 """Of the optimizer of `autoregressive`, at its highest."""
-
-
-class WholeNumbers(Likelihood):
-    """Whole numbers below `num_codes`, with a free probability for each.
-
-    Attributes:
-        num_codes: How many values there are, from 0.
-
-    Raises:
-        ValueError: `num_codes` is below 1.
-    """
-
-    num_codes: int
-
-    def __post_init__(self) -> None:
-        """Checks `num_codes`."""
-        check_count("num_codes", self.num_codes)
-        super().__post_init__()
-
-    @property
-    def values(self) -> Support:
-        """What a value may be."""
-        last = self.num_codes - 1
-        words = f"whole numbers from 0 to {last}"
-        return Support(constraints.integer_interval(0, last), words)
-
-    @property
-    def params_per_value(self) -> int:
-        """Logits per value."""
-        return self.num_codes
-
-    def elementwise(self, parameters: Array, target: Array | None) -> Distribution:
-        """See `Likelihood`."""
-        return CategoricalLogits(parameters, validate_args=False)
 
 
 class Sequences(Distribution):

@@ -96,7 +96,7 @@ class MaskedAutoregressiveFlow(Module):
 
     def __call__(self, u: Float[Array, "k b d"]) -> Mapped:
         """From noise to x, for sampling: as many passes per layer as dimensions."""
-        context, total = _no_context(u), jnp.zeros(u.shape[:2])
+        context, total = _no_context(u), jnp.zeros(u.shape[:2], u.dtype)
         for i, layer in enumerate(self.stack):
             u, log_det = layer(u[..., ::-1] if i else u, context)
             total = total + log_det
@@ -104,7 +104,7 @@ class MaskedAutoregressiveFlow(Module):
 
     def inverse(self, x: Float[Array, "k b d"]) -> Mapped:
         """From x to noise, with the log-determinant of the way back."""
-        context, total = _no_context(x), jnp.zeros(x.shape[:2])
+        context, total = _no_context(x), jnp.zeros(x.shape[:2], x.dtype)
         for i, layer in reversed(list(enumerate(self.stack))):
             x, log_det = layer.inverse(x, context)
             x, total = (x[..., ::-1] if i else x), total + log_det
@@ -143,7 +143,7 @@ class FlowDensity(dist.Distribution):
     def sample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws [*sample_shape, 1, 1, *shape]."""
         size, count = math.prod(self.event_shape), math.prod(sample_shape)
-        u = jax.random.normal(key, (1, count, size))
+        u = jax.random.normal(key, (1, count, size), jnp.float32)
         x, _ = call(self.module, self.variables, u)
         return x.reshape(*sample_shape, 1, 1, *self.event_shape)
 
@@ -182,7 +182,7 @@ class FlowModel(Density):
     def decode(self, codes: Codes, batch: Batch, *, train: bool = False) -> FlowDensity:
         """p(x), batch shape [1, 1]."""
         if self.is_initializing():
-            self.flow.inverse(jnp.zeros((1, 1, math.prod(self.shape))))
+            self.flow.inverse(jnp.zeros((1, 1, math.prod(self.shape)), jnp.float32))
         # Unbound, since an objective asks for the density after this call is over.
         module, variables = self.flow.unbind()
         return FlowDensity(module, variables, self.shape)

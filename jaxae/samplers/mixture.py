@@ -53,7 +53,7 @@ def gaussian_mixture(codes: Any, key: jax.Array, *, components: int = 10) -> Sam
         check_count("count", count)
         key_choice, key_noise = jax.random.split(key)
         chosen = jax.random.categorical(key_choice, log_weights, shape=(count,))
-        noise = jax.random.normal(key_noise, (count, means.shape[1]))
+        noise = jax.random.normal(key_noise, (count, means.shape[1]), jnp.float32)
         # Of all components at once: the chosen factors would be an array [n, d, d].
         offsets = jnp.einsum("nj,mdj->mnd", noise, factors, precision="highest")
         return unflatten(means[chosen] + offsets[chosen, jnp.arange(count)])

@@ -1,4 +1,4 @@
-"""From a stored batch to what the model sees, and from values per example to means."""
+"""From a stored batch to what the model sees."""
 
 import jax
 import jax.numpy as jnp
@@ -43,17 +43,8 @@ def _check_mask(mask: Array, x: Array) -> None:
     )
 
 
-def weighted_mean(values: Float[Array, " b"], batch: Batch) -> Float[Array, ""]:
-    """The mean over the batch, by `batch["weight"]` where there is one."""
-    weight = batch.get("weight")
-    if weight is None:
-        return values.mean()
-    # A batch of weight zero has no mean: 0, not NaN.
-    return (values * weight).sum() / jnp.maximum(weight.sum(), 1e-12)
-
-
 def total_weight(batch: Batch) -> Float[Array, ""]:
     """The sum of the weights, which is the number of examples where there are none."""
     if "weight" in batch:
         return batch["weight"].sum()
-    return jnp.asarray(float(batch["x"].shape[0]))
+    return jnp.asarray(batch["x"].shape[0], jnp.float32)

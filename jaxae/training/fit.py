@@ -199,7 +199,7 @@ def make_validator(
     program = validation_program(plan, batch_size)
 
     def validate(state: TrainState) -> Row:
-        at = state.step if steps is None else jnp.asarray(steps - 1)
+        at = state.step if steps is None else jnp.asarray(steps - 1, jnp.int32)
         means = jax.device_get(program(state, at, data, key))
         return {f"validation_{k}": float(v) for k, v in means.items()}
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 from numpyro.distributions import Distribution
 
+from jaxae.averages import weighted_mean
 from jaxae.errors import ensure
 from jaxae.models.family import call
 from jaxae.networks.remat import KEEP_LAYERS
@@ -16,7 +17,6 @@ from jaxae.training.batch import (
     MODEL,
     OBJECTIVE,
     model_batch,
-    weighted_mean,
 )
 from jaxae.types import Batch, Context, Latent, Observed, Params, Trace, Variables
 
@@ -64,10 +64,11 @@ def batch_loss(
             f"example, got {came} from {recipe.objective!r:.300}",
         )
     metrics = {**latent_metrics(trace.latents), **metrics}
-    means = {name: weighted_mean(value, seen) for name, value in metrics.items()}
+    weight = seen.get("weight")
+    means = {name: weighted_mean(value, weight) for name, value in metrics.items()}
     info = {k: v for latent in trace.latents for k, v in latent.info.items()}
     observed = Observed(seen, loss, info)
-    return weighted_mean(loss, seen), (means, new_collections, observed)
+    return weighted_mean(loss, weight), (means, new_collections, observed)
 
 
 def latent_metrics(latents: Sequence[Latent]) -> dict[str, Array]:

@@ -262,7 +262,7 @@ def _validator(
 
     def judge(value: Any, state: TrainState, key: jax.Array, data: Batch) -> Metrics:
         mean = make_validation(build(value)[0], batch_size)
-        at = jnp.asarray(steps - 1)
+        at = jnp.asarray(steps - 1, jnp.int32)
         return mean(state.params, state.collections, at, data, key)
 
     compiled = jax.jit(_dealt(judge, mesh, shared=1))

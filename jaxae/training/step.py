@@ -91,7 +91,8 @@ def make_train_step(
             new = state._replace(
                 params=params, collections=collections, opt_state=opt_state
             )
-            return _run_hooks(recipe.hooks, new, seen, key, axis_name)
+            known = seen._replace(fresh=tx.init)
+            return _run_hooks(recipe.hooks, new, known, key, axis_name)
 
         def keep() -> TrainState:
             return state

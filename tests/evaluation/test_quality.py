@@ -47,6 +47,24 @@ def test_psnr_is_that_of_scikit_image():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("data_range", [255.0, 0.25])
+def test_psnr_and_ssim_of_images_with_another_range(data_range):
+    a, b = (np.float32(data_range) * image for image in _pair((13, 12, 3)))
+    compare = {
+        evaluation.psnr_db: skimage.metrics.peak_signal_noise_ratio,
+        evaluation.ssim: functools.partial(
+            skimage.metrics.structural_similarity, **SKIMAGE
+        ),
+    }
+    for score, reference in compare.items():
+        found = jax.jit(score, static_argnums=2)(a, b, data_range)
+        pairs = zip(a, b, strict=True)
+        expected = [reference(*pair, data_range=data_range) for pair in pairs]
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=SSIM_ERROR)
+        with pytest.raises(ValueError, match="data_range must be above 0, got 0"):
+            score(jnp.asarray(a), jnp.asarray(b), data_range=0.0)
+
+
 def test_psnr_of_equal_images_is_100_and_of_nearly_equal_ones_not():
     a = jnp.asarray(_pair((7, 9, 3))[0])
     np.testing.assert_allclose(evaluation.psnr_db(a, a), 100, rtol=1e-6)
@@ -58,6 +76,14 @@ def test_psnr_of_equal_images_is_100_and_of_nearly_equal_ones_not():
 # in the denominator: errors of 1e-7 become 1e-4 at worst.
 SSIM_ERROR = 1e-4
 
+SKIMAGE = {
+    "channel_axis": -1,
+    "gaussian_weights": True,
+    "sigma": 1.5,
+    "use_sample_covariance": False,
+}
+"""scikit-image's structural similarity as Wang et al. (2004) define it."""
+
 
 @pytest.mark.parametrize(
     "shape", [(28, 28, 1), (32, 32, 3), (11, 17, 1), (13, 12, 3), (11, 11, 1)]
@@ -66,15 +92,7 @@ def test_ssim_is_that_of_scikit_image(shape):
     a, b = _pair(shape)
     found = jax.jit(evaluation.ssim)(a, b)
     expected = [
-        skimage.metrics.structural_similarity(
-            x,
-            y,
-            data_range=1.0,
-            channel_axis=-1,
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-        )
+        skimage.metrics.structural_similarity(x, y, data_range=1.0, **SKIMAGE)
         for x, y in zip(a, b, strict=True)
     ]
     assert np.ptp(expected) > 10 * SSIM_ERROR and max(expected) < 0.99
@@ -121,6 +139,26 @@ def test_ssim_of_small_images_has_the_largest_odd_window(shape, size):
 def test_ssim_of_equal_images_is_one():
     a, _ = _pair((7, 9, 3))
     np.testing.assert_allclose(jax.jit(evaluation.ssim)(a, a), 1, rtol=1e-6)
+
+
+def test_ssim_of_images_far_from_zero():
+    """The variances are those of what differs, whatever the images have in common."""
+    a, b = (image + np.float32(100) for image in _pair((13, 12, 3)))
+    expected = [
+        skimage.metrics.structural_similarity(
+            np.float64(x), np.float64(y), data_range=1.0, **SKIMAGE
+        )
+        for x, y in zip(a, b, strict=True)
+    ]
+    found = jax.jit(evaluation.ssim)(a, b)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=SSIM_ERROR)
+
+
+def test_ssim_names_what_are_no_pairs_of_images():
+    image = jnp.zeros((2, 8, 8, 1))
+    for other in (image[..., 0], image[:, 1:]):
+        with pytest.raises(ValueError, match="a and b must be images"):
+            evaluation.ssim(other, image)
 
 
 def test_active_units_are_the_dimensions_that_vary():
@@ -318,3 +356,14 @@ def test_evaluate_has_a_number_for_all_that_the_family_has(recipe, options, expe
         nats = found["bits_per_dim"] * math.log(2) * math.prod(shape)
         assert found["nll_nats"] == pytest.approx(nats, rel=1e-6)
         assert found["nll_samples"] == 20
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_examples_that_are_all_alike_have_no_variance_to_explain(count):
+    x = np.tile(_images(1, (4,)), (count, 1))
+    model = _scaling(0.5, corruptions.identity, (4,))
+    found = evaluate(model, x, KEY)
+    assert found["explained_variance"] is None
+    assert found["mse"] == pytest.approx((0.25 * x**2).mean(), rel=1e-5)
+    other = np.concatenate([x, 2 * x])
+    assert evaluate(model, other, KEY)["explained_variance"] < 0

@@ -900,6 +900,43 @@ def test_the_default_folder(monkeypatch, tmp_path):
     assert cache.default_folder() == Path.home() / ".cache" / "jaxae"
 
 
+def test_names_of_files_are_no_names_of_users(faces, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    faces.rename("~faces")
+    assert sizes(load("~faces")) == (8, 1, 1)
+
+
+def test_without_a_home_there_is_no_cache(faces, monkeypatch):
+    def homeless(*_):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    for variable in ("JAXAE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    cache._tell_of_no_home.cache_clear()
+    with pytest.warns(UserWarning, match="going on without a cache: there is no home"):
+        assert sizes(load(str(faces))) == (8, 1, 1)
+    assert cache.default_folder() is None  # which is said once
+    monkeypatch.setenv("JAXAE_CACHE", "~/mine")
+    assert cache.default_folder() is None
+
+
+def test_the_nearest_source_is_suggested(tmp_path, monkeypatch):
+    np.save(tmp_path / "digits.npy", grey(3))
+    (tmp_path / "photos").mkdir()
+    for wrong, right in (("digit.npy", "digits.npy"), ("Photo", "photos")):
+        with pytest.raises(DataError, match=f"did you mean {right}\\?"):
+            load(str(tmp_path / wrong))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"got 'MNSIT'; did you mean mnist\?"):
+        load("MNSIT")
+    with pytest.raises(DataError, match=r"~no such user/x\.npy: no such file"):
+        load("~no such user/x.npy")
+    with pytest.raises(DataError, match=r"\.npz: no such file$"):
+        load(str(tmp_path / "of another kind.npz"))
+
+
 # --- the program --------------------------------------------------------------------
 
 

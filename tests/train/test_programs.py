@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import jax
@@ -18,8 +19,9 @@ from PIL import Image
 import jaxae
 from jaxae.errors import ArgumentError, CheckpointError
 from jaxae.training import init_state, trained_model
-from train import apply, evaluate
+from train import apply, evaluate, export
 from train.__main__ import parse
+from train.commands import parse as parse_arguments
 from train.data import read_images
 from train.errors import RunError
 from train.presets import PRESETS
@@ -401,19 +403,19 @@ def command(*arguments: str, **options) -> subprocess.CompletedProcess:
         [sys.executable, "-m", *arguments],
         cwd=ROOT,
         capture_output=True,
-        text=True,
-        timeout=600,
+        timeout=300,
         check=False,
-        **options,
+        **{"text": True, **options},
     )
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "vea"], "vea"),
+        (["train", "vea"], "no preset 'vea'; did you mean vae"),
         (["train", "vae", "--epoch", "3"], "--epoch"),
-        (["train", "vae", "--model.likelihood", "binomial"], "binomial"),
+        (["train", "vae", "--model.likelihood", "binomal"], "'binomal'"),
+        (["train", "vae", "--sweep", "model.bta", "1"], "did you mean model.beta"),
         (["train", "vae", "--model.latent-dim", "0"], "latent_dim must be"),
         (["train", "vae", "--data", "nowhere.npy"], "nowhere.npy"),
         (["train", "vae", "--epochs", "0"], "--epochs must be"),
@@ -427,6 +429,117 @@ def test_mistakes_end_in_one_message(arguments, message, tmp_path):
     assert ended.returncode in (1, 2)
     assert message in ended.stderr + ended.stdout
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "nearest"),
+    [
+        ("train.__main__", ["Conv-Vea"], "conv-vae"),
+        ("train.scaling.__main__", ["vea"], "vae"),
+        ("train.__main__", ["vae", "--precision", "bfloat1"], "bfloat16"),
+        ("train.apply", ["run", "x", "--task", "encod"], "encode"),
+        ("train.export", ["run", "--platforms", "cpu", "tpuu"], "tpu"),
+        ("train.benchmark.seeds", ["vea"], "vae"),
+    ],
+)
+def test_the_nearest_name_is_suggested(
+    program, arguments, nearest, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys, "argv", [program, *arguments])
+    with pytest.raises(SystemExit) as ended:
+        import_module(program).main()
+    assert ended.value.code == 2
+    words = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert f"did you mean {nearest}" in words
+
+
+def test_choices_are_parsed_and_shown_as_before(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", "x run --platforms cpu tpu".split())
+    assert parse_arguments(export.Arguments, "x").platforms == ("cpu", "tpu")
+    assert parse(["vae", "--precision", "bfloat16"])[1].precision == "bfloat16"
+    with pytest.raises(SystemExit):
+        parse(["vae", "--help"])
+    printed = capsys.readouterr().out
+    assert "--precision {float32,bfloat16}" in printed
+    assert "(default: float32)" in printed
+
+
+SMALL = "--epochs 1 --nll-samples 0 --model.latent-dim 2 --model.network.hidden 5"
+
+
+def test_nothing_is_lost_on_an_output_without_unicode(images, tmp_path):
+    out = tmp_path / "run"
+    arguments = ["vae", "--data", str(images), "--out", str(out), *SMALL.split()]
+    arguments += ["--seeds", "2"]
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1251"}
+    ended = command("train", *arguments, env=environment, encoding="cp1251")
+    assert ended.returncode == 0, ended.stderr
+    assert " \\xd7 cpu" in ended.stdout  # the sign is not in this encoding, ± is
+    assert "mean ± standard deviation" in ended.stdout
+
+
+def test_help_is_printed_in_any_encoding():
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ended = command("train", "conv-vae", "--help", env=environment)
+    assert ended.returncode == 0 and "usage" in ended.stdout, ended.stderr
+
+
+def test_no_directory_is_made_by_a_program_that_cannot_print(images, tmp_path):
+    out = tmp_path / "run"
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "train", "ae", "--data", images, "--out", out],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+    assert ended.returncode == 1
+    assert "error: " in ended.stderr and "Traceback" not in ended.stderr
+    assert not out.exists()
+
+
+HOMELESS = """
+import os, pwd, runpy, sys
+for name in ("HOME", "USER", "LOGNAME", "XDG_CACHE_HOME", "JAXAE_CACHE",
+             "MPLCONFIGDIR", "TFDS_DATA_DIR"):
+    os.environ.pop(name, None)
+def nobody(*_):
+    raise KeyError("no such entry in the password file")
+pwd.getpwuid = pwd.getpwnam = nobody
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__")
+"""
+
+
+def homeless(*arguments: str, folder: Path) -> subprocess.CompletedProcess:
+    """A program of a user whom the machine does not know, as in containers."""
+    return subprocess.run(
+        [sys.executable, "-c", HOMELESS, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_who_has_no_home_trains_without_a_cache(images, tmp_path):
+    out = tmp_path / "run"
+    arguments = ["vae", "--data", str(images), "--out", str(out), *SMALL.split()]
+    ended = homeless("train", *arguments, folder=tmp_path)
+    assert ended.returncode == 0 and "Traceback" not in ended.stderr, ended.stderr
+    told = "warning: going on without a cache: there is no home directory; set JAXAE"
+    assert ended.stderr.count(told) == 1
+    assert (out / "report.html").exists()
+    missing = homeless("train.data", "~/x.npy", folder=tmp_path)
+    assert missing.stderr.startswith("error: ~/x.npy: no such file")
+    tfds = homeless("train.data", "tfds:cifar10", folder=tmp_path)
+    assert "no home directory to look in: set TFDS_DATA_DIR" in tfds.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 @pytest.fixture

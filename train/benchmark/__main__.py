@@ -20,7 +20,7 @@ from train.benchmark.cases import CASES, PEERS, Case
 from train.benchmark.report import show, write
 from train.benchmark.results import Result, check_models
 from train.benchmark.rounds import alternate, missing, start_over
-from train.commands import dated_folder
+from train.commands import dated_folder, parse
 from train.data import load
 from train.program import program
 
@@ -53,7 +53,7 @@ class Arguments:
 
 def main() -> None:
     """Parses and measures."""
-    arguments = tyro.cli(Arguments, prog="python -m train.benchmark")
+    arguments = parse(Arguments, "python -m train.benchmark")
     with program():
         benchmark(arguments.out or dated_folder("benchmark"), arguments)
 

@@ -17,13 +17,13 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import tyro
 from jax import lax
 from jaxtyping import Array
 
 from jaxae.checks import check_count
 from jaxae.errors import require
 from jaxae.networks.convolution import conv, conv_transpose
+from train.commands import parse
 from train.program import program
 from train.run import write_json
 
@@ -96,7 +96,7 @@ def shapes() -> Iterator[Shape]:
 
 def main() -> None:
     """Times the sweep, prints a line for each and the lowest ratios."""
-    arguments = tyro.cli(Arguments, prog="python -m train.benchmark.convolutions")
+    arguments = parse(Arguments, "python -m train.benchmark.convolutions")
     # What is timed was compiled on this machine, for this processor.
     jax.config.update("jax_enable_compilation_cache", False)
     with program():

@@ -178,12 +178,13 @@ def _apply_layer(
 ) -> Array:
     require(x.ndim == 4, "x", x.shape, "[batch, height, width, channels]")
     shape = (layer.kernel_size, layer.kernel_size, x.shape[-1], layer.features)
-    kernel = layer.param("kernel", layer.kernel_init, shape)
+    kernel = layer.param("kernel", layer.kernel_init, shape, jnp.float32)
     x, kernel = promote_dtype(x, kernel, dtype=layer.dtype)
     y = op(x, kernel, layer.stride, layer.padding)
     if not layer.use_bias:
         return y
-    bias = layer.param("bias", nn.initializers.zeros, (layer.features,))
+    zeros = nn.initializers.zeros
+    bias = layer.param("bias", zeros, (layer.features,), jnp.float32)
     return y + spread(bias, y)
 
 

@@ -1,0 +1,95 @@
+"""The weight of an example counts in the model, whatever the model is made of.
+
+Of weight 0 an example may be anything; a whole weight is as many copies. The parts
+whose numbers are of the whole batch have their own tests of the latter.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxae import recipes
+from jaxae.training.batch import model_batch
+from jaxae.training.loss import latent_metrics
+
+SHAPE, COUNT, KEY = (8, 8, 1), 8, jax.random.key(0)
+MLP = {"network": recipes.mlp((16,), batch_norm=True)}
+CONV = {"network": recipes.conv((4, 4), batch_norm=True, residual_blocks=1)}
+OPTIMAL = {"likelihood": "gaussian_optimal"}
+SPARSE = {"latent_dim": 16, "k": 3}
+QUANTIZED = {"codebook_size": 6, "code_dim": 3, **CONV}
+
+CASES = {
+    "autoencoder": (recipes.autoencoder, MLP | OPTIMAL),
+    "batch_topk": (recipes.sparse_autoencoder, SPARSE | {"activation": "batch_topk"}),
+    "flow_vae": (recipes.flow_vae, {"latent_dim": 4, "hidden": (8,), **MLP}),
+    "fsq_autoencoder": (recipes.fsq_autoencoder, {"levels": (3, 3), **CONV}),
+    "ladder_vae": (
+        recipes.ladder_vae,
+        {"channels": (4, 4), "latent_channels": 2, **OPTIMAL},
+    ),
+    "lfq_autoencoder": (recipes.lfq_autoencoder, {"bits": 4, **CONV}),
+    "topk": (recipes.sparse_autoencoder, SPARSE),
+    "vae": (recipes.vae, CONV | OPTIMAL | {"num_samples": 2}),
+    "vamp_vae": (recipes.vamp_vae, {"components": 4, **MLP}),
+    "vqvae": (recipes.vqvae, QUANTIZED),
+    "vqvae by gradient": (recipes.vqvae, QUANTIZED | {"codebook": "gradient"}),
+}
+
+
+def batch(recipe, seed):
+    x = np.random.default_rng(seed).uniform(size=(COUNT, *SHAPE))
+    weight = np.asarray([1, 0, 2, 0.5, 1, 0, 1, 3])
+    values = {"x": jnp.asarray(x, jnp.float32), "weight": jnp.asarray(weight)}
+    return jax.tree.map(lambda a: a.astype(jnp.float32), values)
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("name", CASES)
+def test_the_contents_of_an_example_without_weight_change_nothing(name, train):
+    make, options = CASES[name]
+    recipe = make(SHAPE, **options)
+    one, other = batch(recipe, 0), batch(recipe, 1)
+    counts = np.asarray(one["weight"]) > 0
+    keep = jnp.asarray(counts)[:, None, None, None]
+    mixed = {**one, "x": jnp.where(keep, one["x"], 3.0 * other["x"])}
+
+    @partial(jax.jit, static_argnums=1)
+    def run(variables, train, batch):
+        seen = model_batch(recipe, batch, KEY)
+        collections = [name for name in variables if name != "params"]
+
+        def loss(params):
+            trace, new = recipe.model.apply(
+                {**variables, "params": params},
+                seen,
+                KEY,
+                num_samples=recipe.num_samples,
+                train=train,
+                mutable=collections if train else [],
+            )
+            each = -trace.likelihood.log_prob(trace.target).mean(axis=0)
+            for latent in trace.latents:
+                each = each if latent.penalty is None else each + latent.penalty
+            shown = {"metrics": latent_metrics(trace.latents), "loss": each}
+            return (seen["weight"] * each).sum(), (shown, new)
+
+        return jax.grad(loss, has_aux=True)(variables["params"])
+
+    seen = model_batch(recipe, one, KEY)
+    init = jax.jit(partial(recipe.model.init, train=True))
+    variables = init(KEY, seen, KEY)
+    if train:  # after a step, when all statistics are known
+        variables = {**variables, **run(variables, True, one)[1][1]}
+    grads, (shown, new) = run(variables, train, one)
+    other_grads, (other_shown, other_new) = run(variables, train, mixed)
+    changed = float(jnp.abs(shown["loss"] - other_shown["loss"])[~counts].min())
+    assert changed > 1e-3
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+        (grads, new, jax.tree.map(lambda a: a[counts], shown)),
+        (other_grads, other_new, jax.tree.map(lambda a: a[counts], other_shown)),
+    )

@@ -108,11 +108,11 @@ def check_labels(recipe: Recipe, labels: Any, name: str) -> None:
 
 
 def check_examples(recipe: Recipe, x: Any, name: str = "x") -> Any:
-    """Examples of the model's shape, as bytes or finite float32; values unjudged.
+    """Examples of the model's shape, as bytes or finite float32 of any range.
 
     Raises:
-        ValueError: The rank, the shape or the dtype is wrong, a value is not finite, or
-            there is no example.
+        ValueError: The rank, the shape or the dtype is wrong, a value is not finite,
+            bytes are 0 and 1 alone, or there is no example.
     """
     x = _as_array(x)
     shape = recipe.module.shape
@@ -123,6 +123,7 @@ def check_examples(recipe: Recipe, x: Any, name: str = "x") -> Any:
     require(right, name, x.shape, f"of shape [n, {sizes}]{hint}")
     require(x.shape[0] > 0, name, x.shape, "at least one example")
     if x.dtype == np.uint8:
+        _check_bytes(x, name)
         return x
     real = x.dtype == bool or jnp.issubdtype(x.dtype, jnp.floating)
     require(real, name, str(x.dtype), "bytes (uint8) or floats")
@@ -139,8 +140,6 @@ def check_examples(recipe: Recipe, x: Any, name: str = "x") -> Any:
 
 def check_values(recipe: Recipe, x: np.ndarray, name: str) -> None:
     """Raises ValueError if a part of the recipe cannot take the values of `x`."""
-    if x.dtype == np.uint8:
-        _check_bytes(x, name)
     # In NumPy wherever the preparation is known: a batch of a stream is checked while
     # the device works on the one before, and must not wait for it.
     values = _levels(x) / np.float32(255) if x.dtype == np.uint8 else x
@@ -170,10 +169,10 @@ def _takes_unit_interval(recipe: Recipe) -> str | None:
     return expression(prior) if getattr(prior, "unit_interval", False) else None
 
 
-def _check_bytes(x: np.ndarray, name: str) -> None:
+def _check_bytes(x: Any, name: str) -> None:
     """Bytes are levels k/255: of 0 and 1 alone, as some data sets store binary x."""
     ensure(
-        x.max() != 1,
+        isinstance(x, Tracer) or x.max() != 1,
         f"{name} holds bytes of 0 and 1 alone, which would be read as 0 and 1/255: "
         f"give booleans, {name}.astype(bool), or levels up to 255",
     )

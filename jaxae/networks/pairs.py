@@ -147,4 +147,6 @@ def as_pair(network: Networks) -> Pair:
 def _is_own(network: Any) -> bool:
     if not isinstance(network, tuple) or len(network) != 2:
         return False
-    return isinstance(network[0], nn.Module) and callable(network[1])
+    encoder, factory = network
+    is_factory = callable(factory) and not isinstance(factory, nn.Module)
+    return isinstance(encoder, nn.Module) and is_factory

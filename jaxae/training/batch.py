@@ -34,10 +34,11 @@ def _check_shape(part: str, x: Array, like: Array) -> None:
 
 
 def _check_mask(mask: Array, x: Array) -> None:
-    shapes = (x.shape, (*x.shape[:-1], 1))
+    shapes = tuple(dict.fromkeys((x.shape, (*x.shape[:-1], 1))))
+    expected = " or ".join(map(str, shapes))
     ensure(
         mask.dtype == bool and mask.shape in shapes,
-        f"the corruption's mask must be of bool and shape {shapes[0]} or {shapes[1]}, "
+        f"the corruption's mask must be of bool and shape {expected}, "
         f"got {mask.dtype} of {mask.shape}",
     )
 

@@ -1,0 +1,269 @@
+"""Parts of the user's own are looked at when they are first traced; what they must not
+do is said in a sentence, and what they may leave out is left out."""
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+import jaxae
+from jaxae import Objective, networks, recipes
+from jaxae.errors import ArgumentError
+from jaxae.evaluation import reconstruction_quality
+from jaxae.objectives import Chain, Reconstruction, Stateless
+from jaxae.training import init_state, make_train_step
+
+KEY = jax.random.key(0)
+X = np.random.default_rng(0).uniform(size=(6, 2, 2, 1)).astype(np.float32)
+RECIPE = recipes.autoencoder((2, 2, 1), 2, network=networks.FullyConnected((3,)))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def as_users_call_it():
+    """Without the type checks of the other tests, which would come first."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
+
+
+def train(recipe, data=X, **options):
+    options = {"epochs": 1, "batch_size": 6, "progress": False} | options
+    return jaxae.fit(recipe, data, key=KEY, **options)
+
+
+def trace_step(recipe):
+    """The step alone, as in a loop of the user's own; nothing is computed."""
+    tx, batch = optax.sgd(0.1), {"x": jnp.asarray(X[:2])}
+    state = jax.eval_shape(lambda key: init_state(recipe, tx, batch, key), KEY)
+    jax.eval_shape(make_train_step(recipe, tx), state, batch)
+
+
+def refused(recipe, message):
+    for use in (train, trace_step):
+        with pytest.raises(ArgumentError, match=message):
+            use(recipe)
+
+
+# Objectives
+
+
+def squares(trace):
+    return jnp.square(trace.likelihood.mean[0] - trace.target)
+
+
+LOSSES = {
+    "column": (lambda x: x.sum(axis=(1, 2, 3))[:, None], r"got \(n, 1\)"),
+    "scalar": (lambda x: x.mean(), r"got \(\)"),
+    "map": (lambda x: x, r"got \(n, 2, 2, 1\)"),
+    "transposed": (lambda x: x.sum(axis=0), r"got \(2, 2, 1\)"),
+}
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_a_loss_is_a_number_for_every_example(kind):
+    reduce, came = LOSSES[kind]
+
+    class Own(Objective):
+        def loss(self, params, trace, context):
+            return reduce(squares(trace)), {}
+
+    recipe = RECIPE.replace(objective=Own())
+    for use, size in ((train, "6"), (trace_step, "2")):
+        shape = rf"\({size},\)"
+        message = (
+            rf"^an objective's loss must have the shape {shape}, .*{came} from .*Own"
+        )
+        with pytest.raises(ArgumentError, match=message.replace("n, ", f"{size}, ")):
+            use(recipe)
+
+
+def test_so_is_every_metric_of_it():
+    def own(trace, context):
+        loss = squares(trace).sum(axis=(1, 2, 3))
+        return loss, {"mean": loss.mean()}
+
+    recipe = RECIPE.replace(objective=Stateless(own))
+    refused(recipe, r"^an objective's mean must have the shape .*, got \(\) from")
+    both = RECIPE.replace(objective=Chain((Reconstruction(), Stateless(own))))
+    refused(both, r"^an objective's mean must have the shape")
+
+
+def test_a_loss_of_the_right_shape_weighs_its_examples():
+    """The same by repetition as by weight, which a scalar loss could not be."""
+
+    def own(trace, context):
+        return squares(trace).sum(axis=(1, 2, 3)), {}
+
+    recipe, tx = RECIPE.replace(objective=Stateless(own)), optax.sgd(0.1)
+    weight = np.asarray([2, 0, 1, 0, 0, 3], np.float32)
+    options = {"tx": tx, "batch_size": 6}
+    weighed = train(recipe, {"x": X, "weight": weight}, **options)
+    repeated = train(recipe, X[[0, 0, 2, 5, 5, 5]], **options)
+    found, expected = weighed.history[0]["loss"], repeated.history[0]["loss"]
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+# Corruptions and preparations
+
+
+CORRUPTIONS = {
+    "no pair": (lambda key, x: x, r"must return \(damaged x, mask or None\), got .*"),
+    "three": (lambda key, x: (x, None, None), r"must return \(damaged x, mask or Non"),
+    "nothing": (lambda key, x: None, r"got a value of type NoneType"),
+    "flat": (
+        lambda key, x: (x.reshape(len(x), 4), None),
+        r"must keep the shape of x, \(2, 2, 2, 1\), got \(2, 4\)",
+    ),
+    "fewer": (lambda key, x: (x[:1], None), r"must keep the shape of x, .*got \(1, 2"),
+    "mask of floats": (
+        lambda key, x: (x, jnp.zeros_like(x)),
+        r"mask must be of bool and shape \(2, 2, 2, 1\), got float32 of \(2, 2, 2, 1\)",
+    ),
+    "mask of bytes": (lambda key, x: (x, jnp.uint8(x > 0.5)), "got uint8 of"),
+    "mask without channels": (
+        lambda key, x: (x, x[..., 0] > 0.5),
+        r"shape \(2, 2, 2, 1\), got bool of \(2, 2, 2\)",
+    ),
+    "one mask for all": (
+        lambda key, x: (x, x[:1] > 0.5),
+        r"got bool of \(1, 2, 2, 1\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+def test_a_corruption_keeps_the_shape_and_returns_a_mask(kind):
+    corruption, message = CORRUPTIONS[kind]
+    refused(RECIPE.replace(corruption=corruption), f"^(a|the) corruption.*{message}")
+
+
+def test_a_preparation_keeps_the_shape():
+    # First seen by the initialisation, which takes two examples.
+    message = r"^the preparation must keep the shape of x, \(2, 2, 2, 1\), got \(2, 4\)"
+    recipe = RECIPE.replace(prepare=lambda key, x: x.reshape(len(x), -1))
+    refused(recipe, message)
+
+
+def test_the_evaluation_looks_at_them_too():
+    model = train(RECIPE).model
+    damaged = model.replace(recipe=RECIPE.replace(corruption=lambda key, x: x))
+    with pytest.raises(ArgumentError, match=r"^a corruption must return"):
+        reconstruction_quality(damaged, X, KEY)
+
+
+# Hooks
+
+
+def grown(state, seen, key):
+    bias = state.params["model"]["bottleneck"]["Dense_0"]["bias"]
+    model = {**state.params["model"], "bottleneck": {"Dense_0": {"bias": bias[None]}}}
+    return state._replace(params={**state.params, "model": model})
+
+
+def wider(state, seen, key):
+    return state._replace(step=jnp.zeros((2,), jnp.int32))
+
+
+def cast(state, seen, key):
+    as_half = jax.tree.map(lambda leaf: leaf.astype(jnp.float16), state.params)
+    return state._replace(params=as_half)
+
+
+@pytest.mark.parametrize("hook", [grown, wider, cast])
+def test_a_hook_keeps_what_the_state_is_made_of(hook):
+    message = rf"{hook.__name__}.* must keep the state's shapes"
+    refused(RECIPE.replace(hooks=(hook,)), message)
+
+
+def test_a_hook_that_keeps_them_is_run():
+    def halved(state, seen, key):
+        half = jax.tree.map(lambda leaf: 0.5 * leaf, state.params)
+        return state._replace(params=half)
+
+    still = {"tx": optax.sgd(0.0)}
+    once = train(RECIPE, **still).state.params
+    twice = train(RECIPE.replace(hooks=(halved, halved)), **still).state.params
+    jax.tree.map(
+        lambda a, b: np.testing.assert_array_equal(0.25 * a, b), dict(once), dict(twice)
+    )
+
+
+# Networks
+
+
+class Silent(nn.Module):
+    """Does not ask whether it is training."""
+
+    width: int = 3
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.tanh(nn.Dense(self.width)(x.reshape(len(x), -1)))
+
+
+class Told(nn.Module):
+    """Asks, and notes what it is told in place of statistics."""
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        told = self.variable("batch_stats", "told", lambda: jnp.zeros(()))
+        if train:
+            told.value = jnp.ones(())
+        return nn.Dense(3)(x.reshape(len(x), -1))
+
+
+class Image(nn.Module):
+    """A decoder that does not ask."""
+
+    shape: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, z):
+        return nn.Dense(int(np.prod(self.shape)))(z).reshape(len(z), *self.shape)
+
+
+SEQUENCE = nn.Sequential((Silent(4), nn.relu, nn.Dense(3)))
+NETWORKS = {"own": Silent(), "several": SEQUENCE, "layer": nn.Dense(3), "told": Told()}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_need_not_ask_whether_they_train(name):
+    recipe = recipes.autoencoder((2, 2, 1), 2, network=(NETWORKS[name], Image))
+    model = train(recipe).model
+    assert jaxae.reconstruct(model, X).shape == X.shape
+    if name == "told":
+        assert model.variables["batch_stats"]["encoder"]["told"] == 1
+
+
+def test_a_list_of_layers_is_named():
+    layers = nn.Sequential([nn.Dense(3)])
+    recipe = recipes.autoencoder((2, 2, 1), 2, network=(layers, Image))
+    message = (
+        r"^recipe\.module\.encoder\.layers is of type list.* give a tuple in place"
+    )
+    with pytest.raises(ArgumentError, match=message):
+        train(recipe)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"network": Silent()}, r"network must be one of mlp, conv, a pair"),
+        ({"network": (Silent(),)}, r"network must be .*\(encoder, function"),
+        ({"network": (Silent(), Image((2, 2, 1)))}, "network must be .*function from"),
+        ({"network": (Image, Silent())}, "network must be"),
+        ({"network": 512}, r"network must be .*, got 512"),
+        ({"likelihood": 1.0}, r"likelihood must be a name or one of .*, got 1.0"),
+        (
+            {"likelihood": jaxae.likelihoods.Gaussian},
+            r"likelihood must be .*Gaussian\(",
+        ),
+    ],
+)
+def test_what_is_no_part_is_named_where_it_is_given(options, message):
+    with pytest.raises(ArgumentError, match=message):
+        recipes.autoencoder((2, 2, 1), 2, **options)

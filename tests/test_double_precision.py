@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from jaxae import likelihoods, recipes
+from jaxae import likelihoods, networks, recipes
 from jaxae.recipes import (
     flow_vae,
     regularized_autoencoder,
@@ -19,7 +19,9 @@ from jaxae.training import init_state, make_train_step
 
 SHAPE, KEY = (8, 8, 1), jax.random.key(0)
 MLP = {"network": networks.FullyConnected((4,))}
-NORMALISED = {"network": networks.Convolutional((4, 4), batch_norm=True, residual_blocks=1)}
+NORMALISED = {
+    "network": networks.Convolutional((4, 4), batch_norm=True, residual_blocks=1)
+}
 
 # What a family cannot be made without, or is large without.
 NEEDED = {

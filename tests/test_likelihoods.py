@@ -14,7 +14,7 @@ import scipy.stats
 from jax import lax
 
 from jaxae import likelihoods
-from jaxae.distributions.elementwise import elementwise as distributions
+from jaxae.distributions import elementwise as distributions
 from jaxae.likelihoods import (
     Bernoulli,
     BinaryCrossEntropy,

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxae import Objective, make_train_step, recipes
+from jaxae import Objective, make_train_step, networks, recipes
 from jaxae.hooks import reset_moments
 from jaxae.training import init_state
 

@@ -4,14 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxae.models.ladder import Rung
 from numpyro import distributions as dist
 from numpyro.distributions import kl_divergence
 
-from jaxae.distributions import elementwise as distributions
 from jaxae.bottlenecks.flow import FlowPosterior
 from jaxae.bottlenecks.gaussian import Gaussian, diagonal_normal, standard_normal
+from jaxae.distributions import elementwise as distributions
 from jaxae.distributions.elementwise import Laplace, Normal
+from jaxae.models.ladder import Rung
 from jaxae.objectives.base import log_posterior, log_prior
 from jaxae.objectives.elbo import kl_per_dimension, rate
 from jaxae.types import Latent

@@ -11,7 +11,7 @@ from flax import linen as nn
 from numpyro.distributions import Normal
 
 from jaxae import bottlenecks, networks, recipes
-from jaxae.distributions.elementwise import elementwise as distributions
+from jaxae.distributions import elementwise as distributions
 from jaxae.likelihoods import Gaussian
 from jaxae.models.autoencoder import AutoEncoder
 from jaxae.objectives import (

@@ -154,7 +154,6 @@ def test_penalty_is_the_squared_error_and_its_gradients_go_apart():
     @jax.jit
     @partial(jax.value_and_grad, argnums=(0, 1))
     def total(params, x):
-        statistics = {"counts": jnp.ones((1, 4)), "initialized": jnp.ones(())}
         variables = {"params": params, "statistics": statistics}
         return module.apply(variables, x, KEY).penalty.sum()
 

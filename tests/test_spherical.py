@@ -14,7 +14,7 @@ from numpyro.distributions import kl_divergence
 import jaxae
 from jaxae import networks
 from jaxae.bottlenecks.spherical import VonMisesFisher as Bottleneck
-from jaxae.distributions.elementwise import spherical
+from jaxae.distributions import spherical
 from jaxae.distributions.spherical import SphereUniform, VonMisesFisher
 from jaxae.evaluation import evaluate
 from jaxae.recipes.spherical import hyperspherical_vae

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxae import recipes
+from jaxae import networks, recipes
 from jaxae.training.batch import model_batch
 from jaxae.training.loss import latent_metrics
 

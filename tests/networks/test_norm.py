@@ -9,7 +9,7 @@ import optax
 import pytest
 from flax import linen as nn
 
-from jaxae import recipes
+from jaxae import networks, recipes
 from jaxae.networks.norm import MOMENTUM, BatchNorm
 from jaxae.training import init_state, make_train_step
 from jaxae.training.loss import batch_loss

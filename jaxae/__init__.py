@@ -1,88 +1,48 @@
 """jaxae: auto-encoders for JAX as compositions of a few parts."""
 
-from jaxae import (
-    bottlenecks,
-    corruptions,
-    distributions,
-    evaluation,
-    flows,
-    hooks,
-    likelihoods,
-    models,
-    networks,
-    objectives,
-    preparation,
-    priors,
-    recipes,
-    samplers,
-    schedules,
-    training,
-    views,
-)
-from jaxae._version import __version__
-from jaxae.errors import ArgumentError, CheckpointError, TrainingDiverged
-from jaxae.exporting import export
-from jaxae.inference import decode, encode, interpolate, reconstruct, repair, sample
-from jaxae.models import AutoEncoder, LadderVAE
-from jaxae.objectives import Objective
-from jaxae.recipe import Model, Recipe, compute_in
-from jaxae.training import (
-    Epoch,
-    Fit,
-    Parallel,
-    Progress,
-    TrainState,
-    fit,
-    fit_many,
-    make_train_step,
-)
-from jaxae.types import Batch, Context, Latent, Trace
-
-__all__ = [
-    "ArgumentError",
-    "AutoEncoder",
-    "Batch",
-    "CheckpointError",
-    "Context",
-    "Epoch",
-    "Fit",
-    "LadderVAE",
-    "Latent",
-    "Model",
-    "Objective",
-    "Parallel",
-    "Progress",
-    "Recipe",
-    "Trace",
-    "TrainState",
-    "TrainingDiverged",
-    "__version__",
-    "bottlenecks",
-    "compute_in",
-    "corruptions",
-    "decode",
-    "distributions",
-    "encode",
-    "evaluation",
-    "export",
-    "fit",
-    "fit_many",
-    "flows",
-    "hooks",
-    "interpolate",
-    "likelihoods",
-    "make_train_step",
-    "models",
-    "networks",
-    "objectives",
-    "preparation",
-    "priors",
-    "recipes",
-    "reconstruct",
-    "repair",
-    "sample",
-    "samplers",
-    "schedules",
-    "training",
-    "views",
-]
+from jaxae import bottlenecks as bottlenecks
+from jaxae import corruptions as corruptions
+from jaxae import distributions as distributions
+from jaxae import evaluation as evaluation
+from jaxae import flows as flows
+from jaxae import hooks as hooks
+from jaxae import likelihoods as likelihoods
+from jaxae import models as models
+from jaxae import networks as networks
+from jaxae import objectives as objectives
+from jaxae import preparation as preparation
+from jaxae import priors as priors
+from jaxae import recipes as recipes
+from jaxae import samplers as samplers
+from jaxae import schedules as schedules
+from jaxae import training as training
+from jaxae import views as views
+from jaxae._version import __version__ as __version__
+from jaxae.errors import ArgumentError as ArgumentError
+from jaxae.errors import CheckpointError as CheckpointError
+from jaxae.errors import TrainingDiverged as TrainingDiverged
+from jaxae.exporting import export as export
+from jaxae.inference import decode as decode
+from jaxae.inference import encode as encode
+from jaxae.inference import interpolate as interpolate
+from jaxae.inference import reconstruct as reconstruct
+from jaxae.inference import repair as repair
+from jaxae.inference import sample as sample
+from jaxae.models import AutoEncoder as AutoEncoder
+from jaxae.models import LadderVAE as LadderVAE
+from jaxae.objectives import Objective as Objective
+from jaxae.recipe import Model as Model
+from jaxae.recipe import Recipe as Recipe
+from jaxae.recipe import compute_in as compute_in
+from jaxae.training import Epoch as Epoch
+from jaxae.training import Fit as Fit
+from jaxae.training import Parallel as Parallel
+from jaxae.training import Progress as Progress
+from jaxae.training import TrainState as TrainState
+from jaxae.training import fit as fit
+from jaxae.training import fit_many as fit_many
+from jaxae.training import make_train_step as make_train_step
+from jaxae.types import Batch as Batch
+from jaxae.types import Context as Context
+from jaxae.types import Latent as Latent
+from jaxae.types import Trace as Trace

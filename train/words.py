@@ -50,6 +50,10 @@ class Words:
         """Nothing is read yet."""
         self.makers, self.metavar = makers, metavar
 
+    def __repr__(self) -> str:
+        """As `--help` writes it."""
+        return self.metavar
+
     def read(self, text: str, name: str, steps_per_epoch: int) -> Any:
         """The part that a text stands for.
 

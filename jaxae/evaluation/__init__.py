@@ -1,36 +1,17 @@
 """How good a trained model is; every name says its unit."""
 
-from jaxae.evaluation.frechet import frechet_distance
-from jaxae.evaluation.latents import active_units, codebook_usage, posterior_means
-from jaxae.evaluation.likelihood import (
-    elbo_terms,
-    is_generative,
-    log_weights,
-    nll_nats,
-)
-from jaxae.evaluation.quality import (
-    mean_squared_error,
-    psnr_db,
-    reconstruction_quality,
-    ssim,
-)
-from jaxae.evaluation.sparsity import sparsity
-from jaxae.evaluation.summary import NAMES, evaluate
-
-__all__ = [
-    "NAMES",
-    "active_units",
-    "codebook_usage",
-    "elbo_terms",
-    "evaluate",
-    "frechet_distance",
-    "is_generative",
-    "log_weights",
-    "mean_squared_error",
-    "nll_nats",
-    "posterior_means",
-    "psnr_db",
-    "reconstruction_quality",
-    "sparsity",
-    "ssim",
-]
+from jaxae.evaluation.frechet import frechet_distance as frechet_distance
+from jaxae.evaluation.latents import active_units as active_units
+from jaxae.evaluation.latents import codebook_usage as codebook_usage
+from jaxae.evaluation.latents import posterior_means as posterior_means
+from jaxae.evaluation.likelihood import elbo_terms as elbo_terms
+from jaxae.evaluation.likelihood import is_generative as is_generative
+from jaxae.evaluation.likelihood import log_weights as log_weights
+from jaxae.evaluation.likelihood import nll_nats as nll_nats
+from jaxae.evaluation.quality import mean_squared_error as mean_squared_error
+from jaxae.evaluation.quality import psnr_db as psnr_db
+from jaxae.evaluation.quality import reconstruction_quality as reconstruction_quality
+from jaxae.evaluation.quality import ssim as ssim
+from jaxae.evaluation.sparsity import sparsity as sparsity
+from jaxae.evaluation.summary import NAMES as NAMES
+from jaxae.evaluation.summary import evaluate as evaluate

@@ -1,7 +1,7 @@
 """Models: linen modules that turn a batch into a `Trace`."""
 
-from jaxae.models.autoencoder import AutoEncoder
-from jaxae.models.family import Codes, Family, call
-from jaxae.models.ladder import LadderVAE
-
-__all__ = ["AutoEncoder", "Codes", "Family", "LadderVAE", "call"]
+from jaxae.models.autoencoder import AutoEncoder as AutoEncoder
+from jaxae.models.family import Codes as Codes
+from jaxae.models.family import Family as Family
+from jaxae.models.family import call as call
+from jaxae.models.ladder import LadderVAE as LadderVAE

@@ -11,18 +11,12 @@ from jaxae.errors import did_you_mean
 from train.data.cache import cached, default_folder
 from train.data.images import Size
 from train.data.split import check_forms, divide
-from train.data.types import PARTS, Dataset, LazySplit, Source, Split
-from train.errors import DataError
-
-__all__ = [
-    "DataError",
-    "Dataset",
-    "LazySplit",
-    "Source",
-    "Split",
-    "load",
-    "read_images",
-]
+from train.data.types import PARTS
+from train.data.types import Dataset as Dataset
+from train.data.types import LazySplit as LazySplit
+from train.data.types import Source as Source
+from train.data.types import Split as Split
+from train.errors import DataError as DataError
 
 FORMAT = 1  # of the decoded arrays: a new one makes every cache entry again
 

@@ -17,8 +17,6 @@ from train.examples import label_argument
 from train.generation.features import FeatureSpace, feature_space
 from train.run import Run
 
-__all__ = ["Comparison", "compare_samplers"]
-
 # A mixture with full covariances and a masked flow grow with the square of it.
 MAX_CODE_SIZE = 256
 # Of images that are streamed, as many of the first as are kept in memory for this.

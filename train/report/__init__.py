@@ -17,8 +17,6 @@ from train.report.page import render_page, write_picture
 from train.report.pictures import make_pictures
 from train.report.words import summary, title
 
-__all__ = ["write_report"]
-
 
 def write_report(
     run: Path,

@@ -3,25 +3,29 @@
 from jaxae import (
     bottlenecks,
     corruptions,
+    distributions,
     evaluation,
     flows,
     hooks,
     likelihoods,
+    models,
     networks,
     objectives,
-    precision,
     preparation,
     priors,
     recipes,
     samplers,
+    schedules,
     training,
     views,
 )
 from jaxae._version import __version__
-from jaxae.autoencoder import AutoEncoder
 from jaxae.errors import ArgumentError, CheckpointError, TrainingDiverged
 from jaxae.exporting import export
-from jaxae.ladder import LadderVAE
+from jaxae.inference import decode, encode, interpolate, reconstruct, repair, sample
+from jaxae.models import AutoEncoder, LadderVAE
+from jaxae.objectives import Objective
+from jaxae.recipe import Model, Recipe, compute_in
 from jaxae.training import (
     Epoch,
     Fit,
@@ -32,8 +36,7 @@ from jaxae.training import (
     fit_many,
     make_train_step,
 )
-from jaxae.types import Batch, Context, Latent, Model, Objective, Recipe, Trace
-from jaxae.use import decode, encode, interpolate, reconstruct, restore, sample
+from jaxae.types import Batch, Context, Latent, Trace
 
 __all__ = [
     "ArgumentError",
@@ -55,8 +58,10 @@ __all__ = [
     "TrainingDiverged",
     "__version__",
     "bottlenecks",
+    "compute_in",
     "corruptions",
     "decode",
+    "distributions",
     "encode",
     "evaluation",
     "export",
@@ -67,16 +72,17 @@ __all__ = [
     "interpolate",
     "likelihoods",
     "make_train_step",
+    "models",
     "networks",
     "objectives",
-    "precision",
     "preparation",
     "priors",
     "recipes",
     "reconstruct",
-    "restore",
+    "repair",
     "sample",
     "samplers",
+    "schedules",
     "training",
     "views",
 ]

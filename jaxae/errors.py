@@ -1,7 +1,8 @@
-"""The library's exceptions, and one way to say what is wrong with an argument."""
+"""The library's exceptions, and the few ways to say what is wrong with an argument."""
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any, TypeVar, get_args
 
 from jax.core import Tracer
 
@@ -21,7 +22,7 @@ class TrainingDiverged(RuntimeError):
 
 
 def require(condition: Any, name: str, came: Any, expected: str) -> None:
-    """Raises ArgumentError unless `condition` holds.
+    """Raises ArgumentError unless `condition` holds, about a value that was given.
 
     A condition that JAX traces is not judged: what varies in one program was checked
     when it was a number, see `jaxae.training.many`.
@@ -33,11 +34,49 @@ def require(condition: Any, name: str, came: Any, expected: str) -> None:
         raise ArgumentError(f"{name} must be {expected}, got {came!r}")
 
 
+def ensure(condition: Any, sentence: str) -> None:
+    """Raises ArgumentError with a sentence unless `condition` holds or is traced."""
+    if not isinstance(condition, Tracer) and not condition:
+        raise ArgumentError(sentence)
+
+
+def given(value: T | None, sentence: str) -> T:
+    """`value`, which is there.
+
+    Raises:
+        ArgumentError: It is None; the message is the sentence.
+    """
+    if value is None:
+        raise ArgumentError(sentence)
+    return value
+
+
 def choose(name: str, choice: str, known: Mapping[str, T]) -> T:
     """`known[choice]`.
 
     Raises:
-        ArgumentError: `choice` is unknown; the message lists the known ones.
+        ArgumentError: `choice` is unknown; the message suggests the nearest one.
     """
-    require(choice in known, name, choice, "one of " + ", ".join(sorted(known)))
+    if choice not in known:
+        raise ArgumentError(unknown(name, choice, known))
     return known[choice]
+
+
+def check_choice(name: str, choice: Any, literal: Any) -> None:
+    """Raises ArgumentError unless `choice` is one of those of a `typing.Literal`."""
+    if choice not in get_args(literal):
+        raise ArgumentError(unknown(name, choice, get_args(literal)))
+
+
+def unknown(name: str, choice: Any, known: Iterable[str]) -> str:
+    """The sentence about a choice that is not known, with the nearest that is."""
+    names = sorted(known)
+    hint = did_you_mean(str(choice), names)
+    return f"{name} must be one of {', '.join(names)}, got {choice!r}{hint}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """What an error about an unknown name ends with: the nearest known one, or ""."""
+    by_letters = {each.lower(): each for each in known}
+    near = get_close_matches(name.lower(), by_letters, n=1)
+    return f"; did you mean {by_letters[near[0]]!r}?" if near else ""

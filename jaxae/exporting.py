@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxae.autoencoder import Family
-from jaxae.errors import require
-from jaxae.types import Batch, Model
-from jaxae.use import Codes, decode_one, encode_one
+from jaxae.errors import ensure, require
+from jaxae.inference import Codes, decode_one, encode_one
+from jaxae.models.family import Family
+from jaxae.recipe import Model
+from jaxae.types import Batch
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 """What JAX can compile a program for."""
@@ -40,13 +41,13 @@ class Part(NamedTuple):
 def export(
     model: Model, *, platforms: Sequence[str] = ("cpu", "cuda", "tpu")
 ) -> dict[str, Part]:
-    """The encoder, the decoder and both in a row, for any number of images.
+    """The encoder, the decoder and both in a row, for any number of examples.
 
-    - "encoder": images -> codes, as `jaxae.encode` returns them.
-    - "decoder": codes -> images, as `jaxae.decode`.
-    - "model": images -> images, as `jaxae.reconstruct`.
+    - "encoder": x -> codes, as `jaxae.encode` returns them.
+    - "decoder": codes -> x, as `jaxae.decode`.
+    - "model": x -> x, as `jaxae.reconstruct`.
 
-    Images are float32 in [0, 1]; codes and images are means, so that there is no key.
+    x is float32, pictures in [0, 1]; codes and x are means, so that there is no key.
     What the networks are shown besides, `mask` or `label`, is a further argument of
     the parts that look at it, by its name: a boolean mask [b, h, w, 1], True where
     pixels are missing, and int32 labels [b]. Nothing is checked any more.
@@ -54,7 +55,7 @@ def export(
     The parameters are constants of the program. It needs jax and flatbuffers to run:
 
         part = jax.export.deserialize(Path("encoder.jax").read_bytes())
-        codes = part.call(images)
+        codes = part.call(x)
 
     JAX reads what earlier versions of the last six months wrote, not what later ones
     did; the platforms are those of `jax.export`.
@@ -65,14 +66,25 @@ def export(
 
     Raises:
         ValueError: There is no platform, or an unknown one; or the model has no code.
+
+    Example:
+        >>> import jax, jax.export, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> part = jaxae.export(model, platforms=('cpu',))['encoder']
+        >>> codes = jax.export.deserialize(part.serialized).call(x)
+        >>> codes.shape
+        (20, 2)
     """
     known = all(platform in PLATFORMS for platform in platforms)
     expected = f"at least one of {PLATFORMS}"
     require(known and len(platforms) > 0, "platforms", platforms, expected)
     # Arrays of the host, whatever devices they are divided over.
     variables = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), model.variables)
-    family = model.recipe.model
-    images, side = _input_shapes(family)
+    family = model.module
+    x, side = _input_shapes(family)
 
     def encoder(x: Array, **side: Array) -> Codes:
         key = jax.random.key(0)  # of noise that the mean is without
@@ -88,13 +100,13 @@ def export(
     def whole(x: Array, **side: Array) -> Array:
         return decoder(encoder(x, **side), **side)
 
-    codes = jax.eval_shape(encoder, images, **side)
-    came = type(family).__name__
-    require(jax.tree.leaves(codes), "model", came, "one with a latent code")
+    codes = jax.eval_shape(encoder, x, **side)
+    kind = type(family).__name__
+    ensure(jax.tree.leaves(codes), f"model must have a latent code, {kind} has none")
     arguments = {
-        "encoder": (encoder, {"x": images}),
+        "encoder": (encoder, {"x": x}),
         "decoder": (decoder, {"codes": codes}),
-        "model": (whole, {"x": images}),
+        "model": (whole, {"x": x}),
     }
     return {
         name: _export(function, first, side, platforms)
@@ -120,7 +132,7 @@ def _read(function: Any, shapes: Shapes, side: dict[str, Shapes]) -> list[str]:
     """The fields of `side` that are looked at: a decoder may leave out a mask."""
     if not side:
         return []
-    # A program for a fixed number of images says what it left out.
+    # A program for a fixed number of examples says what it left out.
     pair = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype), (shapes, side)
     )

@@ -15,6 +15,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jaxae.checks import check_sizes
+from jaxae.values import Module
 
 Mapped = tuple[Float[Array, "k b d"], Float[Array, "k b"]]
 """(z', log |det ∂z'/∂z|)."""
@@ -23,7 +24,7 @@ _DAMPING, _LIMIT = 0.3, 3.0  # of masked layers, see `Autoregressive.gated`
 _ShiftAndLogScale = Callable[[Array], tuple[Array, Array]]
 
 
-class Planar(nn.Module):
+class Planar(Module):
     """z' = z + u · tanh(wᵀz + b) (Rezende & Mohamed 2015, equation 10).
 
     It can be inverted where wᵀu ≥ -1, to which u is moved along w as in their appendix
@@ -55,7 +56,7 @@ def constrain_planar(
     return u + ((after - before) / square)[:, None] * w, after
 
 
-class Radial(nn.Module):
+class Radial(Module):
     """z' = z + β (z - z₀) / (α + |z - z₀|) (Rezende & Mohamed 2015, equation 14).
 
     With α = softplus(a) and β = softplus(c) - α ≥ -α it can be inverted (appendix A.2).
@@ -84,7 +85,7 @@ def _norm(x: Float[Array, "k b d"]) -> Float[Array, "k b"]:
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
 
 
-class Autoregressive(nn.Module):
+class Autoregressive(Module):
     """y_j = scale_j · x_j + shift_j, where both are functions of x_<j and the context.
 
     The functions are one masked network, MADE (Germain et al. 2015, section 4). From x

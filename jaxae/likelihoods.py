@@ -18,9 +18,13 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 from numpyro.distributions import Distribution, constraints
 
-from jaxae import distributions
 from jaxae.averages import any_weight, running_mean, weighted_mean
+from jaxae.checks import check_count
+from jaxae.distributions import elementwise as distributions
 from jaxae.errors import choose, require
+from jaxae.preparation import binarize, unit_interval
+from jaxae.types import Prepare
+from jaxae.values import Module
 
 MIN_LOG_SCALE = -6.0
 """Floor of learned log standard deviations and scales.
@@ -31,6 +35,8 @@ density only measures the rounding, and its likelihood grows without bound.
 
 VARIANCE_MOMENTUM = 0.9
 """Of the running mean of `Gaussian("optimal")`: what a batch counts beside the next."""
+
+_LOG_OF_ONE = math.log1p(-math.exp(MIN_LOG_SCALE))  # e^l + e^-6 is 1 there
 
 _LOG_SCALE_LIMIT = (
     7.0  # of the mixture: from a ninth of a level to 1,000 times the range
@@ -46,9 +52,12 @@ class Support(NamedTuple):
 
 _UNIT_INTERVAL = Support(constraints.unit_interval, "in [0, 1]")
 _REAL = Support(constraints.real, "finite numbers")
-_EIGHT_BIT = Support(
-    distributions.eight_bit, "a level k/255 with a whole k from 0 to 255"
-)
+
+
+def _grey_levels(levels: int) -> Support:
+    last = levels - 1
+    words = f"a level k/{last} with a whole k from 0 to {last}"
+    return Support(distributions.grey_levels(levels), words)
 
 
 class Target(NamedTuple):
@@ -63,7 +72,7 @@ class Target(NamedTuple):
     weight: Float[Array, " b"] | None
 
 
-class Likelihood(nn.Module):
+class Likelihood(Module):
     """Base of the likelihoods; what the subclasses say of themselves is here.
 
     Attributes:
@@ -80,6 +89,11 @@ class Likelihood(nn.Module):
     def support(self) -> Any:
         """The constraint that every value of x has to satisfy."""
         return self.values.constraint
+
+    @property
+    def prepare(self) -> Prepare:
+        """What makes x of stored values: bytes become k/255, floats stay."""
+        return unit_interval
 
     @property
     def params_per_value(self) -> int:
@@ -118,7 +132,9 @@ class Likelihood(nn.Module):
         return distributions.Event(each, outputs.ndim - 2, validate_args=False)
 
     def elementwise(
-        self, parameters: Float[Array, "k b ..."], target: Target | None
+        self,
+        parameters: Float[Array, "k b ..."],
+        target: Target | None,
     ) -> Distribution:
         """The distribution of each value, from [k, b, ..., channels, parameters]."""
         raise NotImplementedError
@@ -132,6 +148,11 @@ class Bernoulli(Likelihood):
     """
 
     values = Support(constraints.boolean, "0 or 1")
+
+    @property
+    def prepare(self) -> Prepare:
+        """Stored values are probabilities, from which x is drawn."""
+        return binarize
 
     def elementwise(self, parameters: Array, target: Target | None) -> Distribution:
         """See `Likelihood`."""
@@ -184,8 +205,8 @@ class Gaussian(Likelihood):
             running mean (`VARIANCE_MOMENTUM`; 1 before training), which training keeps
             in the variable collection "statistics", to be passed as mutable.
 
-    Learned log standard deviations l become -6 + softplus(l + 6), a smooth floor at
-    `MIN_LOG_SCALE`; an optimal variance has its floor there, too.
+    A learned log standard deviation l stands for e^l + e^-6, so that `MIN_LOG_SCALE` is
+    a smooth floor; an optimal variance has its floor there, too.
 
     Raises:
         ValueError: `std` is none of these.
@@ -264,17 +285,68 @@ class Laplace(Likelihood):
 
 
 class Categorical(Likelihood):
-    """Levels k/255, k = 0 … 255, with a free probability for each (256 logits a value).
+    """Grey levels k / (levels - 1), with a free probability for each.
 
     x is rounded to the nearest level; samples are levels, the mean lies between them.
+    For values that are whole numbers see `WholeNumbers`.
+
+    Attributes:
+        levels: How many levels there are, which is the logits per value; at least 2.
+
+    Raises:
+        ValueError: `levels` is below 2 or no whole number.
     """
 
-    values = _EIGHT_BIT
+    levels: int = distributions.LEVELS
+
+    def __post_init__(self) -> None:
+        """Checks `levels`."""
+        check_count("levels", self.levels, least=2)
+        super().__post_init__()
+
+    @property
+    def values(self) -> Support:
+        """What a value of x may be."""
+        return _grey_levels(self.levels)
 
     @property
     def params_per_value(self) -> int:
         """Decoder outputs per value of x."""
-        return distributions.LEVELS
+        return self.levels
+
+    def elementwise(self, parameters: Array, target: Target | None) -> Distribution:
+        """See `Likelihood`."""
+        return distributions.GreyCategorical(parameters)
+
+
+class WholeNumbers(Likelihood):
+    """Whole numbers from 0 to `num_values` - 1, with a free probability for each.
+
+    Attributes:
+        num_values: How many numbers there are, which is the logits per value.
+
+    Raises:
+        ValueError: `num_values` is below 1 or no whole number.
+    """
+
+    num_values: int
+
+    def __post_init__(self) -> None:
+        """Checks `num_values`."""
+        check_count("num_values", self.num_values)
+        super().__post_init__()
+
+    @property
+    def values(self) -> Support:
+        """What a value of x may be."""
+        last = self.num_values - 1
+        words = f"whole numbers from 0 to {last}"
+        return Support(constraints.integer_interval(0, last), words)
+
+    @property
+    def params_per_value(self) -> int:
+        """Decoder outputs per value of x."""
+        return self.num_values
 
     def elementwise(self, parameters: Array, target: Target | None) -> Distribution:
         """See `Likelihood`."""
@@ -298,14 +370,13 @@ class DiscretizedLogisticMixture(Likelihood):
         ValueError: `components` is less than 1 or no whole number.
     """
 
-    values = _EIGHT_BIT
+    values = _grey_levels(distributions.LEVELS)
 
     components: int = 5
 
     def __post_init__(self) -> None:
         """Checks `components`."""
-        whole = isinstance(self.components, int) and self.components >= 1
-        require(whole, "components", self.components, "a whole number of at least 1")
+        check_count("components", self.components)
         super().__post_init__()
 
     @property
@@ -324,7 +395,8 @@ def _check_scale(name: str, choice: float | str, words: tuple[str, ...]) -> None
     if isinstance(choice, str):
         valid = choice in words
     else:
-        valid = isinstance(choice, numbers.Real) and 0 < choice < math.inf
+        number = isinstance(choice, numbers.Real) and not isinstance(choice, bool)
+        valid = number and 0 < choice < math.inf
     require(valid, name, choice, "a positive number or one of " + ", ".join(words))
 
 
@@ -336,13 +408,14 @@ def _scale(
     if choice == "per_value":
         log_scale = parameters[..., 1]
     elif choice == "shared":
-        log_scale = module.param(f"log_{name}", nn.initializers.zeros, (), dtype)
+        start = nn.initializers.constant(_LOG_OF_ONE)
+        log_scale = module.param(f"log_{name}", start, (), dtype)
     else:
         return jnp.asarray(choice, dtype)
-    return jnp.exp(MIN_LOG_SCALE + jax.nn.softplus(log_scale - MIN_LOG_SCALE))
+    return jnp.exp(log_scale) + math.exp(MIN_LOG_SCALE)
 
 
-_BY_NAME: Mapping[str, Callable[[], Likelihood]] = {
+BY_NAME: Mapping[str, Callable[[], Likelihood]] = {
     "bernoulli": Bernoulli,
     "binary_cross_entropy": BinaryCrossEntropy,
     "continuous_bernoulli": ContinuousBernoulli,
@@ -357,14 +430,14 @@ _BY_NAME: Mapping[str, Callable[[], Likelihood]] = {
     "discretized_logistic_mixture": DiscretizedLogisticMixture,
 }
 
-NAMES = tuple(_BY_NAME)
-"""What `by_name` knows."""
+NAMES = tuple(BY_NAME)
+"""What `likelihood` may be by name."""
 
 
 def by_name(name: str) -> Likelihood:
-    """A likelihood with its default arguments, for the command line.
+    """A likelihood with its default arguments.
 
     Raises:
         ValueError: `name` is unknown; the message lists the known ones.
     """
-    return choose("likelihood", name, _BY_NAME)()
+    return choose("likelihood", name, BY_NAME)()

@@ -2,11 +2,12 @@
 
 A prior is a linen module: (x [m, ...] -> q(z | x) with batch shape [1, m]) -> p(z) with
 batch shape [1, 1]. Against a mixture the KL has no closed form, so that
-`objectives.elbo` takes the mean of log q(z | x) - log p(z) over its samples.
+`objectives.ELBO` takes the mean of log q(z | x) - log p(z) over its samples.
 """
 
 from collections.abc import Callable
 from functools import partial
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -16,14 +17,15 @@ from jaxtyping import Array
 from numpyro.distributions import Distribution, Independent
 
 from jaxae.checks import check_count, check_sizes
-from jaxae.distributions import Normal
+from jaxae.distributions.elementwise import Normal
+from jaxae.distributions.mixtures import DiagonalMixture
 from jaxae.errors import require
-from jaxae.mixtures import DiagonalMixture
+from jaxae.values import Module
 
 PosteriorOf = Callable[[Array], Distribution]
 
 
-class MixturePrior(nn.Module):
+class MixturePrior(Module):
     """A mixture of Gaussians with diagonal covariances, all of it learned.
 
     Starts with equal weights, means from N(0, I) and standard deviations of 1.
@@ -56,7 +58,7 @@ class MixturePrior(nn.Module):
         return DiagonalMixture(logits, loc, jnp.exp(log_scale))
 
 
-class VampPrior(nn.Module):
+class VampPrior(Module):
     """p(z) = (1/m) Σ_i q(z | u_i) with learned pseudo-inputs u_i.
 
     Tomczak & Welling (2018): the posteriors of inputs that are learned with
@@ -64,6 +66,7 @@ class VampPrior(nn.Module):
     N(0.05, 0.01²), which is about as dark as MNIST.
 
     Attributes:
+        unit_interval: That x has to lie in [0, 1].
         shape: The shape of one example, such as (28, 28, 1).
         components: m, how many pseudo-inputs.
 
@@ -71,6 +74,8 @@ class VampPrior(nn.Module):
         ValueError: A number is below 1, or the posterior is not a factorised Gaussian;
             the latter is said when the model first runs.
     """
+
+    unit_interval: ClassVar[bool] = True
 
     shape: tuple[int, ...]
     components: int = 500

@@ -1,20 +1,21 @@
 """The few types that all parts of the library meet at.
 
-A model turns a batch into a `Trace`; an objective reads the trace and knows nothing of
-the networks; a recipe names the parts. Shape letters: `k` samples of the latent code,
-`b` examples, `d` latent dimensions; `...` stands for the shape of one example.
+A module turns a batch into a `Trace`; an objective reads the trace and knows nothing of
+the networks; a recipe (`recipe.py`) names the parts. Shape letters: `k` samples of the
+latent code, `b` examples, `d` latent dimensions; `...` stands for the shape of one
+example.
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
-import optax
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 from numpyro.distributions import Distribution
 
-if TYPE_CHECKING:
-    from jaxae.autoencoder import Family
+AnyArray = Array | np.ndarray
+"""On a device, on the host, or traced by JAX."""
 
 Params = PyTree[Array]
 Variables = Mapping[str, Any]
@@ -30,7 +31,7 @@ The train step adds `"inputs"` (the damaged `x`) and, where the corruption has o
 Prepare = Callable[[jax.Array, Array], Array]
 """(key, stored values) -> the values in [0, 1] that a model explains."""
 
-Corruption = Callable[[jax.Array, Array], tuple[Array, Array | None]]
+Corrupt = Callable[[jax.Array, Array], tuple[Array, Array | None]]
 """(key, x) -> (damaged x, mask). The mask is True where `x` was removed, or None."""
 
 
@@ -103,23 +104,6 @@ class Context(NamedTuple):
     decode: Callable[[Params, tuple[Array, ...]], Distribution]
 
 
-class Objective(NamedTuple):
-    """Pure functions, as in optax. Stateless objectives have empty params.
-
-    Attributes:
-        init: (key, trace) -> params, such as a critic's.
-        loss: (params, trace, context) -> (loss [b], {metric: [b]}). Both in nats per
-            example unless the objective says otherwise; the mean is the train step's.
-        tx: From the model's optimizer to that of these params; None for the same.
-    """
-
-    init: Callable[[jax.Array, Trace], Params]
-    loss: Callable[[Params, Trace, Context], tuple[Array, Mapping[str, Array]]]
-    tx: (
-        Callable[[optax.GradientTransformation], optax.GradientTransformation] | None
-    ) = None
-
-
 class TrainState(NamedTuple):
     """What training carries from step to step: arrays alone.
 
@@ -162,30 +146,3 @@ class Observed(NamedTuple):
 Hook = Callable[[TrainState, Observed, jax.Array], TrainState]
 """(state after the update, what was seen, key) -> state. `state.step` counts the steps
 before this one."""
-
-
-class Recipe(NamedTuple):
-    """A family of auto-encoders as a choice of parts.
-
-    Attributes:
-        model: A linen module, see `jaxae.autoencoder.Family`.
-        objective: What is minimised.
-        prepare: From stored values to the target: `unit_interval` or `binarize`.
-        corruption: What damages the target before the encoder sees it.
-        num_samples: `K`, the samples of the code per example and step.
-        hooks: What happens after an update beside it, as the revival of dead codes.
-    """
-
-    model: "Family"
-    objective: Objective
-    prepare: Prepare
-    corruption: Corruption
-    num_samples: int = 1
-    hooks: tuple[Hook, ...] = ()
-
-
-class Model(NamedTuple):
-    """A recipe with its variables: what `encode`, `sample` or `evaluate` work on."""
-
-    recipe: Recipe
-    variables: Variables

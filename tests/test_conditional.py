@@ -7,8 +7,8 @@ import pytest
 
 import jaxae
 from jaxae.evaluation import evaluate
+from jaxae.recipe import Model
 from jaxae.recipes.conditional import conditional_vae
-from jaxae.types import Model
 
 LABELS = 3
 X = np.random.default_rng(0).random((8, 4, 4, 1)).astype(np.float32)
@@ -65,7 +65,7 @@ def test_convolutions_see_labels_too():
     recipe = conditional_vae((4, 4, 1), 2, num_labels=LABELS, network="conv")
     batch = {"inputs": jnp.asarray(X), "x": jnp.asarray(X)}
     batch["label"] = jnp.asarray(DATA["label"], jnp.int32)
-    variables = recipe.model.init(KEY, batch, KEY)
+    variables = recipe.module.init(KEY, batch, KEY)
     model = Model(recipe, variables)
     codes = np.zeros((2, 2), np.float32)
     first, second = jaxae.decode(model, codes, label=np.array([0, 1]))
@@ -74,7 +74,7 @@ def test_convolutions_see_labels_too():
 
 def test_wrong_labels_are_named(model):
     with pytest.raises(
-        ValueError, match=r"label must be from 0 to 2, got 'from 0 to 3"
+        ValueError, match=r"label must be from 0 to 2, got labels from 0 to 3"
     ):
         jaxae.encode(model, X[:2], label=np.array([0, 3]))
     with pytest.raises(ValueError, match="label must be given"):

@@ -7,7 +7,7 @@ import pytest
 
 import jaxae
 from jaxae.bottlenecks.sigmoid import ContractiveSigmoid
-from jaxae.objectives.contraction import contraction
+from jaxae.objectives.contraction import Contraction
 from jaxae.recipes.regularized import contractive_autoencoder
 from jaxae.training.batch import model_batch
 from jaxae.types import Context, Latent, Trace
@@ -49,14 +49,14 @@ def _exact(params):
 
 
 def test_exact_is_the_jacobian_of_all_codes():
-    loss, metrics = _loss(contraction(0.5))
+    loss, metrics = _loss(Contraction(0.5))
     expected = _exact(_params())
     np.testing.assert_allclose(metrics["contraction"], expected, rtol=1e-5)
     np.testing.assert_allclose(loss, 0.5 * expected, rtol=1e-5)
 
 
 def test_hutchinson_is_the_jacobian_in_expectation():
-    objective = contraction(1.0, "hutchinson")
+    objective = Contraction(1.0, "hutchinson")
     keys = jax.random.split(KEY, 4000)
     draws = np.float64(jax.jit(jax.vmap(lambda k: _loss(objective, k)[0]))(keys))
     error = draws.std(axis=0) / np.sqrt(len(draws))
@@ -66,14 +66,14 @@ def test_hutchinson_is_the_jacobian_in_expectation():
 
 
 def test_its_gradient_is_that_of_the_jacobian():
-    grads = jax.grad(lambda p: _loss(contraction(1.0), params=p)[0].sum())(_params())
+    grads = jax.grad(lambda p: _loss(Contraction(1.0), params=p)[0].sum())(_params())
     expected = jax.grad(lambda p: _exact(p).sum())(_params())
     for name, grad in grads.items():
         np.testing.assert_allclose(grad, expected[name], rtol=1e-3, atol=1e-3)
 
 
 def test_the_weight_may_be_a_schedule():
-    objective = contraction(lambda step: 0.25 * step)
+    objective = Contraction(lambda step: 0.25 * step)
     loss, metrics = _loss(objective, step=8)
     np.testing.assert_allclose(loss, 2 * metrics["contraction"], rtol=1e-6)
 
@@ -94,11 +94,11 @@ def test_the_closed_form_of_a_sigmoid_layer_is_its_jacobian():
 def _objective(recipe, params):
     """Loss per example and metrics of a recipe at given parameters."""
     batch = model_batch(recipe, {"x": jnp.asarray(X)}, KEY)
-    trace = recipe.model.apply({"params": params}, batch, KEY)
+    trace = recipe.module.apply({"params": params}, batch, KEY)
 
     def encode(params, inputs):
         inputs = {**batch, "inputs": inputs}
-        return recipe.model.apply({"params": params}, inputs, KEY, method="encode")
+        return recipe.module.apply({"params": params}, inputs, KEY, method="encode")
 
     context = Context(KEY, jnp.asarray(0), batch, params, encode, None)
     return recipe.objective.loss(recipe.objective.init(KEY, trace), trace, context)
@@ -106,12 +106,12 @@ def _objective(recipe, params):
 
 def test_both_ways_to_the_penalty_are_one_loss():
     closed = contractive_autoencoder((3, 2), 4, weight=0.3)
-    network = jaxae.recipes.mlp(())
+    network = jaxae.networks.FullyConnected(())
     other = contractive_autoencoder(
         (3, 2), 4, weight=0.3, estimator="exact", network=network
     )
     batch = model_batch(closed, {"x": jnp.asarray(X)}, KEY)
-    params = closed.model.init(KEY, batch, KEY)["params"]
+    params = closed.module.init(KEY, batch, KEY)["params"]
     loss, metrics = _objective(closed, params)
     other_loss, other_metrics = _objective(other, params)
     np.testing.assert_allclose(loss, other_loss, rtol=1e-5)
@@ -131,8 +131,8 @@ def test_the_recipe_trains(estimator):
 @pytest.mark.parametrize(
     ("wrong", "name"),
     [
-        (lambda: contraction(-1.0), "weight"),
-        (lambda: contraction(1.0, "trace"), "estimator"),
+        (lambda: Contraction(-1.0), "weight"),
+        (lambda: Contraction(1.0, "trace"), "estimator"),
         (lambda: ContractiveSigmoid(0), "latent_dim"),
         (lambda: contractive_autoencoder((6,), weight=-1.0), "weight"),
         (lambda: contractive_autoencoder((6,), estimator="trace"), "estimator"),

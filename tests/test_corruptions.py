@@ -7,23 +7,28 @@ import pytest
 
 from jaxae import corruptions
 from jaxae.corruptions import (
-    compose,
-    gaussian_noise,
-    holes,
+    Compose,
+    GaussianNoise,
+    Holes,
+    Masking,
+    SaltAndPepper,
     identity,
-    masking,
-    salt_and_pepper,
 )
 
 EVERY = {
     "identity": identity,
-    "gaussian_noise": gaussian_noise(0.3),
-    "clipped_noise": gaussian_noise(0.3, clip=True),
-    "masking": masking(0.4, fill=0.25),
-    "salt_and_pepper": salt_and_pepper(0.4),
-    "holes": holes(3, 2, count=2, fill=0.25),
-    "fixed_hole": holes(3, 2, at=(1, 4), fill=0.25),
-    "compose": compose(gaussian_noise(0.3), holes(2)),
+    "gaussian_noise": GaussianNoise(0.3),
+    "clipped_noise": GaussianNoise(0.3, clip=True),
+    "masking": Masking(0.4, fill=0.25),
+    "salt_and_pepper": SaltAndPepper(0.4),
+    "holes": Holes(3, 2, count=2, fill=0.25),
+    "fixed_hole": Holes(3, 2, at=(1, 4), fill=0.25),
+    "compose": Compose(
+        (
+            GaussianNoise(0.3),
+            Holes(2),
+        )
+    ),
 }
 REMOVING = ["masking", "holes", "fixed_hole", "compose"]
 RANDOM = [name for name in EVERY if name not in ("identity", "fixed_hole")]
@@ -108,7 +113,7 @@ def test_identity_returns_its_argument():
 
 def test_gaussian_noise_has_the_moments_of_a_normal():
     x, std = _images(b=200, h=8, w=8, c=2), 0.3
-    noise = (_apply(gaussian_noise(std), x)[0] - np.asarray(x)) / std
+    noise = (_apply(GaussianNoise(std), x)[0] - np.asarray(x)) / std
     n = noise.size
     # Five standard errors: of ε they are 1, of ε² they are √2, of |ε| < 1 binomial.
     assert abs(noise.mean()) < 5 / np.sqrt(n)
@@ -124,15 +129,15 @@ def test_gaussian_noise_has_the_moments_of_a_normal():
 
 def test_clipped_noise_is_the_same_noise_clipped():
     x = _images()
-    noisy, _ = _apply(gaussian_noise(0.5), x)
-    clipped, _ = _apply(gaussian_noise(0.5, clip=True), x)
+    noisy, _ = _apply(GaussianNoise(0.5), x)
+    clipped, _ = _apply(GaussianNoise(0.5, clip=True), x)
     assert noisy.min() < 0 and noisy.max() > 1
     assert np.array_equal(clipped, noisy.clip(0, 1))
 
 
 def test_no_noise_changes_nothing():
     x = _images()
-    assert np.array_equal(_apply(gaussian_noise(0.0), x)[0], x)
+    assert np.array_equal(_apply(GaussianNoise(0.0), x)[0], x)
 
 
 # Masking, salt and pepper
@@ -142,7 +147,7 @@ def test_no_noise_changes_nothing():
 @pytest.mark.parametrize("shape", [(100, 10, 10, 3), (500, 20)])
 def test_masking_hits_pixels_at_its_rate(rate, shape):
     x = jnp.full(shape, 0.5)
-    damaged, mask = _apply(masking(rate, fill=0.75), x)
+    damaged, mask = _apply(Masking(rate, fill=0.75), x)
     # Whole pixels of images; single entries of vectors.
     assert mask.shape == (*shape[:3], 1) if len(shape) == 4 else shape
     assert _close_to_rate(mask.mean(), rate, mask.size) or mask.mean() == rate
@@ -152,7 +157,7 @@ def test_masking_hits_pixels_at_its_rate(rate, shape):
 @pytest.mark.parametrize("rate", [0.0, 0.25, 1.0])
 def test_salt_and_pepper_come_in_equal_parts(rate):
     x = _images(b=50, h=10, w=10)
-    damaged, _ = _apply(salt_and_pepper(rate), x)
+    damaged, _ = _apply(SaltAndPepper(rate), x)
     for value in (0.0, 1.0):
         found = (damaged == value).mean()
         assert _close_to_rate(found, rate / 2, x.size) or found == rate / 2
@@ -167,7 +172,7 @@ def test_salt_and_pepper_come_in_equal_parts(rate):
 @pytest.mark.parametrize("size", [(1, 1), (3, 3), (2, 5), (7, 1), (1, 9), (7, 9)])
 def test_a_hole_is_one_box_wholly_inside(size):
     x = _images(b=64)
-    _, mask = _apply(holes(*size), x)
+    _, mask = _apply(Holes(*size), x)
     for one in mask[..., 0]:
         rows, columns = np.flatnonzero(one.any(1)), np.flatnonzero(one.any(0))
         assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == size
@@ -175,12 +180,12 @@ def test_a_hole_is_one_box_wholly_inside(size):
 
 
 def test_a_hole_is_square_unless_given_a_width():
-    assert _apply(holes(3), _images())[1][0].sum() == 9
+    assert _apply(Holes(3), _images())[1][0].sum() == 9
 
 
 def test_holes_lie_everywhere_alike():
     # A 3x4 hole in 5x5 pixels has 3·2 places, each in a sixth of the images.
-    _, mask = _apply(holes(3, 4), _images(b=3000, h=5, w=5, c=1))
+    _, mask = _apply(Holes(3, 4), _images(b=3000, h=5, w=5, c=1))
     rows, columns = mask[..., 0].any(2).argmax(1), mask[..., 0].any(1).argmax(1)
     counts = np.bincount(2 * rows + columns, minlength=6)
     assert counts.size == 6
@@ -191,11 +196,11 @@ def test_holes_lie_everywhere_alike():
 def test_a_fixed_hole_is_where_it_was_asked_for(at):
     expected = np.zeros((4, 7, 9, 1), bool)
     expected[:, at[0] : at[0] + 3, at[1] : at[1] + 2] = True
-    assert np.array_equal(_apply(holes(3, 2, at=at), _images())[1], expected)
+    assert np.array_equal(_apply(Holes(3, 2, at=at), _images())[1], expected)
 
 
 def test_several_holes_may_overlap_but_are_drawn_apart():
-    _, mask = _apply(holes(2, count=3), _images(b=200))
+    _, mask = _apply(Holes(2, count=3), _images(b=200))
     area = mask.sum(axis=(1, 2, 3))
     assert area.min() >= 4 and area.max() == 12 and np.unique(area).size > 2
 
@@ -205,8 +210,17 @@ def test_several_holes_may_overlap_but_are_drawn_apart():
 
 def test_compose_applies_in_order_and_unites_the_masks():
     x = _images()
-    first, second = holes(2, at=(0, 0), fill=0.2), holes(2, at=(1, 1), fill=0.8)
-    damaged, mask = _apply(compose(first, gaussian_noise(0.0), second), x)
+    first, second = Holes(2, at=(0, 0), fill=0.2), Holes(2, at=(1, 1), fill=0.8)
+    damaged, mask = _apply(
+        Compose(
+            (
+                first,
+                GaussianNoise(0.0),
+                second,
+            )
+        ),
+        x,
+    )
     expected = np.zeros(x.shape, bool)
     expected[:, :2, :2] = expected[:, 1:3, 1:3] = True
     assert np.array_equal(np.broadcast_to(mask, x.shape), expected)
@@ -218,11 +232,27 @@ def test_compose_applies_in_order_and_unites_the_masks():
 def test_compose_gives_every_part_its_own_key():
     # The variance of independent noise adds up; twice the same noise would have 4.
     x = jnp.zeros((100, 10, 10, 1))
-    noise, none = _apply(compose(gaussian_noise(1.0), gaussian_noise(1.0)), x)
+    noise, none = _apply(
+        Compose(
+            (
+                GaussianNoise(1.0),
+                GaussianNoise(1.0),
+            )
+        ),
+        x,
+    )
     assert none is None
     assert abs(noise.var() - 2) < 5 * np.sqrt(8 / x.size)
     # Two independent halves hit three quarters; twice the same half hits a half.
-    _, mask = _apply(compose(masking(0.5), masking(0.5)), x)
+    _, mask = _apply(
+        Compose(
+            (
+                Masking(0.5),
+                Masking(0.5),
+            )
+        ),
+        x,
+    )
     assert _close_to_rate(mask.mean(), 0.75, mask.size)
 
 
@@ -232,7 +262,15 @@ def test_compose_unites_masks_of_pixels_and_of_values():
         return corruptions.fill_in(x, mask, 0.0), mask
 
     x = _images()
-    _, mask = _apply(compose(holes(2, at=(0, 0)), red_only), x)
+    _, mask = _apply(
+        Compose(
+            (
+                Holes(2, at=(0, 0)),
+                red_only,
+            )
+        ),
+        x,
+    )
     expected = np.zeros(x.shape, bool)
     expected[..., 0] = expected[:, :2, :2] = True
     assert np.array_equal(mask, expected)
@@ -244,16 +282,16 @@ def test_compose_unites_masks_of_pixels_and_of_values():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: gaussian_noise(-0.1), r"std must be .* got -0.1"),
-        (lambda: gaussian_noise(float("nan")), r"std must be .* got nan"),
-        (lambda: masking(1.5), r"rate must be .* got 1.5"),
-        (lambda: salt_and_pepper(-0.5), r"rate must be .* got -0.5"),
-        (lambda: holes(0), r"height must be .* got 0"),
-        (lambda: holes(3, 0), r"width must be .* got 0"),
-        (lambda: holes(3, count=0), r"count must be .* got 0"),
-        (lambda: holes(3, count=2, at=(0, 0)), r"count must be 1 .* got 2"),
-        (lambda: holes(3, at=(0, -1)), r"at must be .* got \(0, -1\)"),
-        (lambda: compose(), r"corruptions must be at least one"),
+        (lambda: GaussianNoise(-0.1), r"std must be .* got -0.1"),
+        (lambda: GaussianNoise(float("nan")), r"std must be .* got nan"),
+        (lambda: Masking(1.5), r"rate must be .* got 1.5"),
+        (lambda: SaltAndPepper(-0.5), r"rate must be .* got -0.5"),
+        (lambda: Holes(0), r"height must be .* got 0"),
+        (lambda: Holes(3, 0), r"width must be .* got 0"),
+        (lambda: Holes(3, count=0), r"count must be .* got 0"),
+        (lambda: Holes(3, count=2, at=(0, 0)), r"count must be 1 .* got 2"),
+        (lambda: Holes(3, at=(0, -1)), r"at must be .* got \(0, -1\)"),
+        (lambda: Compose(()), r"corruptions must be a tuple of at least one"),
     ],
 )
 def test_a_bad_argument_is_named_when_the_corruption_is_made(make, message):
@@ -262,13 +300,13 @@ def test_a_bad_argument_is_named_when_the_corruption_is_made(make, message):
 
 
 @pytest.mark.parametrize(
-    "corruption", [holes(8, 1), holes(1, 10), holes(2, at=(6, 0)), holes(2, at=(0, 8))]
+    "corruption", [Holes(8, 1), Holes(1, 10), Holes(2, at=(6, 0)), Holes(2, at=(0, 8))]
 )
 def test_a_box_that_does_not_fit_says_the_images_size(corruption):
-    with pytest.raises(ValueError, match="a box inside images of 7x9 pixels"):
+    with pytest.raises(ValueError, match="a box inside images of 7x9 pixels, got"):
         corruption(jax.random.key(0), _images())
 
 
 def test_holes_need_images():
     with pytest.raises(ValueError, match=r"x must be images \[b, h, w, c\]"):
-        holes(2)(jax.random.key(0), jnp.zeros((3, 10)))
+        Holes(2)(jax.random.key(0), jnp.zeros((3, 10)))

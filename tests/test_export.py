@@ -16,16 +16,16 @@ import pytest
 import jaxae
 from jaxae import recipes
 from jaxae.exporting import export
+from jaxae.recipe import Model
 from jaxae.samplers.autoregressive import sequence_recipe
 from jaxae.training import Epoch, init_state
 from jaxae.training.checkpoint import abstract_state, save_epochs
 from jaxae.training.state import variables
-from jaxae.types import Model
 from tests.test_protocol import CORE_FIRST, SHAPE, TX, recipe_of
 from train import export as program
-from train.networks import MLP
+from train.errors import RunError
 from train.presets import PRESETS
-from train.run import Run, RunError, create_run
+from train.run import Run, create_run
 
 ROOT = Path(__file__).parents[1]
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -90,7 +90,7 @@ def side_fields(recipe, count):
         "label": np.arange(count, dtype=np.int32) % 4,
         "mask": rng.random((count, *SHAPE[:-1], 1)) < 0.3,
     }
-    return {name: fields[name] for name in recipe.model.view.needs}
+    return {name: fields[name] for name in recipe.module.view.needs}
 
 
 # With a label, several latents, a mask and a transformer, whole numbers.
@@ -158,7 +158,7 @@ def test_it_computes_the_same_without_jaxae(alone, name, part):
 @pytest.mark.parametrize("name", CORE_FIRST)
 def test_every_family_takes_any_number_of_images(name):
     model = some_model(name)
-    family = model.recipe.model
+    family = model.module
     parts = export(model)
     assert list(parts) == ["encoder", "decoder", "model"]
     for part in parts.values():
@@ -197,7 +197,7 @@ def test_only_what_a_part_looks_at_is_asked_for():
 
 def test_bfloat16_goes_in_and_out_as_float32():
     model = some_model("vae")
-    half = model._replace(recipe=jaxae.precision.compute_in(model.recipe, "bfloat16"))
+    half = model.replace(recipe=jaxae.precision.compute_in(model.recipe, "bfloat16"))
     part = export(half, platforms=["cpu"])["model"]
     x = np.random.default_rng(0).random((3, *SHAPE), np.float32)
     result = jax.export.deserialize(part.serialized).call(x)
@@ -211,7 +211,7 @@ def test_variables_on_several_devices():
     model = some_model("autoencoder")
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    placed = model._replace(variables=jax.device_put(model.variables, spread))
+    placed = model.replace(variables=jax.device_put(model.variables, spread))
     x = np.random.default_rng(0).random((3, *SHAPE), np.float32)
     for each in (model, placed):
         part = export(each, platforms=["cpu"])["encoder"]
@@ -236,8 +236,8 @@ def test_a_model_without_codes():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A directory as training leaves it, with the first weights as its best epoch."""
-    preset = PRESETS["conditional-vae"][1]
-    family = dataclasses.replace(preset.model, network=MLP((8,)))
+    preset = PRESETS["conditional-vae"].config()
+    family = dataclasses.replace(preset.model, network="mlp:8")
     config = dataclasses.replace(preset, model=family)
     path = tmp_path_factory.mktemp("runs") / "run"
     run = Run(path, "conditional-vae", config, SHAPE, 100)

@@ -1,6 +1,6 @@
 """Flows against autodiff, their inverses, and the densities that they imply."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +10,10 @@ import pytest
 import scipy.stats
 from jaxtyping import TypeCheckError
 
-from jaxae import evaluation, fit, recipes, sample
+from jaxae import evaluation, fit, networks, sample
 from jaxae.bottlenecks.flow import FlowPosterior
 from jaxae.flows import Autoregressive, Planar, Radial, constrain_planar
-from jaxae.objectives import elbo
+from jaxae.objectives import ELBO
 from jaxae.objectives.base import log_posterior
 from jaxae.recipes.flows import flow_vae
 from jaxae.training import init_state, trained_model
@@ -29,34 +29,38 @@ LAYERS = {
     "linear": Autoregressive((), gated=False),
 }
 AUTOREGRESSIVE = ["iaf", "maf", "linear"]
-MLP = recipes.mlp((6,))
+MLP = networks.FullyConnected((6,))
 
 
 def _normal(seed, *shape):
-    return 1.5 * jax.random.normal(jax.random.key(seed), shape)
+    values = np.random.default_rng(seed).normal(0, 1.5, shape)
+    return jnp.asarray(values, jnp.float32)
 
 
+@cache
 def _layer(name, dim=D):
     """(the layer's apply, z, context); weights of size 1, biases too."""
     layer, z, context = LAYERS[name], _normal(1, K, B, dim), _normal(2, B, C)
-    variables = layer.init(jax.random.key(3), z, context)
-    leaves, tree = jax.tree.flatten(variables)
-    keys = jax.random.split(jax.random.key(4), len(leaves))
-    moved = [
-        x + 0.5 * jax.random.normal(key, x.shape)
-        for x, key in zip(leaves, keys, strict=True)
-    ]
-    return partial(layer.apply, jax.tree.unflatten(tree, moved)), z, context
+    variables = jax.jit(layer.init)(jax.random.key(3), z, context)
+    rng = np.random.default_rng(4)
+    moved = jax.tree.map(
+        lambda x: x + rng.normal(0, 0.5, x.shape).astype(np.float32),
+        jax.device_get(variables),
+    )
+    apply = jax.jit(partial(layer.apply, moved), static_argnames="method")
+    return apply, z, context
 
 
-def _jacobians(function, z, context):
+@cache
+def _jacobians(name, dim=D):
     """Of every point on its own: [k, b, d, d]."""
+    layer, z, context = _layer(name, dim)
 
     def at(point, given):
-        return function(point[None, None], given[None])[0][0, 0]
+        return layer(point[None, None], given[None])[0][0, 0]
 
     over_batch = jax.vmap(jax.jacfwd(at))
-    return jax.jit(jax.vmap(over_batch, in_axes=(0, None)))(z, context)
+    return np.asarray(jax.jit(jax.vmap(over_batch, in_axes=(0, None)))(z, context))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +69,7 @@ def _jacobians(function, z, context):
 def test_log_det_is_that_of_the_jacobian(name, dim):
     layer, z, context = _layer(name, dim)
     _, log_det = layer(z, context)
-    sign, expected = np.linalg.slogdet(np.float64(_jacobians(layer, z, context)))
+    sign, expected = np.linalg.slogdet(np.float64(_jacobians(name, dim)))
     assert (sign > 0).all()
     assert np.abs(expected).max() > 0.1
     np.testing.assert_allclose(log_det, expected, rtol=2e-4, atol=2e-4)
@@ -83,8 +87,7 @@ def test_the_inverse_inverts(name):
 
 @pytest.mark.parametrize("name", AUTOREGRESSIVE)
 def test_dimensions_depend_on_those_before_alone(name):
-    layer, z, context = _layer(name)
-    jacobians = np.asarray(_jacobians(layer, z, context))
+    jacobians = _jacobians(name)
     above = np.triu(np.ones((D, D), bool), 1)
     below = np.tril(np.ones((D, D), bool), -1)
     assert (jacobians[..., above] == 0).all()
@@ -94,7 +97,7 @@ def test_dimensions_depend_on_those_before_alone(name):
 @pytest.mark.parametrize("name", LAYERS)
 def test_every_dimension_depends_on_the_context_of_its_example(name):
     layer, z, context = _layer(name)
-    jacobian = np.asarray(jax.jacfwd(lambda c: layer(z, c)[0])(context))
+    jacobian = np.asarray(jax.jit(jax.jacfwd(lambda c: layer(z, c)[0]))(context))
     for i in range(B):
         assert (np.abs(jacobian[:, i, :, i]).max(axis=-1) > 0).all()
         others = np.delete(jacobian[:, i], i, axis=2)
@@ -103,21 +106,21 @@ def test_every_dimension_depends_on_the_context_of_its_example(name):
 
 def test_planar_layers_stay_invertible():
     w, u = 3.0 * _normal(0, 200, D), 3.0 * _normal(1, 200, D)
-    moved, along = constrain_planar(w, u)
+    moved, along = jax.jit(constrain_planar)(w, u)
     product = np.sum(np.float64(w) * np.float64(moved), axis=-1)
     before = np.sum(np.float64(w) * np.float64(u), axis=-1)
     assert (before < -1).sum() > 50
     assert product.min() >= -1 - 1e-4
     np.testing.assert_allclose(along, product, rtol=1e-3, atol=1e-4)
     # Along w alone.
-    step = np.asarray(moved - u)
+    step = np.asarray(moved) - np.asarray(u)
     cosine = np.sum(step * w, -1) / np.linalg.norm(step, axis=-1)
     np.testing.assert_allclose(np.abs(cosine), np.linalg.norm(w, axis=-1), rtol=1e-3)
 
 
 def test_planar_layers_are_the_identity_without_u():
     w = _normal(0, B, D)
-    moved, along = constrain_planar(w, jnp.zeros((B, D)))
+    moved, along = jax.jit(constrain_planar)(w, jnp.zeros((B, D)))
     np.testing.assert_allclose(moved, 0, atol=1e-6)
     np.testing.assert_allclose(along, 0, atol=1e-6)
 
@@ -126,30 +129,37 @@ def test_planar_layers_are_the_identity_without_u():
 def test_gradients_are_finite_where_all_parameters_are_zero(name):
     z, context = jnp.zeros((1, 1, D)), jnp.zeros((1, C))
     layer = LAYERS[name]
-    variables = layer.init(jax.random.key(0), z, context)
 
-    def total(variables, z):
-        out, log_det = layer.apply(variables, z, context)
-        return out.sum() + log_det.sum()
+    @jax.jit
+    def gradients():
+        def total(variables, z):
+            out, log_det = layer.apply(variables, z, context)
+            return out.sum() + log_det.sum()
 
-    for leaf in jax.tree.leaves(jax.grad(total, argnums=(0, 1))(variables, z)):
+        variables = layer.init(jax.random.key(0), z, context)
+        return jax.grad(total, argnums=(0, 1))(variables, z)
+
+    for leaf in jax.tree.leaves(gradients()):
         assert np.isfinite(leaf).all()
 
 
 # The bottleneck
 
 
-def _latent(flow, num_samples=3, dim=D, size=1.0):
+@cache
+def _bottleneck(flow, num_samples=3, dim=D, size=1.0):
+    """(latent of variables, variables, features)."""
     bottleneck = FlowPosterior(dim, flow, layers=3, hidden=(6,))
-    h, key = size * _normal(5, B, C), jax.random.key(0)
-    variables = bottleneck.init(jax.random.key(7), h, key)
+    h, key = size * np.asarray(_normal(5, B, C)), jax.random.key(0)
+    variables = jax.jit(bottleneck.init)(jax.random.key(7), h, key)
     run = jax.jit(partial(bottleneck.apply, num_samples=num_samples))
-    return run(variables, h, key), variables, h
+    return lambda variables: run(variables, h, key), variables, h
 
 
 @pytest.mark.parametrize("flow", FLOWS)
 def test_the_posterior_has_the_shapes_of_a_latent(flow):
-    latent, _, _ = _latent(flow)
+    run, variables, _ = _bottleneck(flow)
+    latent = run(variables)
     assert latent.z.shape == (3, B, D)
     assert latent.mean.shape == (B, D)
     assert log_posterior(latent).shape == (3, B)
@@ -161,7 +171,8 @@ def test_the_posterior_has_the_shapes_of_a_latent(flow):
 def test_the_posterior_integrates_to_one(flow):
     """E_q[p(z) / q(z)] = ∫ p(z) dz = 1 for every p with lighter tails than q."""
     # Small features bend q little, so that the weights vary little.
-    latent, _, _ = _latent(flow, 40_000, dim=2, size=0.2)
+    run, variables, _ = _bottleneck(flow, 40_000, dim=2, size=0.2)
+    latent = run(variables)
     z = np.float64(latent.z)
     middle, std = z.mean(axis=0), 0.5 * z.std(axis=0)
     log_p = scipy.stats.norm.logpdf(z, middle, std).sum(axis=-1)
@@ -174,17 +185,18 @@ def test_the_posterior_integrates_to_one(flow):
 @pytest.mark.parametrize("flow", ["iaf", "maf"])
 def test_the_density_is_that_of_the_codes_mapped_back(flow):
     """log q(z) = log N(f⁻¹(z); mean, std²) + log |det ∂f⁻¹/∂z|, from z alone."""
-    latent, variables, h = _latent(flow)
-    params = variables["params"]
+    run, variables, h = _bottleneck(flow)
+    latent, params = run(variables), variables["params"]
     masked = flow == "maf"
     layer = Autoregressive((6,), masked_codes=masked, gated=not masked)
+    inverse = jax.jit(partial(layer.apply, method="inverse"))
     z, total = latent.z, 0.0
     for i in reversed(range(3)):
         own = {"params": params[f"Autoregressive_{i}"]}
-        z, log_det = layer.apply(own, z, h, method="inverse")
-        z, total = (z[..., ::-1] if i else z), total + np.asarray(log_det)
+        z, log_det = map(np.asarray, inverse(own, z, h))
+        z, total = (z[..., ::-1] if i else z), total + log_det
     dense = params["Dense_0"]
-    mean, log_std = np.split(np.asarray(h @ dense["kernel"]), 2, axis=-1)
+    mean, log_std = np.split(h @ np.asarray(dense["kernel"]), 2, axis=-1)
     base = scipy.stats.norm.logpdf(z, mean, np.exp(log_std)).sum(axis=-1)
     np.testing.assert_allclose(latent.log_posterior, base + total, rtol=2e-3, atol=2e-3)
 
@@ -192,13 +204,12 @@ def test_the_density_is_that_of_the_codes_mapped_back(flow):
 @pytest.mark.parametrize("flow", FLOWS)
 def test_the_code_without_noise_is_where_the_base_mean_goes(flow):
     """As the base's std goes to 0, so do all samples."""
-    bottleneck = FlowPosterior(D, flow, layers=2, hidden=(6,))
-    h = _normal(5, B, C)
-    variables = bottleneck.init(jax.random.key(7), h, jax.random.key(0))
-    bias = variables["params"]["Dense_0"]["bias"].at[D:].set(-30.0)
-    variables["params"]["Dense_0"]["bias"] = bias
-    latent = bottleneck.apply(variables, h, jax.random.key(0), num_samples=2)
-    for z in latent.z:
+    run, variables, _ = _bottleneck(flow)
+    params = variables["params"]
+    bias = np.where(np.arange(2 * D) < D, params["Dense_0"]["bias"], np.float32(-30))
+    dense = {**params["Dense_0"], "bias": bias}
+    latent = run({"params": {**params, "Dense_0": dense}})
+    for z in np.asarray(latent.z):
         np.testing.assert_allclose(z, latent.mean, rtol=1e-4, atol=1e-4)
 
 
@@ -206,7 +217,7 @@ def test_the_order_is_reversed_between_autoregressive_layers():
     """After two layers the last dimension is no longer the only one to see them all."""
     bottleneck = FlowPosterior(D, "iaf", layers=2, hidden=(6,))
     h, key = _normal(5, 1, C), jax.random.key(0)
-    variables = bottleneck.init(jax.random.key(7), h, key)
+    variables = jax.jit(bottleneck.init)(jax.random.key(7), h, key)
 
     def mean(bias):
         dense = {**variables["params"]["Dense_0"], "bias": bias}
@@ -214,7 +225,7 @@ def test_the_order_is_reversed_between_autoregressive_layers():
         return bottleneck.apply({"params": params}, h, key).mean[0]
 
     start = variables["params"]["Dense_0"]["bias"]
-    jacobian = np.asarray(jax.jacfwd(mean)(start))[:, :D]
+    jacobian = np.asarray(jax.jit(jax.jacfwd(mean))(start))[:, :D]
     assert (jacobian[:, 0] != 0).sum() >= D - 1
     assert (np.abs(np.triu(jacobian, 1)) > 0).any()
     assert (np.abs(np.tril(jacobian, -1)) > 0).any()
@@ -283,6 +294,6 @@ def test_samples_are_finite_and_the_bound_is_below_the_likelihood():
 
 
 def test_free_bits_have_no_flow():
-    recipe = _recipe("planar")._replace(objective=elbo(free_bits=0.1))
+    recipe = _recipe("planar")._replace(objective=ELBO(free_bits=0.1))
     with pytest.raises(ValueError, match="factorised"):
         fit(recipe, _images(8), key=jax.random.key(0), epochs=1, progress=False)

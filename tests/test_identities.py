@@ -15,13 +15,13 @@ import scipy.special
 import scipy.stats
 
 import jaxae
-from jaxae import evaluation, likelihoods, recipes
+from jaxae import evaluation, likelihoods, networks, recipes
 from jaxae.training import init_state, make_train_step, trained_model
 
 N, D, K = 60, 5, 2
 EIGENVALUES = np.array([4.0, 2.0, 0.5, 0.3, 0.1])
 DISCARDED = EIGENVALUES[K:]
-LINEAR = recipes.mlp(hidden=())
+LINEAR = networks.FullyConnected(hidden=())
 
 
 def _data(seed=0):
@@ -77,7 +77,7 @@ def _projection(rows):
 def _scale(model):
     """The standard deviation of a Gaussian likelihood."""
     code = jnp.zeros((1, 1, K))
-    p = model.recipe.model.apply(model.variables, (code,), {}, method="decode")
+    p = model.module.apply(model.variables, (code,), {}, method="decode")
     return float(jnp.mean(p.base_dist.scale))
 
 
@@ -144,7 +144,7 @@ def test_a_linear_denoiser_ends_at_the_wiener_filter():
         (D,),
         D,
         network=LINEAR,
-        corruption=jaxae.corruptions.gaussian_noise(std),
+        corruption=jaxae.corruptions.GaussianNoise(std),
         likelihood=likelihoods.Gaussian(1.0),
     )
     copies = np.tile(X, (20, 1))

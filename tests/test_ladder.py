@@ -8,11 +8,11 @@ from jax.flatten_util import ravel_pytree
 
 import jaxae
 from jaxae import evaluation, likelihoods, views
-from jaxae.ladder import LadderVAE
+from jaxae.models.ladder import LadderVAE
 from jaxae.objectives.base import log_posterior, log_prior
 from jaxae.objectives.elbo import rate
+from jaxae.recipe import Model
 from jaxae.recipes.ladder import ladder_vae
-from jaxae.types import Model
 
 SHAPE = (4, 4, 1)
 SIZES = {"channels": (4, 5, 6), "latent_channels": 2}
@@ -266,7 +266,9 @@ def test_it_trains_and_the_trained_model_is_usable():
 @pytest.mark.slow
 def test_the_bottom_up_network_may_be_shown_the_mask():
     batch = _batch()
-    module = LadderVAE(SHAPE, likelihoods.Bernoulli(), **SIZES, view=views.MASK_CHANNEL)
+    module = LadderVAE(
+        SHAPE, likelihoods.Bernoulli(), **SIZES, view=views.MaskChannel()
+    )
     mask = jnp.zeros((3, 4, 4, 1), bool)
     variables = _variables(module, batch)
     key = jax.random.key(0)
@@ -285,7 +287,7 @@ def test_the_bottom_up_network_may_be_shown_the_mask():
         ({"channels": (4, 0)}, "every size in channels"),
         ({"latent_channels": 0}, "latent_channels must be"),
         ({"log_std_range": (1.0, 1.0)}, "log_std_range must be"),
-        ({"view": views.labels(3)}, "view must be"),
+        ({"view": views.Labels(3)}, "view must be"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
@@ -296,7 +298,7 @@ def test_bad_arguments_are_named(arguments, message):
 def test_images_of_another_shape_are_refused(small):
     module, variables, _ = small
     model = Model(ladder_vae(SHAPE, stem=0), variables)
-    with pytest.raises(ValueError, match="images must be of shape"):
+    with pytest.raises(ValueError, match="x must be of shape"):
         jaxae.encode(model, np.zeros((2, 5, 5, 1), np.float32))
     with pytest.raises(ValueError, match="x must be"):
         module.apply(variables, _batch((5, 5, 1)), jax.random.key(0), method="encode")

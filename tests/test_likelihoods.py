@@ -5,6 +5,7 @@ import itertools
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -12,7 +13,8 @@ import scipy.special
 import scipy.stats
 from jax import lax
 
-from jaxae import distributions, likelihoods
+from jaxae import likelihoods
+from jaxae.distributions import elementwise as distributions
 from jaxae.likelihoods import (
     Bernoulli,
     BinaryCrossEntropy,
@@ -21,6 +23,7 @@ from jaxae.likelihoods import (
     DiscretizedLogisticMixture,
     Gaussian,
     Laplace,
+    WholeNumbers,
 )
 
 DISCRETE = ["bernoulli", "categorical", "discretized_logistic_mixture"]
@@ -347,7 +350,7 @@ def test_real_likelihoods_agree_with_scipy(make, reference):
 
     for choice, inputs, scale in [
         ("per_value", outputs, floored(log_scale)),
-        ("shared", _jnp(mean), floored(0.0)),
+        ("shared", _jnp(mean), 1.0),
         (0.3, _jnp(mean), 0.3),
     ]:
         _, found, found_mean = _evaluate(make(choice), inputs, x)
@@ -355,6 +358,12 @@ def test_real_likelihoods_agree_with_scipy(make, reference):
         # Residuals of up to 1e3 scales, squared: half an ulp of each grows to 1e-5.
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
         np.testing.assert_array_equal(found_mean, mean)
+
+
+@pytest.mark.parametrize("make", [Gaussian, Laplace])
+def test_shared_scale_is_one_at_first(make):
+    scale = jax.jit(lambda outputs: _apply(make("shared"), outputs).base_dist.scale)
+    assert scale(jnp.zeros((1, 2, 3))) == 1.0
 
 
 @pytest.mark.parametrize("make", [Gaussian, Laplace])
@@ -534,21 +543,79 @@ def test_categorical_agrees_with_scipy():
     np.testing.assert_allclose(mean[:, 0, 0], np.exp(log_p) @ GRID, rtol=1e-5)
 
 
+@pytest.mark.parametrize("levels", [2, 16])
+def test_categorical_of_other_levels(levels):
+    likelihood, grid = Categorical(levels), np.arange(levels) / (levels - 1)
+    outputs = _outputs(likelihood, k=2, b=1, event=(1,), scale=3.0)
+    log_p = scipy.special.log_softmax(np.float64(outputs), -1)[:, 0]
+    _, found, mean = _evaluate(likelihood, outputs, _jnp(grid)[:, None])
+    np.testing.assert_allclose(found[..., 0], log_p, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(mean[:, 0, 0], np.exp(log_p) @ grid, rtol=1e-5)
+    samples, _ = _sample(likelihood, outputs, 50)
+    assert np.all(likelihood.support(np.asarray(samples)))
+    assert np.all(likelihood.support(np.float32(grid)))
+    assert not np.any(likelihood.support(np.float32([0.5 / (levels - 1), -grid[1]])))
+    assert f"k/{levels - 1} " in likelihood.values.words
+
+
+def test_levels_of_sixteen_bits_are_told_from_what_lies_between():
+    likelihood, grid = Categorical(2**16), np.arange(2**16) / (2**16 - 1)
+    assert np.all(likelihood.support(grid.astype(np.float32)))
+    assert not np.any(likelihood.support((grid[:-1] + grid[1:]) / 2))
+
+
+def test_whole_numbers_agree_with_scipy():
+    likelihood, numbers = WholeNumbers(5), np.arange(5.0)
+    outputs = _outputs(likelihood, k=2, b=1, event=(1,), scale=3.0)
+    log_p = scipy.special.log_softmax(np.float64(outputs), -1)[:, 0]
+    _, found, mean = _evaluate(likelihood, outputs, _jnp(numbers)[:, None])
+    np.testing.assert_allclose(found[..., 0], log_p, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(mean[:, 0, 0], np.exp(log_p) @ numbers, rtol=1e-5)
+    samples, mean = map(np.asarray, _sample(likelihood, outputs, 4_000))
+    np.testing.assert_array_equal(np.unique(samples), numbers)
+    error = np.abs(samples.mean(0) - mean)  # 5 standard errors
+    assert np.all(error < 5 * samples.std(0) / np.sqrt(4_000))
+    assert np.all(likelihood.support(np.float32(numbers)))
+    assert not np.any(likelihood.support(np.float32([-1, 0.5, 5, np.nan])))
+
+
+@pytest.mark.parametrize("make", [Categorical, WholeNumbers])
+def test_a_level_is_compared_and_not_gathered(make):
+    outputs = _outputs(make(7))
+    x = jnp.zeros((3, 2, 3))
+    gradient = jax.grad(lambda outputs: _apply(make(7), outputs).log_prob(x).sum())
+    program = str(jax.make_jaxpr(gradient)(outputs))
+    assert "gather" not in program and "scatter" not in program
+
+
 # Errors
 
 
-@pytest.mark.parametrize("std", [0.0, -1.0, float("nan"), float("inf"), "free"])
-def test_bad_scales_are_refused(std):
+@pytest.mark.parametrize("std", [0.0, -1.0, float("nan"), float("inf"), "free", True])
+def test_bad_scales_are_refused(std, monkeypatch):
+    # Users have no types checked.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=r"std must be .*optimal, got"):
         Gaussian(std=std)
     with pytest.raises(ValueError, match=r"scale must be .*per_value, got"):
         Laplace(scale=std)
 
 
-@pytest.mark.parametrize("components", [0, -2])
-def test_bad_components_are_refused(components):
-    with pytest.raises(ValueError, match=f"components must be .*got {components}"):
-        DiscretizedLogisticMixture(components=components)
+@pytest.mark.parametrize(
+    ("make", "name", "least"),
+    [
+        (DiscretizedLogisticMixture, "components", 1),
+        (Categorical, "levels", 2),
+        (WholeNumbers, "num_values", 1),
+    ],
+)
+def test_counts_are_whole_numbers(make, name, least, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    for bad in (least - 1, -2, True, float(least), "3"):
+        expected = f"{name} must be a whole number of at least {least}, got {bad!r}"
+        with pytest.raises(ValueError, match=expected):
+            make(bad)
+    assert make(np.int64(3)).params_per_value == make(3).params_per_value
 
 
 def test_outputs_of_the_wrong_size_are_refused():

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import jaxae
-from jaxae import Model, make_train_step, recipes
+from jaxae import Model, make_train_step, networks
 from jaxae.bottlenecks import lookup_free
 from jaxae.bottlenecks.lookup_free import FSQ, LFQ
 from jaxae.recipes import discrete
@@ -151,8 +151,10 @@ def test_entropies_have_finite_gradients_where_bits_are_certain():
 @pytest.mark.parametrize(
     "recipe",
     [
-        discrete.fsq_autoencoder((4, 4, 1), (3, 2), network=recipes.conv((3,))),
-        discrete.lfq_autoencoder((4, 4, 1), 3, network=recipes.conv((3,))),
+        discrete.fsq_autoencoder(
+            (4, 4, 1), (3, 2), network=networks.Convolutional((3,))
+        ),
+        discrete.lfq_autoencoder((4, 4, 1), 3, network=networks.Convolutional((3,))),
     ],
     ids=["fsq", "lfq"],
 )
@@ -167,7 +169,7 @@ def test_recipe_trains_and_its_codes_are_whole_numbers(recipe):
         state, metrics = step(state, {"x": x})
         losses.append(float(metrics["loss"]))
     assert losses[-1] < losses[0]
-    assert 1 <= float(metrics["perplexity"]) <= recipe.model.num_codes
+    assert 1 <= float(metrics["perplexity"]) <= recipe.module.num_codes
     model = trained_model(recipe, state)
     assert isinstance(model, Model)
     codes = jaxae.encode(model, x)

@@ -6,7 +6,7 @@ import jax
 import jax.export
 import pytest
 
-from jaxae.precision import compute_in
+from jaxae.recipe import compute_in
 from jaxae.training import make_train_step
 from jaxae.training.checkpoint import abstract_state
 from tests.test_protocol import CORE_FIRST, TX, batch, recipe_of

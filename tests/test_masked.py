@@ -10,6 +10,7 @@ import pytest
 
 import jaxae
 from jaxae import training
+from jaxae.corruptions.patches import Patches
 from jaxae.networks.vit import (
     ViTDecoder,
     ViTEncoder,
@@ -18,7 +19,6 @@ from jaxae.networks.vit import (
     positions,
     unpatchify,
 )
-from jaxae.patches import patches
 from jaxae.recipes.masked import masked_autoencoder
 from jaxae.types import Context
 
@@ -67,7 +67,7 @@ def test_positions_are_sines_and_cosines_of_the_row_and_the_column():
 
 @pytest.mark.parametrize("rate", [0.0, 0.3, 0.75, 1.0])
 def test_exactly_as_many_patches_are_removed_from_every_image(rate):
-    damaged, mask = patches(2, rate, fill=0.5)(jax.random.key(0), jnp.asarray(X))
+    damaged, mask = Patches(2, rate, fill=0.5)(jax.random.key(0), jnp.asarray(X))
     assert mask.shape == (8, 4, 8, 1)
     hidden = hidden_patches(mask, 2)
     np.testing.assert_array_equal(hidden.sum(axis=1), round(8 * rate))
@@ -79,13 +79,13 @@ def test_exactly_as_many_patches_are_removed_from_every_image(rate):
 def test_every_patch_is_removed_equally_often():
     count = 4000
     x = jnp.zeros((count, *SHAPE))
-    hidden = hidden_patches(patches(2, 0.25)(jax.random.key(0), x)[1], 2)
+    hidden = hidden_patches(Patches(2, 0.25)(jax.random.key(0), x)[1], 2)
     error = np.sqrt(0.25 * 0.75 / count)
     np.testing.assert_allclose(hidden.mean(axis=0), 0.25, atol=4 * error)
 
 
 def test_hidden_pixels_do_not_influence_the_code():
-    _, mask = patches(2, 0.5)(jax.random.key(0), jnp.asarray(X))
+    _, mask = Patches(2, 0.5)(jax.random.key(0), jnp.asarray(X))
     # More patches are hidden in the last image than the encoder leaves room for.
     mask = mask.at[-1].set(mask[-1].at[:2].set(True))
     apply = jax.jit(partial(ENCODER.apply, train=True))
@@ -169,7 +169,7 @@ def test_the_loss_counts_the_hidden_patches_alone():
     inputs, mask = recipe.corruption(jax.random.key(1), jnp.asarray(X))
     variables = {"params": state.params["model"]}
     batch = {"x": jnp.asarray(X), "inputs": inputs, "mask": mask}
-    trace = recipe.model.apply(variables, batch, jax.random.key(2))
+    trace = recipe.module.apply(variables, batch, jax.random.key(2))
 
     step = jnp.zeros((), jnp.int32)
     context = Context(jax.random.key(0), step, batch, {}, _unused, _unused)
@@ -195,10 +195,10 @@ def test_it_trains_and_fills_holes(fitted):
     mask = np.zeros((8, *SHAPE), bool)
     mask[:, :2, :4] = True
     mask[:, 2:, 4:] = True
-    restored = np.asarray(jaxae.restore(fitted.model, X, mask=mask))
+    restored = np.asarray(jaxae.repair(fitted.model, X, mask=mask))
     np.testing.assert_array_equal(restored[~mask], X[~mask])
     assert np.isfinite(restored).all()
-    other = jaxae.restore(fitted.model, np.where(mask, np.nan, X), mask=mask)
+    other = jaxae.repair(fitted.model, np.where(mask, np.nan, X), mask=mask)
     np.testing.assert_array_equal(restored, other)
     # Without a mask there is a token for every patch.
     assert jaxae.encode(fitted.model, X).shape == (8, 8, 8)
@@ -208,9 +208,9 @@ def test_it_trains_and_fills_holes(fitted):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: patches(0), "size must be"),
-        (lambda: patches(2, 1.5), "rate must be"),
-        (lambda: patches(3)(jax.random.key(0), jnp.asarray(X)), "multiples of"),
+        (lambda: Patches(0), "size must be"),
+        (lambda: Patches(2, 1.5), "rate must be"),
+        (lambda: Patches(3)(jax.random.key(0), jnp.asarray(X)), "multiples of"),
         (lambda: ViTEncoder(0, 4), "patch must be"),
         (lambda: ViTEncoder(2, 0), "num_visible must be"),
         (lambda: ViTEncoder(2, 4, width=6), "width must be"),

@@ -8,10 +8,16 @@ import numpy as np
 import optax
 import pytest
 
-from jaxae import fit, recipes
+from jaxae import fit, networks, recipes
 from jaxae.bottlenecks.matched import Matched
 from jaxae.errors import ArgumentError
-from jaxae.objectives.mmd import inverse_multiquadratic, mmd, rbf, unbiased_mmd
+from jaxae.objectives.mmd import (
+    MMD,
+    inverse_multiquadratic,
+    rbf,
+    squared_distances,
+    unbiased_mmd,
+)
 from jaxae.recipes.divergence import info_vae_mmd, wae_mmd
 from jaxae.training import init_state, make_train_step
 from jaxae.types import Context, Latent, Trace
@@ -53,6 +59,17 @@ def test_is_the_sum_over_pairs(make, by_hand, weight):
     assert float(value) == pytest.approx(expected, abs=1e-5)
 
 
+def test_distances_do_not_depend_on_a_common_offset():
+    x, y = X + np.float32(1000), Y + np.float32(1000)
+    exact = ((np.float64(x)[:, None] - np.float64(y)) ** 2).sum(axis=-1)
+    found, pull = jax.vjp(squared_distances, jnp.asarray(x), jnp.asarray(y))
+    np.testing.assert_allclose(found, exact, rtol=1e-5)
+    to_x, to_y = pull(jnp.ones_like(found))
+    expected = 2 * (np.float64(x)[:, None] - np.float64(y))
+    np.testing.assert_allclose(to_x, expected.sum(axis=1), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(to_y, -expected.sum(axis=0), rtol=1e-5, atol=1e-5)
+
+
 def test_mean_is_zero_for_equal_distributions_alone():
     x, y = jax.random.normal(jax.random.key(0), (2, 2000, 8, 2))
     estimate = jax.jit(jax.vmap(lambda x, y: unbiased_mmd(x, y, rbf(2))))
@@ -77,7 +94,7 @@ def test_gradient_pulls_codes_to_the_prior():
     def value(z):
         context = Context(jax.random.key(1), jnp.asarray(0), {}, {}, None, None)
         trace = Trace(z[0], z[0], None, None, (Latent(z, z[0]),))
-        return mmd(1.0).loss({}, trace, context)[0].mean()
+        return MMD(1.0).loss({}, trace, context)[0].mean()
 
     grad = jax.grad(value)(z)
     assert np.asarray(grad.sum(axis=(0, 1))).min() > 0.1
@@ -87,7 +104,7 @@ def test_gradient_pulls_codes_to_the_prior():
 @pytest.mark.parametrize("make", [wae_mmd, info_vae_mmd])
 @pytest.mark.slow
 def test_trains(make):
-    recipe = make((2, 2, 1), 3, network=recipes.mlp((4,)))
+    recipe = make((2, 2, 1), 3, network=networks.FullyConnected((4,)))
     images = RNG.random((20, 2, 2, 1)).astype(np.float32)
     result = fit(
         recipe, images, key=jax.random.key(0), epochs=7, batch_size=8, progress=False
@@ -99,8 +116,8 @@ def test_trains(make):
 
 
 def test_matched_codes_come_from_the_prior():
-    recipe = wae_mmd((2, 2, 1), 3, network=recipes.mlp((4,)))
-    assert recipe.model.has_prior and not recipe.model.generative
+    recipe = wae_mmd((2, 2, 1), 3, network=networks.FullyConnected((4,)))
+    assert recipe.module.has_prior and not recipe.module.generative
     h = jnp.ones((4, 5))
     latent, _ = Matched(3).init_with_output(jax.random.key(0), h, jax.random.key(1))
     assert latent.posterior is None and latent.prior.batch_shape == (1, 1)
@@ -112,9 +129,9 @@ def test_matched_codes_come_from_the_prior():
 @pytest.mark.parametrize(
     ("name", "make"),
     [
-        ("weight", lambda: mmd(-1.0)),
-        ("kernel", lambda: mmd(kernel="linear")),
-        ("bandwidth", lambda: mmd(bandwidth=0.0)),
+        ("weight", lambda: MMD(-1.0)),
+        ("kernel", lambda: MMD(kernel="linear")),
+        ("bandwidth", lambda: MMD(bandwidth=0.0)),
         ("alpha", lambda: info_vae_mmd((2, 2, 1), alpha=1.5)),
         ("latent_dim", lambda: Matched(0)),
     ],
@@ -130,10 +147,10 @@ def test_bad_arguments_are_named(name, make):
 
 def test_models_with_several_latents_are_refused():
     recipe = recipes.ladder_vae((4, 4, 1), 1, channels=(2, 2), stem=0)
-    recipe = recipe._replace(objective=mmd())
+    recipe = recipe.replace(objective=MMD())
     batch, key = {"x": jnp.zeros((2, 4, 4, 1))}, jax.random.key(0)
     init = partial(init_state, recipe, optax.sgd(1.0))
     state = jax.eval_shape(init, batch, key)
     step = make_train_step(recipe, optax.sgd(1.0))
-    with pytest.raises(ValueError, match="model must be flat for this objective"):
+    with pytest.raises(ValueError, match="for models with one latent, not 2"):
         jax.eval_shape(step, state, batch)

@@ -10,10 +10,18 @@ import scipy.stats
 from flax import linen as nn
 from numpyro.distributions import Normal
 
-from jaxae import bottlenecks, distributions, recipes
-from jaxae.autoencoder import AutoEncoder
+from jaxae import bottlenecks, networks, recipes
+from jaxae.distributions import elementwise as distributions
 from jaxae.likelihoods import Gaussian
-from jaxae.objectives import chain, elbo, log_likelihood, reconstruction, stateless
+from jaxae.models.autoencoder import AutoEncoder
+from jaxae.objectives import (
+    ELBO,
+    Chain,
+    Objective,
+    Reconstruction,
+    Stateless,
+    log_likelihood,
+)
 from jaxae.types import Context, Latent, Trace
 
 K, B, D, EVENT, STD = 3, 4, 2, (2, 3, 2), 0.7
@@ -75,7 +83,7 @@ RTOL = 2e-5
 
 
 def test_elbo_is_distortion_plus_rate_plus_penalty():
-    loss, metrics = _loss(elbo(), _trace())
+    loss, metrics = _loss(ELBO(), _trace())
     distortion, rate = _distortion(), _rate().sum(-1)
     np.testing.assert_allclose(loss, distortion + rate + PENALTY, RTOL)
     np.testing.assert_allclose(metrics["distortion_nats"], distortion, RTOL)
@@ -90,7 +98,7 @@ def test_the_rate_is_the_integral_of_the_log_ratio():
     integrand = q.pdf(z) * (q.logpdf(z) - scipy.stats.norm.logpdf(z))
     expected = np.trapezoid(integrand, dx=z[1, 0, 0] - z[0, 0, 0], axis=0).sum(-1)
     np.testing.assert_allclose(
-        _loss(elbo(), _trace())[1]["rate_nats"], expected, rtol=1e-5
+        _loss(ELBO(), _trace())[1]["rate_nats"], expected, rtol=1e-5
     )
 
 
@@ -102,7 +110,7 @@ def test_the_monte_carlo_rate_is_the_analytic_one_in_expectation():
     one = jax.jit(
         jax.vmap(
             lambda z: _loss(
-                elbo(kl="monte_carlo"), _trace(z=z[None], output=OUTPUT[:1])
+                ELBO(kl="monte_carlo"), _trace(z=z[None], output=OUTPUT[:1])
             )
         )
     )
@@ -115,13 +123,13 @@ def test_the_monte_carlo_rate_is_the_analytic_one_in_expectation():
 def test_the_monte_carlo_rate_is_the_mean_over_the_samples():
     q, p = scipy.stats.norm(MEAN, np.exp(LOG_STD)), scipy.stats.norm
     expected = (q.logpdf(Z) - p.logpdf(Z)).sum(-1).mean(0)
-    loss, metrics = _loss(elbo(kl="monte_carlo"), _trace())
+    loss, metrics = _loss(ELBO(kl="monte_carlo"), _trace())
     np.testing.assert_allclose(metrics["rate_nats"], expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(loss, _distortion() + expected + PENALTY, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
-    "objective", [elbo(), elbo(kl="monte_carlo"), elbo(2.0), reconstruction()]
+    "objective", [ELBO(), ELBO(kl="monte_carlo"), ELBO(2.0), Reconstruction()]
 )
 def test_samples_are_averaged(objective):
     alone = [
@@ -146,7 +154,7 @@ def test_samples_are_averaged(objective):
     ],
 )
 def test_beta_is_a_number_or_a_schedule(beta, step, expected):
-    loss, metrics = jax.jit(lambda step: _loss(elbo(beta), _trace(), step))(step)
+    loss, metrics = jax.jit(lambda step: _loss(ELBO(beta), _trace(), step))(step)
     rate = _rate().sum(-1)
     np.testing.assert_allclose(loss, _distortion() + expected * rate + PENALTY, RTOL)
     # The metric is the bound itself, whatever beta is.
@@ -163,7 +171,7 @@ FREE_LOG_STD = np.full((B, D), -0.1, np.float32)
 def _free(free_bits):
     @jax.jit
     def mean_loss(mean, log_std):
-        return _loss(elbo(free_bits=free_bits), _trace(mean, log_std))[0].mean()
+        return _loss(ELBO(free_bits=free_bits), _trace(mean, log_std))[0].mean()
 
     return jax.value_and_grad(mean_loss, argnums=(0, 1))(FREE_MEAN, FREE_LOG_STD)
 
@@ -188,13 +196,13 @@ def test_free_bits_stop_the_gradient_below_and_leave_it_above():
 
 
 def test_free_bits_below_every_rate_change_nothing():
-    objective = elbo(free_bits=1e-3)
+    objective = ELBO(free_bits=1e-3)
     assert _rate().mean(0).min() > 1e-3
-    assert np.array_equal(_loss(objective, _trace())[0], _loss(elbo(), _trace())[0])
+    assert np.array_equal(_loss(objective, _trace())[0], _loss(ELBO(), _trace())[0])
 
 
 def test_the_metrics_are_without_free_bits():
-    _, metrics = _loss(elbo(free_bits=100.0), _trace())
+    _, metrics = _loss(ELBO(free_bits=100.0), _trace())
     np.testing.assert_allclose(metrics["rate_nats"], _rate().sum(-1), RTOL)
     np.testing.assert_allclose(
         metrics["elbo_nats"], -_distortion() - _rate().sum(-1), RTOL
@@ -229,7 +237,7 @@ def test_gradients_are_those_of_the_reparameterised_sample():
         # Only the code's dimensions are explained: the "image" is the posterior.
         batch = {"inputs": h, "x": jnp.asarray(x)}
         trace = model.apply(variables, batch, jax.random.key(2), num_samples=K)
-        return _loss(elbo(), trace)[0].sum()
+        return _loss(ELBO(), trace)[0].sum()
 
     h = jnp.concatenate([MEAN, LOG_STD], axis=-1)
     loss, grads = total_and_z(h)
@@ -258,7 +266,7 @@ def test_the_sparsity_penalty_enters_the_loss_and_its_gradient():
         )
         batch = {"inputs": h, "x": jnp.zeros_like(h)}
         trace = model.apply({}, batch, jax.random.key(0))
-        loss, metrics = _loss(reconstruction(), trace)
+        loss, metrics = _loss(Reconstruction(), trace)
         return loss.mean(), metrics
 
     h = jnp.asarray(MEAN)
@@ -277,7 +285,7 @@ COUNTS = {"all": np.ones_like(MASK), "hole": MASK, "outside": ~MASK}
 
 
 @pytest.mark.parametrize("region", COUNTS)
-@pytest.mark.parametrize("objective", [reconstruction, elbo])
+@pytest.mark.parametrize("objective", [Reconstruction, ELBO])
 def test_a_region_counts_its_own_values(objective, region):
     _, metrics = _loss(objective(region=region), _trace())
     expected = _distortion(counts=COUNTS[region])
@@ -302,7 +310,7 @@ def test_all_needs_no_mask():
 
 def _region_grad(region, output):
     def total(output):
-        return _loss(reconstruction(region), _trace(output=output))[0].sum()
+        return _loss(Reconstruction(region), _trace(output=output))[0].sum()
 
     return jax.jit(jax.value_and_grad(total))(jnp.asarray(output))
 
@@ -337,33 +345,33 @@ def _draws(name):
         draw = jax.random.normal(context.key, (B,))
         return jnp.full(B, 2.0), {name: draw}
 
-    return stateless(loss)
+    return Stateless(loss)
 
 
 def test_chain_adds_losses_and_keeps_all_metrics():
-    loss, metrics = _loss(chain(elbo(), _draws("a"), _draws("b")), _trace())
-    alone, own = _loss(elbo(), _trace())
+    loss, metrics = _loss(Chain((ELBO(), _draws("a"), _draws("b"))), _trace())
+    alone, own = _loss(ELBO(), _trace())
     np.testing.assert_allclose(loss, alone + 4.0, RTOL)
     assert metrics.keys() == {*own, "a", "b"}
     np.testing.assert_array_equal(metrics["rate_nats"], own["rate_nats"])
 
 
 def test_chain_gives_every_part_its_own_key():
-    _, metrics = _loss(chain(_draws("a"), _draws("b")), _trace())
+    _, metrics = _loss(Chain((_draws("a"), _draws("b"))), _trace())
     assert not np.array_equal(metrics["a"], metrics["b"])
 
 
 def test_chain_gives_every_part_its_own_params():
-    def critic(name):
-        def init(key, trace):
+    class Critic(Objective):
+        name: str
+
+        def init(self, key, trace):
             return jax.random.normal(key, ())
 
-        def loss(params, trace, context):
-            return jnp.full(B, params), {name: jnp.full(B, params)}
+        def loss(self, params, trace, context):
+            return jnp.full(B, params), {self.name: jnp.full(B, params)}
 
-        return elbo()._replace(init=init, loss=loss)
-
-    loss, metrics = _loss(chain(critic("a"), critic("b")), _trace())
+    loss, metrics = _loss(Chain((Critic("a"), Critic("b"))), _trace())
     assert metrics["a"][0] != metrics["b"][0]
     np.testing.assert_allclose(loss, metrics["a"] + metrics["b"])
 
@@ -374,17 +382,17 @@ def test_chain_gives_every_part_its_own_params():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: elbo(-1.0), "beta must be a schedule or at least 0, got -1.0"),
-        (lambda: elbo(float("nan")), "beta must be .* got nan"),
+        (lambda: ELBO(-1.0), "beta must be a schedule or at least 0, got -1.0"),
+        (lambda: ELBO(float("nan")), "beta must be .* got nan"),
         (
-            lambda: elbo(free_bits=-0.5),
+            lambda: ELBO(free_bits=-0.5),
             "free_bits must be a schedule or at least 0, got -0.5",
         ),
         (
-            lambda: elbo(kl="monte_carlo", free_bits=0.5),
+            lambda: ELBO(kl="monte_carlo", free_bits=0.5),
             "free_bits must be 0 unless kl is 'auto', got 0.5",
         ),
-        (lambda: chain(), "objectives must be at least one"),
+        (lambda: Chain(()), "objectives must be a tuple of at least one"),
     ],
 )
 def test_a_bad_argument_is_named(make, message):
@@ -395,13 +403,13 @@ def test_a_bad_argument_is_named(make, message):
 @pytest.mark.parametrize(
     ("objective", "trace", "message"),
     [
-        (elbo(), _trace(None), "bottleneck must be stochastic for this objective"),
-        (reconstruction("hole"), _trace(mask=None), "region must be 'all' if"),
-        (elbo(region="outside"), _trace(mask=None), "region must be 'all' if"),
+        (ELBO(), _trace(None), "this objective needs a posterior and a prior"),
+        (Reconstruction("hole"), _trace(mask=None), "region must be 'all' where"),
+        (ELBO(region="outside"), _trace(mask=None), "region must be 'all' where"),
         (
-            chain(elbo(), reconstruction()),
+            Chain((ELBO(), Reconstruction())),
             _trace(),
-            r"objectives must be parts that log different metrics, got \['distortion",
+            r"objectives must log different metrics, twice: \['distortion",
         ),
     ],
 )
@@ -416,15 +424,17 @@ def test_an_unknown_choice_is_named(monkeypatch):
     with pytest.raises(ValueError, match=r"region must be one of .* got 'inside'"):
         log_likelihood(_trace(), "inside")
     with pytest.raises(ValueError, match=r"kl must be one of .* got 'exact'"):
-        elbo(kl="exact")
+        ELBO(kl="exact")
 
 
 def test_the_penalty_and_free_bits_take_schedules():
     def weight(step):
         return 3.0 * step
 
-    recipe = recipes.autoencoder((3,), 2, network=recipes.mlp(()), l1=weight)
-    model, x = recipe.model, jnp.ones((4, 3))
+    recipe = recipes.autoencoder(
+        (3,), 2, network=networks.FullyConnected(()), l1=weight
+    )
+    model, x = recipe.module, jnp.ones((4, 3))
     key = jax.random.key(0)
     trace, _ = model.init_with_output(key, {"x": x, "inputs": x}, key)
     absolute = jnp.abs(trace.latents[0].z[0]).sum(axis=-1)
@@ -433,8 +443,8 @@ def test_the_penalty_and_free_bits_take_schedules():
         _, metrics = recipe.objective.loss({}, trace, context)
         np.testing.assert_allclose(metrics["penalty_nats"], 3 * step * absolute)
 
-    recipe = recipes.vae((3,), 2, network=recipes.mlp(()), free_bits=weight)
-    trace, _ = recipe.model.init_with_output(key, {"x": x, "inputs": x}, key)
+    recipe = recipes.vae((3,), 2, network=networks.FullyConnected(()), free_bits=weight)
+    trace, _ = recipe.module.init_with_output(key, {"x": x, "inputs": x}, key)
     for step in (0, 1000):
         context = _context(key, step)
         loss, metrics = recipe.objective.loss({}, trace, context)

@@ -11,8 +11,8 @@ import pytest
 from flax import linen as nn
 
 from jaxae import networks, recipes
-from jaxae.autoencoder import AutoEncoder
-from jaxae.ladder import LadderVAE
+from jaxae.models.autoencoder import AutoEncoder
+from jaxae.models.ladder import LadderVAE
 from jaxae.networks.dense import Dense
 from jaxae.networks.dictionary import Dictionary
 from jaxae.networks.spectral import SpectralMLPDecoder
@@ -21,7 +21,8 @@ from jaxae.networks.vit import (
     ViTDecoder,
     ViTEncoder,
 )
-from jaxae.precision import compute_in, spread, widened
+from jaxae.precision import spread, widened
+from jaxae.recipe import compute_in
 from jaxae.samplers.autoregressive import sequence_recipe
 from jaxae.training import make_train_step
 from jaxae.training.batch import model_batch
@@ -73,7 +74,7 @@ def test_the_state_of_training_stays_float32(name):
     new, metrics = jax.eval_shape(make_train_step(half, TX), state, data)
     assert shapes(new) == shapes(state)
     trace = jax.eval_shape(
-        lambda v: half.model.apply(
+        lambda v: half.module.apply(
             v,
             model_batch(half, data_of(data), KEY),
             KEY,
@@ -278,7 +279,7 @@ def test_attention_is_linens():
 @pytest.mark.parametrize("name", ["masked_autoencoder", "vae", "ladder_vae"])
 def test_float32_is_the_same_program(name):
     recipe = recipe_of(name)
-    assert compute_in(recipe, None).model == recipe.model
+    assert compute_in(recipe, None).module == recipe.module
     state, data = abstract_state(recipe, TX), shapes(batch(recipe))
 
     def program(recipe):
@@ -310,19 +311,21 @@ def test_what_cannot_be_asked_for():
     for dtype in (jnp.float16, "float16"):
         with pytest.raises(ValueError, match=message):
             compute_in(recipe, dtype)
-    model = recipe.model
+    model = recipe.module
     assert isinstance(model, AutoEncoder)
-    custom = recipe._replace(model=model.clone(encoder=Plain()))
+    custom = recipe.replace(module=model.clone(encoder=Plain()))
     with pytest.raises(ValueError, match=r"encoder must be a module with a field `dty"):
         compute_in(custom, HALF)
-    with pytest.raises(ValueError, match="got 'none in AutoregressiveModel'"):
+    with pytest.raises(ValueError, match="got none in AutoregressiveModel"):
         compute_in(sequence_recipe(4, 3), HALF)
 
 
 def test_every_network_of_a_model_is_asked():
-    conv = recipes.vae((8, 8, 1), 2, network=recipes.conv((4,), batch_norm=True))
-    model = compute_in(conv, HALF).model
+    conv = recipes.vae(
+        (8, 8, 1), 2, network=networks.Convolutional((4,), batch_norm=True)
+    )
+    model = compute_in(conv, HALF).module
     assert isinstance(model, AutoEncoder)
     assert model.encoder.dtype == model.decoder.dtype == HALF
-    ladder = compute_in(recipe_of("ladder_vae"), HALF).model
+    ladder = compute_in(recipe_of("ladder_vae"), HALF).module
     assert isinstance(ladder, LadderVAE) and ladder.dtype == HALF

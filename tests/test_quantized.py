@@ -10,10 +10,10 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxae
-from jaxae import make_train_step, recipes
+from jaxae import make_train_step, networks
 from jaxae.bottlenecks import codebook
 from jaxae.bottlenecks.quantized import VectorQuantizer
-from jaxae.hooks import reset_moments, revive_codes
+from jaxae.hooks import ReviveCodes, reset_moments
 from jaxae.objectives.base import each_its_own
 from jaxae.recipes.discrete import vqvae
 from jaxae.training import init_state
@@ -55,6 +55,23 @@ def train(module, variables, x, key=KEY):
 def test_nearest_code_is_that_of_a_brute_force_search():
     x, codes = noise((50, 4)), noise((9, 4), 1)
     np.testing.assert_array_equal(codebook.nearest_code(x, codes), nearest(x, codes))
+
+
+@pytest.mark.parametrize("offset", [1000.0, -3e4])
+def test_the_nearest_code_does_not_depend_on_a_common_offset(offset):
+    x, codes = noise((2000, 16)) + offset, noise((64, 16), 1) + offset
+    exact = nearest(np.float64(x), np.float64(codes))
+    np.testing.assert_array_equal(codebook.nearest_code(x, codes), exact)
+
+
+def test_kmeans_and_quantizers_work_far_from_zero():
+    x = noise((40, 3)) + 1000.0
+    far, near = (codebook.kmeans(KEY, data, 6, 3) for data in (x, x - 1000.0))
+    # float32 has numbers near 1000 to 6e-5.
+    np.testing.assert_allclose(far - 1000.0, near, atol=2e-4)
+    module, variables = ema(far[None])
+    latent = jax.jit(module.apply)(variables, x, KEY)
+    np.testing.assert_array_equal(latent.indices, nearest(np.float64(x), far))
 
 
 def test_perplexity_of_uniform_and_of_single_codes():
@@ -330,7 +347,7 @@ def test_hook_starts_and_revives_a_codebook_with_gradients(started):
         zero, KEY, params, {"statistics": {"bottleneck": statistics}}, opt_state, zero
     )
     seen = Observed({}, jnp.zeros(16), {"features": x})
-    new = jax.jit(revive_codes(quantizer))(state, seen, KEY)
+    new = jax.jit(ReviveCodes(quantizer))(state, seen, KEY)
     replaced = [1] if started else [0, 1, 2, 3]
     after = np.asarray(new.params["model"]["bottleneck"]["codebook"][0])
     moments = np.asarray(new.opt_state[0].mu["model"]["bottleneck"]["codebook"][0])
@@ -343,7 +360,7 @@ def test_hook_starts_and_revives_a_codebook_with_gradients(started):
 
 
 def small(**options):
-    options = {"network": recipes.conv((3,)), **options}
+    options = {"network": networks.Convolutional((3,)), **options}
     recipe = vqvae((4, 4, 1), 6, 2, **options)
     tx = optax.adam(0.01)
     return recipe, tx, jax.jit(make_train_step(recipe, tx))
@@ -429,4 +446,4 @@ def test_bad_arguments_are_named(options, name):
 
 def test_the_hook_is_for_codebooks_learned_by_gradient():
     with pytest.raises(ValueError, match="codebook"):
-        revive_codes(VectorQuantizer())
+        ReviveCodes(VectorQuantizer())

@@ -7,12 +7,12 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 import jaxae
-from jaxae.distributions import Normal
+from jaxae.distributions.elementwise import Normal
 from jaxae.networks.spectral import SpectralMLPDecoder
 from jaxae.objectives.regularized import (
-    code_penalty,
-    decoder_gradient_penalty,
-    decoder_weight_decay,
+    CodePenalty,
+    DecoderGradientPenalty,
+    DecoderWeightDecay,
 )
 from jaxae.recipes.regularized import regularized_autoencoder
 from jaxae.types import Context, Latent, Trace
@@ -61,14 +61,14 @@ def _exact_gradient(params):
 
 
 def test_the_code_penalty_is_half_the_squared_norm():
-    loss, metrics = _loss(code_penalty(3.0))
+    loss, metrics = _loss(CodePenalty(3.0))
     norm = (TOP**2).sum(-1) + (BOTTOM**2).sum((-1, -2))
     np.testing.assert_allclose(metrics["code_penalty"], norm.mean(0) / 2, rtol=1e-5)
     np.testing.assert_allclose(loss, 1.5 * norm.mean(0), rtol=1e-5)
 
 
 def test_weight_decay_charges_the_decoder_alone():
-    loss, metrics = _loss(decoder_weight_decay(0.5))
+    loss, metrics = _loss(DecoderWeightDecay(0.5))
     decoder = _params()["decoder"]
     norm = sum(float((np.float64(p) ** 2).sum()) for p in decoder.values())
     np.testing.assert_allclose(loss, np.full(B, 0.5 * norm), rtol=1e-5)
@@ -77,18 +77,18 @@ def test_weight_decay_charges_the_decoder_alone():
 
 def test_weight_decay_needs_a_decoder():
     with pytest.raises(ValueError, match="'decoder'"):
-        _loss(decoder_weight_decay(1.0), params={"encoder": jnp.ones(2)})
+        _loss(DecoderWeightDecay(1.0), params={"encoder": jnp.ones(2)})
 
 
 def test_the_exact_gradient_penalty_is_the_jacobian():
-    loss, metrics = _loss(decoder_gradient_penalty(0.5, "exact"))
+    loss, metrics = _loss(DecoderGradientPenalty(0.5, "exact"))
     expected = _exact_gradient(_params())
     np.testing.assert_allclose(metrics["decoder_gradient"], expected, rtol=1e-5)
     np.testing.assert_allclose(loss, 0.5 * expected, rtol=1e-5)
 
 
 def test_the_estimated_gradient_penalty_is_the_jacobian_in_expectation():
-    objective = decoder_gradient_penalty(1.0)
+    objective = DecoderGradientPenalty(1.0)
     keys = jax.random.split(KEY, 4000)
     draws = np.float64(jax.jit(jax.vmap(lambda k: _loss(objective, k)[0]))(keys))
     error = draws.std(axis=0) / np.sqrt(len(draws))
@@ -98,7 +98,7 @@ def test_the_estimated_gradient_penalty_is_the_jacobian_in_expectation():
 
 
 def test_the_gradient_penalty_trains_the_decoder():
-    objective = decoder_gradient_penalty(1.0, "exact")
+    objective = DecoderGradientPenalty(1.0, "exact")
     grads = jax.grad(lambda p: _loss(objective, params=p)[0].sum())(_params())
     expected = jax.grad(lambda p: _exact_gradient(p).sum())(_params())
     for name, grad in grads["decoder"].items():
@@ -110,9 +110,9 @@ def test_the_gradient_penalty_trains_the_decoder():
 @pytest.mark.parametrize(
     ("make", "metric"),
     [
-        (code_penalty, "code_penalty"),
-        (decoder_weight_decay, "decoder_weight_decay"),
-        (decoder_gradient_penalty, "decoder_gradient"),
+        (CodePenalty, "code_penalty"),
+        (DecoderWeightDecay, "decoder_weight_decay"),
+        (DecoderGradientPenalty, "decoder_gradient"),
     ],
 )
 def test_the_weight_may_be_a_schedule(make, metric):
@@ -193,10 +193,10 @@ def test_a_trained_spectral_decoder_does_not_stretch():
 @pytest.mark.parametrize(
     ("wrong", "name"),
     [
-        (lambda: code_penalty(-1.0), "weight"),
-        (lambda: decoder_weight_decay(-1.0), "weight"),
-        (lambda: decoder_gradient_penalty(-1.0), "weight"),
-        (lambda: decoder_gradient_penalty(1.0, "trace"), "estimator"),
+        (lambda: CodePenalty(-1.0), "weight"),
+        (lambda: DecoderWeightDecay(-1.0), "weight"),
+        (lambda: DecoderGradientPenalty(-1.0), "weight"),
+        (lambda: DecoderGradientPenalty(1.0, "trace"), "estimator"),
         (lambda: SpectralMLPDecoder((0,)), "shape"),
         (lambda: SpectralMLPDecoder((2,), (0,)), "hidden"),
         (lambda: regularized_autoencoder((4,), regularizer="l1"), "regularizer"),

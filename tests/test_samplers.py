@@ -10,7 +10,7 @@ import optax
 import pytest
 import scipy.stats
 
-from jaxae import decode, encode, fit, recipes, samplers
+from jaxae import decode, encode, fit, networks, recipes, samplers
 from jaxae.errors import ArgumentError
 from jaxae.flows import Autoregressive
 from jaxae.samplers.base import flatten, standardize
@@ -23,7 +23,7 @@ from jaxae.training import init_state, trained_model
 
 KEY = jax.random.key(0)
 SHAPE = (4, 4, 1)
-MLP = recipes.mlp((4,))
+MLP = networks.FullyConnected((4,))
 FITTED = {
     "gaussian_mixture": partial(samplers.gaussian_mixture, components=2),
     "two_stage": partial(samplers.two_stage, hidden=(4,), epochs=1),
@@ -34,7 +34,7 @@ FITTED = {
 def _model(recipe):
     """With random weights: what is tested with it does not depend on them."""
     label = jnp.zeros(2, jnp.int32)
-    batch = {"x": jnp.zeros((2, *recipe.model.shape)), "label": label}
+    batch = {"x": jnp.zeros((2, *recipe.module.shape)), "label": label}
     init = jax.jit(partial(init_state, recipe, optax.sgd(0.1)))
     return trained_model(recipe, init(batch, jax.random.key(7)))
 
@@ -391,7 +391,7 @@ def test_log_scales_are_bounded():
 def test_a_fresh_flow_is_nearly_the_identity():
     recipe = flow_density((6,), 3, (64,))
     model = _model(recipe)
-    density = recipe.model.apply(model.variables, (), {}, method="decode")
+    density = recipe.module.apply(model.variables, (), {}, method="decode")
     x = jax.random.normal(KEY, (50, 6))
     noise = jax.jit(jax.vmap(_layers(density, method="inverse")))(x)
     # After two reversals of the order.

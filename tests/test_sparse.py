@@ -10,18 +10,20 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxae
-from jaxae.autoencoder import call
 from jaxae.bottlenecks import sparse
 from jaxae.bottlenecks.sparse import Sparse
+from jaxae.distributions import Normal
 from jaxae.evaluation.sparsity import sparsity
-from jaxae.hooks import resample_dead, tie_at_start
+from jaxae.hooks import ResampleDead, TieAtStart
+from jaxae.models.family import call
 from jaxae.networks.dictionary import Dictionary
-from jaxae.objectives.sparse import sparse_reconstruction
+from jaxae.objectives.sparse import SparseReconstruction, aux_loss
+from jaxae.recipe import Model
 from jaxae.recipes.sparse import sparse_autoencoder
 from jaxae.training.loss import batch_loss
 from jaxae.training.state import init_state, trained_model
 from jaxae.training.step import make_train_step
-from jaxae.types import Model, Observed
+from jaxae.types import Context, Latent, Observed, Trace
 
 KEY = jax.random.key(0)
 ACTIVATIONS = ("l1", "topk", "batch_topk", "jump_relu", "gated")
@@ -354,6 +356,33 @@ def test_objective_is_half_the_squared_error_plus_penalty_and_explains_variance(
     assert "aux_loss" not in metrics
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_batch_of_equal_examples_has_no_variance_to_explain(count):
+    recipe, x = tiny("l1", aux_weight=0.5), np.tile(normal((1, D), 5), (count, 1))
+    state = with_dead(start(recipe), np.arange(N) >= 5)
+    loss, (metrics, _, _) = parts(recipe, state.params["model"], state, x, train=False)
+    assert metrics["explained_variance"] == 0 and metrics["aux_loss"] == 0
+    assert np.isfinite(loss)
+
+
+def test_a_perfect_code_leaves_aux_k_nothing_to_explain():
+    x, pre, atoms = (jnp.asarray(normal(shape)) for shape in ((B, D), (B, N), (N, D)))
+
+    def decode(params, codes):
+        return Normal(codes[0] @ atoms, jnp.ones(())).to_event(1)
+
+    def loss(output):
+        info = {"dead": jnp.ones(N, bool), "pre_activations": pre}
+        latent = Latent(pre[None], pre, info=info)
+        likelihood = Normal(output[None], jnp.ones(())).to_event(1)
+        trace = Trace(x, x, None, likelihood, (latent,))
+        context = Context(KEY, jnp.asarray(0), {}, {}, None, decode)
+        return aux_loss(trace, latent, context, 2)
+
+    np.testing.assert_array_equal(loss(x), np.zeros(B))
+    assert (np.asarray(loss(0.9 * x)) > 0).all()
+
+
 def test_aux_k_explains_the_residual_by_dead_latents():
     recipe, x = tiny(aux_weight=0.5, k_aux=2), normal((B, D), 5)
     dead = np.arange(N) >= 5
@@ -434,7 +463,7 @@ def test_resampling_changes_dead_latents_alone_and_forgets_their_moments(activat
         jnp.asarray(loss),
         {"dead": jnp.asarray(dead)},
     )
-    hook = jax.jit(resample_dead(every=4))
+    hook = jax.jit(ResampleDead(every=4))
     waits = hook(state._replace(step=jnp.asarray(2)), seen, KEY)
     jax.tree.map(lambda a, b: close(a, b, 0), waits.params, state.params)
     new = hook(state._replace(step=jnp.asarray(3)), seen, KEY)
@@ -481,13 +510,13 @@ def test_resampling_draws_in_proportion_to_the_squared_loss():
     @jax.jit
     @jax.vmap
     def share(key):
-        atoms = resample_dead(1)(state, seen, key).params["model"]["decoder"]["atoms"]
+        atoms = ResampleDead(1)(state, seen, key).params["model"]["decoder"]["atoms"]
         return (atoms @ (x[1] / np.linalg.norm(x[1])) > 0.999).astype(jnp.float32)
 
     drawn = share(jax.random.split(KEY, 400))
     assert abs(float(drawn.mean()) - 0.8) < 0.03
     with_weight = seen._replace(batch={**batch, "weight": jnp.asarray([1.0, 0.0])})
-    new = resample_dead(1)(state, with_weight, KEY)
+    new = ResampleDead(1)(state, with_weight, KEY)
     atoms = new.params["model"]["decoder"]["atoms"]
     close(atoms, np.tile(x[0] / np.linalg.norm(x[0]), (N, 1)))
 
@@ -499,7 +528,7 @@ def test_resampling_draws_no_example_of_zeros(scale):
     batch = {"x": jnp.asarray(x), "inputs": jnp.asarray(x)}
     loss = jnp.asarray([CONSTANT + 9.0, CONSTANT + 1.0], jnp.float32)
     seen = Observed(batch, loss, {"dead": jnp.ones(N, bool)})
-    new = resample_dead(1)(state, seen, KEY).params["model"]["decoder"]["atoms"]
+    new = ResampleDead(1)(state, seen, KEY).params["model"]["decoder"]["atoms"]
     old = state.params["model"]["decoder"]["atoms"]
     close(new, np.tile(x[1] / np.linalg.norm(x[1]), (N, 1)) if scale else old)
 
@@ -511,7 +540,7 @@ def test_the_encoder_starts_as_the_transpose_of_the_centred_decoder(activation):
     x = jnp.asarray(normal((B, D), 3))
     seen = Observed({"inputs": x}, jnp.zeros(B), {})
     moved = state._replace(opt_state=jax.tree.map(jnp.ones_like, state.opt_state))
-    tied = jax.jit(tie_at_start())(moved, seen, KEY)
+    tied = jax.jit(TieAtStart())(moved, seen, KEY)
     encoder, decoder = (tied.params["model"][p] for p in ("bottleneck", "decoder"))
     atoms, mean = np.asarray(decoder["atoms"]), np.asarray(x).mean(axis=0)
     np.testing.assert_allclose(np.linalg.norm(atoms, axis=1), 1, rtol=1e-5)
@@ -524,7 +553,7 @@ def test_the_encoder_starts_as_the_transpose_of_the_centred_decoder(activation):
         not moments["bottleneck"]["kernel"].any()
         and not moments["decoder"]["bias"].any()
     )
-    later = jax.jit(tie_at_start())(moved._replace(step=moved.step + 1), seen, KEY)
+    later = jax.jit(TieAtStart())(moved._replace(step=moved.step + 1), seen, KEY)
     jax.tree.map(np.testing.assert_array_equal, later.params, moved.params)
 
 
@@ -589,11 +618,11 @@ def test_images_go_through_the_recipe():
         (lambda: Sparse(40, bandwidth=0.0), "bandwidth"),
         (lambda: Sparse(40, dead_after=0), "dead_after"),
         (lambda: Dictionary((0,)), "shape"),
-        (lambda: sparse_reconstruction(-1.0), "penalty_weight"),
-        (lambda: sparse_reconstruction(aux_weight=-1.0), "aux_weight"),
-        (lambda: sparse_reconstruction(k_aux=0), "k_aux"),
-        (lambda: resample_dead(0), "every"),
-        (lambda: resample_dead(scale=0.0), "scale"),
+        (lambda: SparseReconstruction(-1.0), "penalty_weight"),
+        (lambda: SparseReconstruction(aux_weight=-1.0), "aux_weight"),
+        (lambda: SparseReconstruction(k_aux=0), "k_aux"),
+        (lambda: ResampleDead(0), "every"),
+        (lambda: ResampleDead(scale=0.0), "scale"),
     ],
 )
 def test_bad_arguments_are_named(make, name):
@@ -603,7 +632,7 @@ def test_bad_arguments_are_named(make, name):
 
 def test_the_objective_names_a_bottleneck_that_is_not_sparse():
     recipe = jaxae.recipes.autoencoder((D,), 4)
-    recipe = recipe._replace(objective=sparse_reconstruction())
+    recipe = recipe.replace(objective=SparseReconstruction())
     with pytest.raises(ValueError, match="bottleneck"):
         make_train_step(recipe, TX)(start(recipe), {"x": jnp.zeros((2, D))})
 
@@ -615,5 +644,5 @@ def test_untrained_thresholds_let_positive_values_through():
     model = Model(recipe, variables)
     x = normal((B, D))
     batch = {"inputs": jnp.asarray(x)}
-    (latent,) = call(recipe.model, variables, batch, KEY, method="encode")
+    (latent,) = call(recipe.module, variables, batch, KEY, method="encode")
     close(jaxae.encode(model, x), np.maximum(latent.info["pre_activations"], 0))

@@ -1,5 +1,7 @@
 """The von Mises-Fisher distribution against scipy's Bessel functions and quadrature."""
 
+import importlib.util
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,11 +12,12 @@ import scipy.stats
 from numpyro.distributions import kl_divergence
 
 import jaxae
-from jaxae import recipes, spherical
+from jaxae import networks
 from jaxae.bottlenecks.spherical import VonMisesFisher as Bottleneck
+from jaxae.distributions import spherical
+from jaxae.distributions.spherical import SphereUniform, VonMisesFisher
 from jaxae.evaluation import evaluate
 from jaxae.recipes.spherical import hyperspherical_vae
-from jaxae.spherical import SphereUniform, VonMisesFisher
 
 DIMS = [2, 3, 5, 10, 40]
 KAPPAS = np.array([1e-3, 0.3, 1.0, 7.5, 60.0, 900.0, 1e4])
@@ -33,6 +36,18 @@ def _exact_resultant(kappa, dim):
 
 def _unit(vectors):
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def test_the_quadrature_is_not_computed_on_import(monkeypatch):
+    def computed(count):
+        raise AssertionError(f"{count} nodes")
+
+    monkeypatch.setattr(np.polynomial.legendre, "leggauss", computed)
+    spec = importlib.util.find_spec("jaxae.distributions.spherical")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with pytest.raises(AssertionError, match="256 nodes"):
+        module.log_normalizer(jnp.ones(()), 3)
 
 
 @pytest.mark.parametrize("dim", DIMS)
@@ -258,10 +273,10 @@ def test_the_recipe_trains_samples_and_is_evaluated():
 
 
 def test_the_decoder_sees_directions_alone():
-    recipe = hyperspherical_vae((3,), 2, network=recipes.mlp(()))
+    recipe = hyperspherical_vae((3,), 2, network=networks.FullyConnected(()))
     x = jnp.zeros((1, 3))
     key = jax.random.key(0)
-    variables = recipe.model.init(key, {"x": x, "inputs": x}, key)
+    variables = recipe.module.init(key, {"x": x, "inputs": x}, key)
     model = jaxae.Model(recipe, variables)
     z = np.asarray([[0.6, 0.8], [3.0, 4.0]], np.float32)
     near, far = jaxae.decode(model, z)

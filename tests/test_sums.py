@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxae.distributions import Bernoulli, Event
-from jaxae.sums import sum_last
+from jaxae.distributions.elementwise import Bernoulli, Event
+from jaxae.distributions.sums import sum_last
 
 
 @pytest.mark.parametrize("shape", [(1,), (7,), (3, 784), (2, 3, 0), (2, 3, 50)])

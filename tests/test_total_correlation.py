@@ -11,11 +11,11 @@ import scipy.special
 import scipy.stats
 from jax.sharding import AxisType
 
-from jaxae import recipes
+from jaxae import networks
 from jaxae.bottlenecks.gaussian import diagonal_normal, standard_normal
 from jaxae.likelihoods import Gaussian
-from jaxae.objectives import elbo
-from jaxae.objectives.total_correlation import beta_tc_vae
+from jaxae.objectives import ELBO
+from jaxae.objectives.total_correlation import BetaTCVAE
 from jaxae.recipes.importance import beta_tc_vae as recipe_of
 from jaxae.training.loss import batch_loss
 from jaxae.types import Context, Latent, Trace
@@ -45,7 +45,7 @@ def _evaluate(trace, *arguments, step=0, **options):
     context = Context(
         jax.random.key(0), jnp.asarray(step), {"x": trace.target}, {}, None, None
     )
-    return beta_tc_vae(*arguments, **options).loss({}, trace, context)
+    return BetaTCVAE(*arguments, **options).loss({}, trace, context)
 
 
 def _parts_by_loops(z, mean, std, data_size, sampling):
@@ -92,9 +92,9 @@ def test_all_weights_one_is_the_elbo(sampling):
     trace = _trace()
     context = Context(jax.random.key(0), jnp.asarray(0), {}, {}, None, None)
     loss, metrics = _evaluate(trace, N, 1.0, sampling=sampling)
-    expected, _ = elbo(kl="monte_carlo").loss({}, trace, context)
+    expected, _ = ELBO(kl="monte_carlo").loss({}, trace, context)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
-    _, of_elbo = elbo().loss({}, trace, context)
+    _, of_elbo = ELBO().loss({}, trace, context)
     for name in ("elbo_nats", "distortion_nats", "rate_nats"):
         np.testing.assert_allclose(metrics[name], of_elbo[name], rtol=1e-6)
 
@@ -216,11 +216,15 @@ def test_schedules_and_single_examples():
 
 def test_recipe_on_eight_devices():
     recipe = recipe_of(
-        (5,), 2, data_size=100, network=recipes.mlp((6,)), likelihood="gaussian"
+        (5,),
+        2,
+        data_size=100,
+        network=networks.FullyConnected((6,)),
+        likelihood="gaussian",
     )
     key = jax.random.key(0)
     x = jax.random.uniform(key, (8, 5))
-    params = recipe.model.init(key, {"x": x, "inputs": x}, key)["params"]
+    params = recipe.module.init(key, {"x": x, "inputs": x}, key)["params"]
 
     @jax.jit
     def loss(params, x):
@@ -256,7 +260,7 @@ def test_bad_arguments(monkeypatch, options, named):
     # Without the run-time type check, which is ours and not the user's.
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=rf"^{named} must be"):
-        beta_tc_vae(**{"data_size": N, "beta": 1.0} | options)
+        BetaTCVAE(**{"data_size": N, "beta": 1.0} | options)
     with pytest.raises(ValueError, match=rf"^{named} must be"):
         recipe_of((5,), 2, **{"data_size": N} | options)
 
@@ -271,6 +275,6 @@ def test_bad_traces():
             _evaluate(trace._replace(latents=latents), data_size, 1.0)
 
     check(r"^data_size must be at least the batch, 5, got 4", data_size=4)
-    check(r"^model must be flat", latents=(latent, latent))
-    check(r"^posterior must be normal and factorised, got 'NoneType'", posterior=None)
-    check(r"^prior must be factorised", prior=None)
+    check(r"is for models with one latent, not 2", latents=(latent, latent))
+    check(r"^the posterior must be a factorised normal, got NoneType", posterior=None)
+    check(r"^the prior must be factorised, got NoneType", prior=None)

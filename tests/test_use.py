@@ -8,25 +8,28 @@ import numpy as np
 import optax
 import pytest
 
-from jaxae import decode, encode, interpolate, recipes, reconstruct, restore, sample
+from jaxae import (
+    decode,
+    encode,
+    interpolate,
+    networks,
+    recipes,
+    reconstruct,
+    repair,
+    sample,
+)
 from jaxae.errors import ArgumentError
+from jaxae.inference import CHUNK
 from jaxae.training import init_state, trained_model
-from jaxae.use import CHUNK
 
 KEY = jax.random.key(0)
-MLP = recipes.mlp((4,))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compile_quickly():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+MLP = networks.FullyConnected((4,))
 
 
 def untrained(recipe):
     """With random weights: what is tested here does not depend on what they are."""
-    batch = {"x": jnp.zeros((2, *recipe.model.shape))}
+    label = jnp.zeros(2, jnp.int32)
+    batch = {"x": jnp.zeros((2, *recipe.module.shape)), "label": label}
     init = jax.jit(partial(init_state, recipe, optax.sgd(0.1)))
     return trained_model(recipe, init(batch, jax.random.key(7)))
 
@@ -39,6 +42,11 @@ def vae():
 @pytest.fixture(scope="module")
 def classic():
     return untrained(recipes.autoencoder((4, 3, 1), 2, network=MLP))
+
+
+@pytest.fixture(scope="module")
+def conditional():
+    return untrained(recipes.conditional_vae((4, 3, 1), 2, num_labels=2, network=MLP))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +63,7 @@ def posterior(model, images):
     """q(z | x) by the model itself, all examples at once."""
     batch = {"inputs": jnp.asarray(images, jnp.float32)}
     variables = model.variables
-    (latent,) = model.recipe.model.apply(variables, batch, KEY, method="encode")
+    (latent,) = model.module.apply(variables, batch, KEY, method="encode")
     return latent.posterior
 
 
@@ -67,7 +75,7 @@ def test_any_number_of_images_goes_through(vae, count):
     np.testing.assert_allclose(codes, posterior(vae, x).mean[0], rtol=1e-5, atol=1e-6)
     images = decode(vae, codes)
     assert images.shape == x.shape and images.dtype == jnp.float32
-    likelihood = vae.recipe.model.apply(
+    likelihood = vae.recipe.module.apply(
         vae.variables, (codes[None],), {}, method="decode"
     )
     np.testing.assert_allclose(images, likelihood.mean[0], rtol=1e-5, atol=1e-6)
@@ -135,45 +143,58 @@ def holes(count=3):
 
 def test_restoring_changes_the_missing_pixels_only(inpainting):
     x, mask = levels(3, 2) / np.float32(255), holes()
-    restored = np.asarray(restore(inpainting, x, mask=mask))
+    restored = np.asarray(repair(inpainting, x, mask=mask))
     np.testing.assert_array_equal(restored[~mask], x[~mask])
     assert (restored[mask] != x[mask]).all()
-    np.testing.assert_array_equal(
-        restored, restore(inpainting, x, mask=mask[..., None])
-    )
+    np.testing.assert_array_equal(restored, repair(inpainting, x, mask=mask[..., None]))
 
 
 def test_restoring_never_looks_at_the_missing_pixels(inpainting):
     x, mask = levels(3, 2) / np.float32(255), holes()
-    expected = restore(inpainting, x, mask=mask)
+    expected = repair(inpainting, x, mask=mask)
     for rubbish in (np.nan, np.inf, 7.0):
         damaged = np.where(mask[..., None], np.float32(rubbish), x)
-        np.testing.assert_array_equal(restore(inpainting, damaged, mask=mask), expected)
-    as_bytes = restore(inpainting, levels(3, 2), mask=mask)
+        np.testing.assert_array_equal(repair(inpainting, damaged, mask=mask), expected)
+    as_bytes = repair(inpainting, levels(3, 2), mask=mask)
     np.testing.assert_allclose(as_bytes, expected, rtol=1e-6)
 
 
 def test_the_encoder_is_shown_the_mask_and_the_fill(inpainting):
     x, mask = np.zeros((3, 4, 3, 2), np.float32), holes()
-    without = restore(inpainting, x, mask=np.zeros_like(mask))
+    without = repair(inpainting, x, mask=np.zeros_like(mask))
     np.testing.assert_array_equal(without, x)
-    shown = np.asarray(restore(inpainting, x, mask=mask))
+    shown = np.asarray(repair(inpainting, x, mask=mask))
     unseen = np.asarray(reconstruct(inpainting, x))
     assert (shown[mask] != unseen[mask]).any()
-    filled = np.asarray(restore(inpainting, x, mask=mask, fill=0.5))
+    filled = np.asarray(repair(inpainting, x, mask=mask, fill=0.5))
     assert (filled[mask] != shown[mask]).any()
+
+
+def test_restoring_shows_the_label(conditional):
+    x, mask = levels(3) / np.float32(255), holes()[..., None]
+    filled = np.where(mask, np.float32(0), x)
+    first, second = np.zeros(3, np.int64), np.ones(3, np.int64)
+    restored = np.asarray(repair(conditional, x, mask=mask, label=first))
+    expected = reconstruct(conditional, filled, label=first)
+    np.testing.assert_array_equal(restored, np.where(mask, expected, x))
+    other = np.asarray(repair(conditional, x, mask=mask, label=second))
+    assert (restored[mask] != other[mask]).all()
+    whole = repair(conditional, x, label=second)
+    np.testing.assert_array_equal(whole, reconstruct(conditional, x, label=second))
+    with pytest.raises(ArgumentError, match="label must be given"):
+        repair(conditional, x, mask=mask)
 
 
 def test_restoring_without_a_mask_is_reconstructing(classic):
     x = levels(2)
-    np.testing.assert_array_equal(restore(classic, x), reconstruct(classic, x))
+    np.testing.assert_array_equal(repair(classic, x), reconstruct(classic, x))
 
 
 def test_deterministic_codes_have_no_distribution(classic):
     with pytest.raises(ArgumentError, match=r"prior p\(z\).*Deterministic"):
         sample(classic, KEY, 2)
     for function in (encode, reconstruct):
-        with pytest.raises(ArgumentError, match=r"key must be None.*deterministic"):
+        with pytest.raises(ArgumentError, match=r"key must be left out.*deterministic"):
             function(classic, levels(2), key=KEY)
 
 
@@ -184,7 +205,7 @@ def test_codes_of_another_shape(vae, shape):
 
 
 def test_codes_that_are_not_finite(vae):
-    with pytest.raises(ArgumentError, match="codes must be finite"):
+    with pytest.raises(ArgumentError, match="codes hold a value that is not finite"):
         decode(vae, np.array([[0.0, np.nan]]))
 
 
@@ -197,14 +218,14 @@ def test_codes_that_are_not_finite(vae):
     ],
 )
 def test_wrong_masks(inpainting, mask, message):
-    for function in (encode, restore):
+    for function in (encode, repair):
         with pytest.raises(ArgumentError, match=message):
             function(inpainting, levels(3, 2), mask=mask)
 
 
 def test_wrong_images(vae):
-    hint = r"add the channel axis, images\[\.\.\., None\]"
-    for function in (encode, reconstruct, restore):
+    hint = r"add the channel axis, x\[\.\.\., None\]"
+    for function in (encode, reconstruct, repair):
         with pytest.raises(ArgumentError, match=hint):
             function(vae, levels(2)[..., 0])
 

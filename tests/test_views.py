@@ -9,25 +9,25 @@ from jaxae import views
 
 def test_a_plain_view_shows_the_damaged_input_and_the_code_alone():
     batch = {"x": jnp.zeros((2, 3)), "inputs": jnp.ones((2, 3)), "label": jnp.ones(2)}
-    np.testing.assert_array_equal(views.PLAIN.encoder(batch), batch["inputs"])
+    np.testing.assert_array_equal(views.Plain().encoder(batch), batch["inputs"])
     z = jnp.full((2, 1), 7.0)
-    np.testing.assert_array_equal(views.PLAIN.decoder(z, batch), z)
+    np.testing.assert_array_equal(views.Plain().decoder(z, batch), z)
 
 
 def test_the_mask_is_a_channel_of_its_own_and_absent_pixels_are_none():
     x = jnp.ones((1, 2, 2, 1))
     mask = jnp.asarray([[[[True], [False]], [[False], [False]]]])
-    shown = views.MASK_CHANNEL.encoder({"inputs": x, "mask": mask})
+    shown = views.MaskChannel().encoder({"inputs": x, "mask": mask})
     assert shown.shape == (1, 2, 2, 2)
     np.testing.assert_array_equal(shown[..., 0], x[..., 0])
     np.testing.assert_array_equal(shown[..., 1], mask[..., 0].astype(np.float32))
-    without = views.MASK_CHANNEL.encoder({"inputs": x})
+    without = views.MaskChannel().encoder({"inputs": x})
     np.testing.assert_array_equal(without[..., 1], np.zeros((1, 2, 2)))
 
 
 @pytest.mark.parametrize("shape", [(2, 5), (2, 3, 3, 2)])
 def test_labels_are_added_one_hot(shape):
-    view, label = views.labels(4), jnp.asarray([3, 0])
+    view, label = views.Labels(4), jnp.asarray([3, 0])
     x = jnp.arange(float(np.prod(shape))).reshape(shape)
     for shown in (
         view.encoder({"inputs": x, "label": label}),
@@ -41,7 +41,7 @@ def test_labels_are_added_one_hot(shape):
 
 
 def test_flattened_images_get_further_entries():
-    view, label = views.labels(4, flatten=True), jnp.asarray([3, 0])
+    view, label = views.Labels(4, flatten=True), jnp.asarray([3, 0])
     x = jnp.arange(36.0).reshape(2, 3, 3, 2)
     shown = view.encoder({"inputs": x, "label": label})
     expected = np.concatenate([x.reshape(2, -1), np.eye(4)[[3, 0]]], axis=1)

@@ -7,6 +7,8 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
+from train.commands import parse
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -16,14 +18,15 @@ class Arguments:
     """Directory of the run."""
     input: tyro.conf.Positional[Path | None] = None
     """FILE.npy, FILE.npz or a FOLDER of PNG and JPEG; sampling does not look at it."""
-    task: Literal["encode", "reconstruct", "restore", "sample"] = "reconstruct"
-    """encode: to codes. reconstruct: through the code and back. restore: remove noise,
+    task: Literal["encode", "reconstruct", "repair", "sample"] = "reconstruct"
+    """encode: to codes. reconstruct: through the code and back. repair: remove noise,
     or fill the holes of --mask. sample: new images."""
     out: Path = Path("out.npy")
     """Where to: FILE.npy for an array, FILE.npz for the codes of a model with several
     latents, or a new folder for PNG images."""
     mask: Path | None = None
-    """For restore: images as INPUT, non-zero where pixels are missing."""
+    """For repair: images as INPUT, white where pixels are missing and black elsewhere
+    (or 1 and 0); of greys in between the nearer counts, as JPEG makes them."""
     image_size: tuple[int, int] | None = None
     """Height and width to resize the images to."""
     label: int | None = None
@@ -36,7 +39,7 @@ class Arguments:
 
 def main() -> None:
     """Parses first: help and wrong options should not wait for JAX to start."""
-    arguments = tyro.cli(Arguments, prog="python -m train.apply")
+    arguments = parse(Arguments, "python -m train.apply")
 
     from train.program import program
 
@@ -57,23 +60,12 @@ def apply(arguments: Arguments) -> None:
     import jax
 
     import jaxae
-    from jaxae.errors import require
     from train.data import read_images
     from train.run import open_run, restore_model
 
+    _check(arguments)
     task, out = arguments.task, arguments.out
     source = None if task == "sample" else arguments.input
-    require(task == "sample" or source, "INPUT", None, f"given to {task}")
-    require(task == "restore" or not arguments.mask, "--mask", task, "for restore only")
-    require(not out.exists(), "--out", str(out), "a path that does not exist yet")
-    is_array = out.suffix in (".npy", ".npz")
-    require(
-        is_array or task != "encode",
-        "--out",
-        str(out),
-        "a .npy file, or .npz, for codes",
-    )
-
     model, _ = restore_model(open_run(arguments.run))
     if source is None:
         key = jax.random.key(arguments.seed)
@@ -82,15 +74,46 @@ def apply(arguments: Arguments) -> None:
     else:
         images = read_images(source, arguments.image_size)
         labels = _labels(arguments, len(images))
-        if arguments.mask:
-            masks = read_images(arguments.mask, arguments.image_size)
-            missing = (masks != 0).any(axis=-1, keepdims=True)
-            result = jaxae.restore(model, images, mask=missing, **labels)
+        if task == "repair":
+            mask = missing(arguments.mask, arguments.image_size)
+            result = jaxae.repair(model, images, mask=mask, **labels)
         else:
             function = jaxae.encode if task == "encode" else jaxae.reconstruct
             result = function(model, images, **labels)
     write(out, result)
     print(f"{task}: {jax.tree.leaves(result)[0].shape[0]} -> {out}")
+
+
+def _check(arguments: Arguments) -> None:
+    from jaxae.errors import ArgumentError, require
+
+    task, out = arguments.task, arguments.out
+    if task != "sample" and arguments.input is None:
+        raise ArgumentError(f"INPUT is missing, the images to {task}")
+    if task != "repair" and arguments.mask is not None:
+        raise ArgumentError(f"--mask is of no use to {task}, only to --task repair")
+    require(not out.exists(), "--out", str(out), "a path that does not exist yet")
+    is_array = out.suffix in (".npy", ".npz")
+    codes = "a .npy file, or .npz, for codes"
+    require(is_array or task != "encode", "--out", str(out), codes)
+
+
+def missing(path: Path | None, size: tuple[int, int] | None) -> np.ndarray | None:
+    """True where masks are white, of whole pixels; None without any."""
+    from jaxae.errors import require
+    from train.data import read_images
+
+    if path is None:
+        return None
+    masks = read_images(path, size)
+    top = float(masks.max())
+    white = 1 if top <= 1 else 255
+    # As the numbers of segments, all of which would count as black.
+    seen = top == 0 or top >= white / 2
+    require(seen, "--mask", f"{top:g} at most", f"black and white, 0 and {white}")
+    if masks.ndim == 4:
+        masks = masks.max(axis=-1, keepdims=True)
+    return np.asarray(masks >= white / 2)
 
 
 def _labels(arguments: Arguments, count: int) -> dict[str, Any]:

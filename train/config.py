@@ -1,4 +1,4 @@
-"""What the command line can set: frozen dataclasses, from which recipes are made.
+"""What the command line can set: frozen dataclasses.
 
 The text under every field is its help on the command line.
 """
@@ -9,7 +9,7 @@ from typing import Literal
 
 import optax
 
-from train.families import Model
+from train.options import Options
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Optimizer:
 class Config:
     """Trains an auto-encoder."""
 
-    model: Model
+    model: Options
     """The family and its networks."""
     optimizer: Optimizer = field(default_factory=Optimizer)
     """The optimizer."""

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import tyro
 
+from train.commands import parse
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -27,7 +29,7 @@ class Arguments:
 
 def main() -> None:
     """Parses first: help and wrong options should not wait for JAX to start."""
-    arguments = tyro.cli(Arguments, prog="python -m train.evaluate")
+    arguments = parse(Arguments, "python -m train.evaluate")
 
     from train.program import program
 

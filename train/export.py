@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
+from train.commands import parse
+
 if TYPE_CHECKING:
     from jaxae.exporting import Part
-    from jaxae.types import Model
+    from jaxae.recipe import Model
 
 Platform = Literal["cpu", "cuda", "rocm", "tpu"]
 
@@ -44,7 +46,7 @@ class Arguments:
 
 def main() -> None:
     """Parses first: help and wrong options should not wait for JAX to start."""
-    arguments = tyro.cli(Arguments, prog="python -m train.export")
+    arguments = parse(Arguments, "python -m train.export")
 
     from train.program import program
 
@@ -90,7 +92,7 @@ def export(arguments: Arguments) -> None:
 
 def describe(name: str, part: "Part", model: "Model") -> dict[str, Any]:
     """What goes into a part, in its order, and what comes out; b is any number."""
-    family = model.recipe.model
+    family = model.module
     whole = f", whole numbers below {family.num_codes}" if family.num_codes else ""
     meaning = {
         "x": "images in [0, 1]: bytes divided by 255",

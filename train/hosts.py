@@ -8,17 +8,13 @@ import jax
 import orbax.checkpoint as ocp
 from jax.errors import JaxRuntimeError
 
-from jaxae.errors import ArgumentError, require
+from jaxae.errors import ArgumentError, ensure, require
 from train.config import Config
-from train.data import DataError
+from train.errors import DataError, LostHost
 
 HEARTBEAT_SECONDS = 60  # without one, a host counts as lost
 WAIT_SECONDS = 24 * 3600  # for the first host, while it evaluates and reports
 _WAITS = count()  # every wait has a name of its own, the same on all hosts
-
-
-class LostHost(RuntimeError):
-    """Another host, or what connects them, is gone."""
 
 
 def join(config: Config) -> None:
@@ -32,7 +28,8 @@ def join(config: Config) -> None:
     processes = config.num_processes
     if address is None:
         alone = processes is None and index is None
-        require(alone, "--distributed", None, "auto or HOST:PORT with --num-processes")
+        needed = "--distributed must be auto or HOST:PORT"
+        ensure(alone, f"{needed} with --num-processes and --process-id")
         return
     if address != "auto":
         required = "--num-processes and --process-id beside --distributed HOST:PORT"

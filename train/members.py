@@ -12,11 +12,12 @@ import optax
 
 import jaxae
 from jaxae.checks import check_count
-from jaxae.errors import ArgumentError, require
+from jaxae.errors import ArgumentError, ensure, require, unknown
 from jaxae.training import init_state, make_train_step
 from jaxae.training.checkpoint import abstract_batch
 from jaxae.types import Batch
 from train.config import Config
+from train.options import flat, replaced
 from train.run import Run
 
 
@@ -51,28 +52,20 @@ def parse_sweep(config: Config) -> Sweep | None:
     require(finite, "--sweep", " ".join(texts), "finite numbers")
     distinct = len({f"{value:g}" for value in values}) == len(values)
     require(distinct, "--sweep", " ".join(texts), "numbers with other digits each")
-    try:
-        hint = _type(config, option)
-    except (AttributeError, KeyError):
-        raise ArgumentError(f"--sweep: there is no option --{option}") from None
-    real = hint in (float, float | None)
-    require(real, f"--sweep {option}", hint, "an option that is a real number")
+    known = flat(config)
+    if option not in known:
+        raise ArgumentError(unknown("--sweep", option, known))
+    real = f"--sweep {option} must be an option that is a real number"
+    ensure(_is_number(config, option), real)
     return Sweep(option, tuple(values))
 
 
-def _type(config: Any, option: str) -> Any:
-    *groups, name = option.split(".")
-    for group in groups:
-        config = getattr(config, group)
-    return get_type_hints(type(config))[name]
-
-
-def replaced(config: Any, option: str, value: Any) -> Any:
-    """The configuration with another value at a path."""
-    name, _, rest = option.partition(".")
-    if rest:
-        value = replaced(getattr(config, name), rest, value)
-    return dataclasses.replace(config, **{name: value})
+def _is_number(config: Config, option: str) -> bool:
+    group, _, name = option.rpartition(".")
+    if group == "model":
+        return config.model.is_number(name)
+    owner = getattr(config, group) if group else config
+    return get_type_hints(type(owner))[name] in (float, float | None)
 
 
 class Members(NamedTuple):
@@ -141,11 +134,11 @@ def plan_members(run: Run) -> Members | None:
     if config.seeds == 1 and sweep is None:
         return None
     option = "--sweep" if sweep else "--seeds"
-    require(not config.stream, option, "--stream", "for data in memory")
+    ensure(not config.stream, f"{option} is for data in memory, not for --stream")
     shared = config.parallel in ("data", "none")
-    require(shared, option, f"--parallel {config.parallel}", "with data or none")
+    ensure(shared, f"{option} is for --parallel data or none, not {config.parallel}")
     hosts = jax.process_count()
-    require(hosts == 1, option, f"--distributed with {hosts} hosts", "on one host")
+    ensure(hosts == 1, f"{option} is for one host, not for {hosts}")
     alone = dataclasses.replace(config, seeds=1, sweep=(), out=None)
     runs, values = [], []
     for value in (None,) if sweep is None else sweep.values:

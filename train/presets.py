@@ -1,155 +1,87 @@
-"""The presets of `python -m train`: a name, what it is, and its configuration."""
+"""The presets of `python -m train`: a name, a family, and what it sets otherwise."""
 
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from jaxae import recipes
 from train.config import Config, Optimizer
-from train.families import (
-    FSQ,
-    IWAE,
-    LFQ,
-    VAE,
-    VAEGAN,
-    VQVAE,
-    WAE,
-    AdversarialAutoEncoder,
-    AutoEncoder,
-    BetaTCVAE,
-    ConditionalVAE,
-    ContractiveAutoEncoder,
-    Denoiser,
-    FactorVAE,
-    FlowVAE,
-    HypersphericalVAE,
-    InfoVAE,
-    Inpainter,
-    KerasDenoiser,
-    LadderVAE,
-    MaskedAutoEncoder,
-    MixtureVAE,
-    RegularizedAutoEncoder,
-    SparseAutoEncoder,
-    VampVAE,
-)
-from train.networks import MLP, Conv
+from train.options import Family, options_of
 
 DEFAULT = "vae"
-GATED = MLP((300, 300), gated=True)
+GATED = "mlp:300,300:gated=yes"
 
-PRESETS: dict[str, tuple[str, Config]] = {
-    "vae": (
-        "Variational auto-encoder, two gated layers, 40 latent dimensions.",
-        Config(VAE(latent_dim=40, network=GATED)),
+
+class Preset(NamedTuple):
+    """What a name on the command line stands for.
+
+    Attributes:
+        family: The recipe function; its arguments are the options `--model.*`.
+        model: Those that the preset sets, as on the command line.
+        training: Further options that it sets, such as epochs.
+    """
+
+    family: Family
+    model: Mapping[str, Any] = {}
+    training: Mapping[str, Any] = {}
+
+    def config(self) -> Config:
+        """All options, with the preset's values as defaults."""
+        return Config(model=options_of(self.family)(**self.model), **self.training)
+
+    def about(self) -> str:
+        """A line for `--help`: the family, and what is set."""
+        summary = (self.family.__doc__ or "").strip().partition("\n")[0]
+        own = [f"{name} {value}" for name, value in self.model.items()]
+        return f"{summary} {'; '.join(own)}".strip()
+
+
+PRESETS: dict[str, Preset] = {
+    "vae": Preset(recipes.vae, {"latent_dim": 40, "network": GATED}),
+    "conv-vae": Preset(
+        recipes.vae, {"latent_dim": 32, "network": "conv"}, {"epochs": 10}
     ),
-    "conv-vae": (
-        "Variational auto-encoder with convolutional networks.",
-        Config(VAE(latent_dim=32, network=Conv()), epochs=10),
+    "ae": Preset(recipes.autoencoder),
+    "conv-ae": Preset(recipes.autoencoder, {"network": "conv"}, {"epochs": 10}),
+    "dae": Preset(recipes.denoising_autoencoder, {"network": "mlp:1024"}),
+    "conv-dae": Preset(
+        recipes.denoising_autoencoder, {"network": "conv"}, {"epochs": 10}
     ),
-    "ae": ("Classic auto-encoder.", Config(AutoEncoder())),
-    "conv-ae": (
-        "Classic auto-encoder with convolutional networks.",
-        Config(AutoEncoder(network=Conv()), epochs=10),
+    "inpaint": Preset(recipes.inpainting_autoencoder, training={"epochs": 10}),
+    "keras-dae": Preset(
+        recipes.keras_denoiser,
+        training={
+            "optimizer": Optimizer(schedule="constant"),
+            "epochs": 5,
+            "batch_size": 128,
+        },
     ),
-    "dae": (
-        "Denoising auto-encoder: gaussian noise of 0.4.",
-        Config(Denoiser(network=MLP((1024,)))),
+    "iwae": Preset(recipes.iwae, {"latent_dim": 40, "network": GATED}),
+    "beta-tc-vae": Preset(recipes.beta_tc_vae, {"latent_dim": 10}),
+    "factor-vae": Preset(recipes.factor_vae),
+    "vamp-vae": Preset(recipes.vamp_vae, {"network": GATED}),
+    "mixture-vae": Preset(recipes.mixture_vae, {"latent_dim": 40, "network": GATED}),
+    "iaf-vae": Preset(
+        recipes.flow_vae, {"latent_dim": 40, "hidden": (320,), "network": GATED}
     ),
-    "conv-dae": (
-        "Denoising auto-encoder with convolutional networks.",
-        Config(Denoiser(network=Conv()), epochs=10),
+    "conditional-vae": Preset(recipes.conditional_vae, {"network": GATED}),
+    "hyperspherical-vae": Preset(recipes.hyperspherical_vae),
+    "aae": Preset(recipes.adversarial_autoencoder),
+    "vae-gan": Preset(recipes.vae_gan, training={"epochs": 10}),
+    "wae": Preset(recipes.wae_mmd),
+    "info-vae": Preset(recipes.info_vae_mmd),
+    "vqvae": Preset(recipes.vqvae, training={"epochs": 10}),
+    "rvq": Preset(
+        recipes.vqvae, {"codebook_size": 64, "num_quantizers": 4}, {"epochs": 10}
     ),
-    "inpaint": (
-        "Inpainting auto-encoder: fills holes of 12x12 pixels.",
-        Config(Inpainter(), epochs=10),
+    "fsq": Preset(recipes.fsq_autoencoder, training={"epochs": 10}),
+    "lfq": Preset(recipes.lfq_autoencoder, training={"epochs": 10}),
+    "ladder-vae": Preset(
+        recipes.ladder_vae,
+        {"beta": "linear:0:1:epochs=2"},
+        {"epochs": 10, "nll_samples": 100},
     ),
-    "keras-dae": (
-        "The convolutional denoiser of Keras' examples, 28,353 parameters.",
-        Config(
-            KerasDenoiser(),
-            optimizer=Optimizer(schedule="constant"),
-            epochs=5,
-            batch_size=128,
-        ),
-    ),
-    "iwae": (
-        "Importance-weighted auto-encoder: the vae with 5 samples.",
-        Config(IWAE(latent_dim=40, network=GATED)),
-    ),
-    "beta-tc-vae": (
-        "A weight of 6 on the total correlation of 10 latent dimensions.",
-        Config(BetaTCVAE()),
-    ),
-    "factor-vae": (
-        "Total correlation estimated by a critic, which has its own optimizer.",
-        Config(FactorVAE()),
-    ),
-    "vamp-vae": (
-        "The vae with 500 learned inputs, whose posteriors are the prior.",
-        Config(VampVAE(network=GATED)),
-    ),
-    "mixture-vae": (
-        "The vae with a learned mixture of 10 Gaussians as prior.",
-        Config(MixtureVAE(latent_dim=40, network=GATED)),
-    ),
-    "iaf-vae": (
-        "The vae with 4 inverse autoregressive layers after the posterior.",
-        Config(FlowVAE(latent_dim=40, network=GATED)),
-    ),
-    "conditional-vae": (
-        "The vae with 16 latent dimensions, shown the labels.",
-        Config(ConditionalVAE(network=GATED)),
-    ),
-    "hyperspherical-vae": (
-        "Codes on the sphere in 10 dimensions.",
-        Config(HypersphericalVAE()),
-    ),
-    "aae": (
-        "Adversarial auto-encoder: a critic matches codes to the prior.",
-        Config(AdversarialAutoEncoder()),
-    ),
-    "vae-gan": (
-        "VAE-GAN: images are compared by the features of a critic.",
-        Config(VAEGAN(), epochs=10),
-    ),
-    "wae": (
-        "Wasserstein auto-encoder with maximum mean discrepancy.",
-        Config(WAE()),
-    ),
-    "info-vae": (
-        "InfoVAE: half the rate and a maximum mean discrepancy.",
-        Config(InfoVAE()),
-    ),
-    "vqvae": (
-        "VQ-VAE: 7x7 codes of 128 entries.",
-        Config(VQVAE(), epochs=10),
-    ),
-    "rvq": (
-        "Residual VQ-VAE: four codebooks of 64 entries, one after the other.",
-        Config(VQVAE(codebook_size=64, num_quantizers=4), epochs=10),
-    ),
-    "fsq": (
-        "Finite scalar quantisation: 7x7 codes of 1,000 kinds.",
-        Config(FSQ(), epochs=10),
-    ),
-    "lfq": (
-        "Lookup-free quantisation: 7x7 codes of 10 bits.",
-        Config(LFQ(), epochs=10),
-    ),
-    "ladder-vae": (
-        "Hierarchical VAE: three convolutional latents.",
-        Config(LadderVAE(), epochs=10, nll_samples=100),
-    ),
-    "sae": (
-        "Sparse auto-encoder: 32 of 1,024 latents are active.",
-        Config(SparseAutoEncoder()),
-    ),
-    "mae": (
-        "Masked auto-encoder: a small ViT that sees a quarter of the patches.",
-        Config(MaskedAutoEncoder(), epochs=10),
-    ),
-    "contractive": (
-        "Contractive auto-encoder with one sigmoid layer.",
-        Config(ContractiveAutoEncoder()),
-    ),
-    "rae": (
-        "Regularised auto-encoder: weight decay instead of noise.",
-        Config(RegularizedAutoEncoder()),
-    ),
+    "sae": Preset(recipes.sparse_autoencoder),
+    "mae": Preset(recipes.masked_autoencoder, training={"epochs": 10}),
+    "contractive": Preset(recipes.contractive_autoencoder),
+    "rae": Preset(recipes.regularized_autoencoder),
 }

@@ -10,10 +10,8 @@ import jax
 from absl import logging as absl_logging
 
 from jaxae.errors import ArgumentError, CheckpointError, TrainingDiverged
-from train.data import DataError
 from train.data.cache import default_folder
-from train.hosts import LostHost
-from train.run import RunError
+from train.errors import DataError, LostHost, RunError
 from train.supervisor import LOST_HOST
 from train.termination import EXIT_STATUS, Terminated
 
@@ -57,10 +55,11 @@ def set_up() -> None:
 
     What they log as an error is raised too, and said once, by `program`.
     """
-    jax.config.update("jax_compilation_cache_dir", str(default_folder() / "xla"))
+    warnings.showwarning = _show_warning
+    if (folder := default_folder()) is not None:
+        jax.config.update("jax_compilation_cache_dir", str(folder / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     absl_logging.set_verbosity(absl_logging.FATAL)
-    warnings.showwarning = _show_warning
 
 
 def _show_warning(message: Warning | str, *_: object) -> None:

@@ -1,6 +1,5 @@
 """The numbers and the report of a trained model."""
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -11,9 +10,11 @@ from jaxae.corruptions import identity
 from jaxae.evaluation import evaluate
 from train.data import Dataset
 from train.data.rows import LazyRows, mean_example
-from train.data.types import examples
+from train.errors import RunError
+from train.examples import examples
+from train.options import flat
 from train.report import write_report
-from train.run import Run, RunError, write_json
+from train.run import Run, write_json
 
 if TYPE_CHECKING:  # most runs compare no samplers
     from train.generation import Comparison
@@ -51,7 +52,7 @@ def write_results(
     compared = {} if generated is None else generated.numbers()
     result = {**_about(run, model, epoch, history), **numbers, **compared}
     write_json(run.result, result)
-    config = {"preset": run.preset, **dataclasses.asdict(run.config)}
+    config = {"preset": run.preset, **flat(run.config)}
     write_report(
         run.path,
         model,

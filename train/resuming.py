@@ -1,12 +1,14 @@
 """Going on with a run that was interrupted, to the end that it would have had."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import jaxae
 from jaxae.training import Parallel, Progress
 from jaxae.training.checkpoint import discard_after, restore_progress, saved_epochs
+from train.errors import RunError
 from train.hosts import first_host, wait_for_all
-from train.run import CONFIG, Run, RunError, create_run, keep_rows, open_run
+from train.options import flat
+from train.run import CONFIG, Run, create_run, keep_rows, open_run
 
 # What may differ from the first start: where and how it runs, not what is trained.
 MAY_DIFFER = {
@@ -49,7 +51,7 @@ def _check_same(run: Run, before: Run) -> None:
         ("shape of the images", run.shape, before.shape),
     ):
         _check_equal(run, what, asked, found)
-    asked, found = _flat(run.config), _flat(before.config)
+    asked, found = flat(run.config), flat(before.config)
     for name in sorted(asked.keys() | found.keys()):
         if name not in MAY_DIFFER:
             _check_equal(run, f"--{name}", asked.get(name), found.get(name))
@@ -64,17 +66,6 @@ def _check_equal(run: Run, what: str, asked: object, found: object) -> None:
             f"--resume: the run in {run.path} was started with another {what}: "
             f"{found}, now {asked}"
         )
-
-
-def _flat(config: object, prefix: str = "") -> dict[str, object]:
-    """Value by path, as "model.beta"."""
-    flat: dict[str, object] = {}
-    for name, value in vars(config).items():
-        if hasattr(value, "__dataclass_fields__"):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
 
 
 def restore(runs: Sequence[Run], parallel: Parallel) -> list[Progress] | None:
@@ -92,14 +83,17 @@ def restore(runs: Sequence[Run], parallel: Parallel) -> list[Progress] | None:
             _forget_after(run, 0)
         return None
     epoch = min(each[-1] for each in saved)
+    damaged: list[set[int]] = [set() for _ in runs]
     while True:
         found = [_progress(run, parallel, epoch) for run in runs]
+        for known, progress in zip(damaged, found, strict=True):
+            known.update(progress.damaged)
         epochs = {progress.epoch for progress in found}
         if len(epochs) == 1:
             break
         epoch = min(epochs)  # a damaged one was found
-    for run in runs:
-        _forget_after(run, found[0].epoch)
+    for run, known in zip(runs, damaged, strict=True):
+        _forget_after(run, found[0].epoch, known)
     return [
         progress._replace(history=run.history())
         for run, progress in zip(runs, found, strict=True)
@@ -111,8 +105,8 @@ def _progress(run: Run, parallel: Parallel, epoch: int) -> Progress:
     return restore_progress(run.checkpoints, recipe, run.optimizer(), parallel, epoch)
 
 
-def _forget_after(run: Run, epoch: int) -> None:
+def _forget_after(run: Run, epoch: int, damaged: Collection[int] = ()) -> None:
     if first_host():
         keep_rows(run, epoch)
-        discard_after(run.checkpoints, epoch)
+        discard_after(run.checkpoints, epoch, damaged)
     wait_for_all(f"what is forgotten after epoch {epoch}")

@@ -1,6 +1,5 @@
 """A run's directory: what is where, and reading and writing it."""
 
-import dataclasses
 import json
 import math
 import shutil
@@ -12,18 +11,14 @@ import jax
 import optax
 
 import jaxae
-from jaxae.precision import compute_in
 from jaxae.training import trained_model
 from jaxae.training.checkpoint import restore_state
 from train.config import Config
-from train.families import Plan
+from train.errors import RunError
+from train.options import Plan, flat, replaced
 from train.presets import PRESETS
 
 CONFIG = "config.json"
-
-
-class RunError(Exception):
-    """A run is missing, incomplete, or in the way."""
 
 
 class Run(NamedTuple):
@@ -49,7 +44,7 @@ class Run(NamedTuple):
         recipe = self.config.model.recipe(self.shape, plan)
         if self.config.precision == "float32":
             return recipe
-        return compute_in(recipe, self.config.precision)
+        return jaxae.compute_in(recipe, self.config.precision)
 
     def optimizer(self) -> optax.GradientTransformation:
         """The optimizer, for the whole training."""
@@ -87,7 +82,8 @@ class Run(NamedTuple):
         if not self.metrics.exists():
             return []
         rows = []
-        for number, line in enumerate(self.metrics.read_text().splitlines(), start=1):
+        lines = self.metrics.read_text("utf-8").splitlines()
+        for number, line in enumerate(lines, start=1):
             try:
                 rows.append(json.loads(line))
             except ValueError as error:
@@ -114,7 +110,7 @@ def create_run(run: Run) -> None:
             raise RunError(f"--out {path}: holds no run, so it is not overwritten")
         shutil.rmtree(path)
     path.mkdir(parents=True, exist_ok=True)
-    saved = run._asdict() | {"config": dataclasses.asdict(run.config)}
+    saved = run._asdict() | {"config": flat(run.config)}
     write_json(path / CONFIG, {k: v for k, v in saved.items() if k != "path"})
 
 
@@ -128,9 +124,12 @@ def open_run(path: Path) -> Run:
     if not file.exists():
         raise RunError(f"{path}: no run there (it has no {CONFIG})")
     try:
-        saved = json.loads(file.read_text())
+        saved = json.loads(file.read_text("utf-8"))
         preset, shape = saved["preset"], tuple(saved["shape"])
-        config = _updated(PRESETS[preset][1], saved["config"])
+        config = PRESETS[preset].config()
+        for option, value in saved["config"].items():
+            value = tuple(value) if isinstance(value, list) else value
+            config = replaced(config, option, value)
         return Run(path, preset, config, shape, saved["train_size"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{file}: damaged, or of another version: {error!r}") from error
@@ -152,14 +151,15 @@ def restore_model(run: Run) -> tuple[jaxae.Model, int]:
 
 def append_metrics(run: Run, row: Mapping[str, int | float]) -> None:
     """Adds an epoch's line."""
-    with run.metrics.open("a") as file:
+    with run.metrics.open("a", encoding="utf-8") as file:
         file.write(json.dumps(_finite(row)) + "\n")
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Writes whole or not at all: what was there before stays until it is replaced."""
     scratch = _scratch(path)
-    scratch.write_text(json.dumps(_finite(value), indent=2, default=str) + "\n")
+    text = json.dumps(_finite(value), indent=2, default=str) + "\n"
+    scratch.write_text(text, encoding="utf-8")
     scratch.replace(path)
 
 
@@ -175,11 +175,11 @@ def keep_rows(run: Run, count: int) -> None:
     """
     if not run.metrics.exists() and count == 0:
         return
-    lines = run.metrics.read_text().splitlines(keepends=True)[:count]
+    lines = run.metrics.read_text("utf-8").splitlines(keepends=True)[:count]
     if len(lines) < count:
         raise RunError(f"{run.metrics}: has no line of epoch {count}")
     scratch = _scratch(run.metrics)
-    scratch.write_text("".join(lines))
+    scratch.write_text("".join(lines), encoding="utf-8")
     scratch.replace(run.metrics)
 
 
@@ -187,16 +187,3 @@ def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
     """JSON has no NaN and no infinity: null."""
     bad = {k for k, v in row.items() if isinstance(v, float) and not math.isfinite(v)}
     return {k: None if k in bad else v for k, v in row.items()}
-
-
-def _updated(default: Any, saved: Mapping[str, Any]) -> Any:
-    """The dataclass `default` with the values of a JSON object, nested ones too."""
-    changes = {}
-    for name, value in saved.items():
-        old = getattr(default, name)
-        if dataclasses.is_dataclass(old):
-            value = _updated(old, value)
-        elif isinstance(value, list):
-            value = tuple(value)
-        changes[name] = value
-    return dataclasses.replace(default, **changes)

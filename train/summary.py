@@ -43,7 +43,7 @@ def write_summary(run: Run, members: Members) -> dict[str, Any]:
 
 def _group(runs: Sequence[Run]) -> dict[str, Any]:
     written = [run.result for run in runs if run.result.exists()]
-    results = [json.loads(path.read_text()) for path in written]
+    results = [json.loads(path.read_text("utf-8")) for path in written]
     numbers = [
         {k: v for k, v in result.items() if _is_number(k, v)} for result in results
     ]

@@ -31,8 +31,8 @@ def supervise(arguments: Sequence[str]) -> int:
         [sys.executable, "-m", "train", *arguments],
         env={**os.environ, _CHILD: "1"},
         stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
+        encoding=sys.stderr.encoding,  # the child has the same environment
+        errors="backslashreplace",
         preexec_fn=_end_with_parent if sys.platform == "linux" else None,
     )
     printing = Thread(target=_pass_on, args=(child.stderr, sys.stderr))
@@ -68,7 +68,8 @@ def only_python_prints() -> None:
     """
     sys.stdout.flush()
     own, encoding = os.dup(_STDOUT), sys.stdout.encoding
-    sys.stdout = os.fdopen(own, "w", buffering=1, encoding=encoding, errors="replace")
+    errors = "backslashreplace"
+    sys.stdout = os.fdopen(own, "w", buffering=1, encoding=encoding, errors=errors)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, _STDOUT)
     os.close(nowhere)

@@ -9,8 +9,9 @@ import jax
 import numpy as np
 
 import jaxae
-from jaxae.checks import check_count, check_data
-from jaxae.errors import require
+from jaxae.checks import check_count
+from jaxae.errors import ensure, require
+from jaxae.inputs import check_data
 from jaxae.training import Epoch, Parallel, Progress
 from jaxae.training.checkpoint import abstract_state, save_epochs
 from jaxae.training.many import fit_many
@@ -20,7 +21,7 @@ from jaxae.training.placement import local
 from train.config import Config
 from train.data import Dataset, LazySplit, Split, load
 from train.data.stream import shuffled_batches
-from train.data.types import examples
+from train.examples import examples
 from train.hosts import first_host, join, say, wait_for_all, watching_hosts
 from train.members import Members, plan_members
 from train.results import write_results
@@ -71,10 +72,12 @@ def _train(path: Path, preset: str, config: Config, stop: Callable[[], bool]) ->
         _check_pmap(parallel, run)
     # Members may be dealt out to a part of the devices.
     where = parallel if members is None else _on_one_device()
+    say(f"{preset} on {data.name}: {len(images):,} images, run {path}")
+    say(_situation(parallel, len(runs)))
     there = [create_or_check(each) for each in dict.fromkeys([run, *runs])]
     starts = restore(runs, where) if all(there) else None
-    say(f"{preset} on {data.name}: {len(images):,} images, run {path}")
-    say(_situation(parallel, len(runs), starts))
+    if starts is not None:
+        say(f"going on after epoch {len(starts[0].history)}")
     try:
         if members is None:
             fits = [_fit(run, data, parallel, starts, stop)]
@@ -94,16 +97,16 @@ def _train(path: Path, preset: str, config: Config, stop: Callable[[], bool]) ->
 def _check_options(config: Config) -> None:
     for option in ("resume", "distributed"):  # by default --out has the time in it
         given = config.out is not None or not getattr(config, option)
-        require(given, "--out", None, f"given with --{option}")
+        ensure(given, f"--out must be given with --{option}")
     both = config.resume and config.overwrite
-    require(not both, "--overwrite", True, "left out with --resume")
+    ensure(not both, "--overwrite must be left out with --resume")
     check_count("--epochs", config.epochs)
     check_count("--batch-size", config.batch_size)
     check_count("--accumulate", config.accumulate)
     check_count("--nll-samples", config.nll_samples, least=0)
     if config.steps_per_epoch is not None:
         check_count("--steps-per-epoch", config.steps_per_epoch)
-        require(config.stream, "--steps-per-epoch", "no --stream", "with --stream")
+        ensure(config.stream, "--steps-per-epoch must be given with --stream alone")
     fits = config.batch_size % config.accumulate == 0
     require(fits, "--accumulate", config.accumulate, "a divisor of --batch-size")
 
@@ -119,8 +122,8 @@ def _check_split(recipe: jaxae.Recipe, split: Split | LazySplit, name: str) -> N
     check_data(recipe, examples(recipe, split), name)
     if images.ndim == 4 and images.dtype != np.uint8:
         low, high = images.min(), images.max()
-        came = f"floats from {low:g} to {high:g}"
-        require(low >= 0 and high <= 1, name, came, "bytes, or floats in [0, 1]")
+        right = f"{name} must be bytes, or floats in [0, 1]"
+        ensure(low >= 0 and high <= 1, f"{right}, got {low:g} to {high:g}")
 
 
 def _parallel(config: Config) -> Parallel:
@@ -143,14 +146,12 @@ def _check_pmap(parallel: Parallel, run: Run) -> None:
     expected = f"a multiple of the {devices} devices, for --parallel pmap"
     require(even, "--batch-size", config.batch_size, expected)
     left = run.train_size % config.batch_size % devices
-    whole = f"without a last batch that {devices} devices do not divide, for pmap"
-    require(not (config.stream and left), "--stream", f"{left} images over", whole)
+    whole = f"a last batch that the {devices} devices divide for --parallel pmap"
+    ensure(not (config.stream and left), f"--stream needs {whole}, {left} are left")
     check_mapped(parallel, config.batch_size, run.train_size)
 
 
-def _situation(
-    parallel: Parallel, members: int, starts: Sequence[Progress] | None
-) -> str:
+def _situation(parallel: Parallel, members: int) -> str:
     mesh = parallel.mesh
     kind = mesh.devices.flat[0].device_kind
     parts = [f"{mesh.size} × {kind}"]
@@ -158,8 +159,6 @@ def _situation(
         parts.append(f"{jax.process_count()} hosts")
     if members > 1:
         parts.append(f"{members} trainings at once")
-    if starts is not None:
-        parts.append(f"going on after epoch {len(starts[0].history)}")
     return ", ".join(parts)
 
 
@@ -195,7 +194,6 @@ def _fit(
             batch_size=config.batch_size,
             tx=run.optimizer(),
             validation=examples(recipe, data.validation),
-            monitor=config.model.monitor,
             callbacks=_callbacks(run, stack, keep=2),
             progress=first_host(),
             parallel=parallel,
@@ -230,7 +228,6 @@ def _fit_members(
             epochs=config.epochs,
             batch_size=config.batch_size,
             validation=examples(recipe, data.validation),
-            monitor=config.model.monitor,
             callbacks=[notify],
             mesh=parallel.mesh,
             accumulate=config.accumulate,
@@ -242,7 +239,7 @@ def _fit_members(
 
 def _callbacks(run: Run, stack: ExitStack, keep: int) -> list[Callable[[Epoch], None]]:
     """What is written after every epoch; only checkpoints by all hosts."""
-    monitor = run.config.model.monitor
+    monitor = f"validation_{run.recipe().monitor}"
     save = stack.enter_context(save_epochs(run.checkpoints, monitor, keep))
     if not first_host():
         return [save]
@@ -264,7 +261,7 @@ def _write(
 ) -> None:
     """Evaluates and reports on the first host, from where every model fits whole."""
     for each, fitted in zip(runs, fits, strict=True):
-        model = fitted.model._replace(variables=local(fitted.model.variables))
+        model = fitted.model.replace(variables=local(fitted.model.variables))
         if first_host() and fitted.best_epoch:
             name = "" if members is None else f"{each.path.name}: "
             print(f"{name}best epoch {fitted.best_epoch}; evaluating", flush=True)

@@ -4,14 +4,14 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 from jaxtyping import Array, Float, Int
 from numpyro.distributions import Distribution
 
 from jaxae.types import Latent
+from jaxae.values import Module
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(Module):
     """Base of the bottlenecks: features h -> `Latent`.
 
     Most say in `code` what is without noise, and leave the samples to this class.

@@ -24,6 +24,9 @@ def nearest_code(
 
     |f|² is the same for all codes, so that |e_j|² - 2 f·e_j decides: one product.
     """
+    # An offset that all have in common would make the two terms cancel.
+    center = codes.mean(axis=0, keepdims=True)
+    features, codes = features - center, codes - center
     products = jnp.matmul(features, codes.T, precision=_PRECISION)
     squares = jnp.square(codes).sum(axis=-1)[None]
     return jnp.argmin(squares - 2 * products, axis=-1).astype(jnp.int32)

@@ -9,8 +9,9 @@ from jaxtyping import Array, Float
 from numpyro.distributions import Distribution
 
 from jaxae.bottlenecks.base import Bottleneck, draw, flat
-from jaxae.bottlenecks.gaussian import diagonal_normal, standard_normal
+from jaxae.bottlenecks.gaussian import standard_normal
 from jaxae.checks import check_count, check_sizes
+from jaxae.distributions import Normal
 from jaxae.errors import require
 from jaxae.flows import Autoregressive, Mapped, Planar, Radial
 from jaxae.types import Latent
@@ -69,7 +70,7 @@ class FlowPosterior(Bottleneck):
         del train, weight
         h = flat(h)
         mean, log_std = jnp.split(nn.Dense(2 * self.latent_dim)(h), 2, axis=-1)
-        base = diagonal_normal(mean[None], jnp.exp(log_std)[None])
+        base = Normal.from_log_scale(mean[None], log_std[None]).to_event(1)
         start = draw(base, key, num_samples)
         layers = [self._layer() for _ in range(self.layers)]
         z, log_det = self._flow(layers, start, h)

@@ -7,7 +7,7 @@ from numpyro.distributions import Distribution
 
 from jaxae.bottlenecks.base import Bottleneck, exact, flat
 from jaxae.checks import check_count
-from jaxae.distributions import Normal
+from jaxae.distributions.elementwise import Normal
 from jaxae.errors import require
 from jaxae.types import Latent
 
@@ -51,7 +51,7 @@ class Gaussian(Bottleneck):
         mean, log_std = jnp.split(nn.Dense(2 * self.latent_dim)(flat(h)), 2, axis=-1)
         if self.log_std_range is not None:
             log_std = jnp.clip(log_std, *self.log_std_range)
-        posterior = diagonal_normal(mean[None], jnp.exp(log_std)[None])
+        posterior = Normal.from_log_scale(mean[None], log_std[None]).to_event(1)
         return exact(mean, posterior=posterior, prior=self.prior())
 
     def prior(self) -> Distribution:

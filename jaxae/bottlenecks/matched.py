@@ -14,7 +14,7 @@ class Matched(Bottleneck):
     """A code without noise, linear in the features, with the prior N(0, I).
 
     There is no posterior, so no bound on p(x): an objective such as
-    `objectives.adversarial_prior` or `objectives.mmd` trains the codes of all examples
+    `objectives.AdversarialPrior` or `objectives.MMD` trains the codes of all examples
     together to match the prior, from which new codes are then drawn (Makhzani et al.
     2015; Tolstikhin et al. 2018).
 

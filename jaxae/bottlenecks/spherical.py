@@ -6,9 +6,9 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 from numpyro.distributions import Distribution
 
-from jaxae import spherical
 from jaxae.bottlenecks.base import Bottleneck, exact, flat
 from jaxae.checks import check_count
+from jaxae.distributions import spherical
 from jaxae.types import Latent
 
 

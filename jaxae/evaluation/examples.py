@@ -5,12 +5,13 @@ from functools import partial
 from typing import Any
 
 import jax
-import numpy as np
+from jax.core import Tracer
 from jaxtyping import PyTree
 
 from jaxae.checks import check_count, check_key
+from jaxae.recipe import Model, Recipe
 from jaxae.training.batch import model_batch
-from jaxae.types import Batch, Model, Recipe, Variables
+from jaxae.types import AnyArray, Batch, Variables
 
 PerExample = Callable[..., PyTree]
 
@@ -18,12 +19,12 @@ PerExample = Callable[..., PyTree]
 def map_examples(
     function: PerExample,
     model: Model,
-    data: Mapping[str, np.ndarray],
+    data: Mapping[str, AnyArray],
     key: jax.Array,
     chunk: int,
     static: tuple[Any, ...] = (),
     shared: tuple[Any, ...] = (),
-) -> PyTree[np.ndarray]:
+) -> PyTree[AnyArray]:
     """function(recipe, variables, batch, key, *static, *shared) for every example.
 
     Args:
@@ -39,14 +40,17 @@ def map_examples(
         shared: Further arguments that are arrays, the same for every example.
 
     Returns:
-        What the function returns, with a leading axis [n], on the host.
+        What the function returns, with a leading axis [n]; on the host unless traced.
     """
     check_key(key)
     check_count("chunk", chunk)
     keys = jax.random.split(key, data["x"].shape[0])
-    recipe, variables = model
-    mapped = _mapped(function, recipe, chunk, static, variables, data, keys, shared)
-    return jax.device_get(mapped)
+    mapped = _mapped(
+        function, model.recipe, chunk, static, model.variables, data, keys, shared
+    )
+    leaves = jax.tree.leaves(mapped)
+    traced = any(isinstance(leaf, Tracer) for leaf in leaves)
+    return mapped if traced else jax.device_get(mapped)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))

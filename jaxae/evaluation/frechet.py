@@ -14,7 +14,8 @@ def frechet_distance(first: Any, second: Any) -> float:
     That is the squared 2-Wasserstein distance of two normal distributions (Dowson &
     Landau 1982). Heusel et al. (2017) took it between the features of real and of
     generated images; it is the "FID" only in the feature space of their Inception
-    network, and comparable only within one feature space and one number of images.
+    network, and comparable only within one feature space and one number of images. As
+    in their program, covariances have the divisor n - 1.
 
     Args:
         first: Features [n, d] of one set of images.
@@ -26,13 +27,17 @@ def frechet_distance(first: Any, second: Any) -> float:
     Raises:
         ValueError: The shapes differ, a value is not finite, or a set has fewer than
             two rows.
+
+    Example:
+        >>> import jaxae
+        >>> a = [[0.0], [2.0]]
+        >>> round(jaxae.evaluation.frechet_distance(a, [[1.0], [3.0]]), 6)
+        1.0
     """
     a, b = _checked("first", first), _checked("second", second)
     require(a.shape[1] == b.shape[1], "second", b.shape, f"[m, {a.shape[1]}]")
     shift = np.square(a.mean(axis=0) - b.mean(axis=0)).sum()
-    cov_a, cov_b = (
-        np.cov(x, rowvar=False, bias=True).reshape(x.shape[1], -1) for x in (a, b)
-    )
+    cov_a, cov_b = (np.cov(x, rowvar=False).reshape(x.shape[1], -1) for x in (a, b))
     # C₁ C₂ has the eigenvalues of the symmetric C₁^½ C₂ C₁^½.
     root = _square_root(cov_a)
     overlap = np.sqrt(_not_below_zero(np.linalg.eigvalsh(root @ cov_b @ root))).sum()

@@ -7,34 +7,44 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxae.autoencoder import call
 from jaxae.bottlenecks.codebook import perplexity
-from jaxae.checks import check_data
-from jaxae.errors import require
+from jaxae.errors import ensure
 from jaxae.evaluation.examples import map_examples
-from jaxae.types import Batch, Model, Recipe, Variables
+from jaxae.inputs import check_data
+from jaxae.models.family import call
+from jaxae.recipe import Model, Recipe
+from jaxae.types import AnyArray, Batch, Variables
 
 
 def posterior_means(
-    model: Model, images: Any, key: jax.Array, *, chunk: int = 250
-) -> Float[np.ndarray, "n d"]:
-    """The flat codes, without noise, of images as the model sees them in training.
+    model: Model, data: Any, key: jax.Array, *, chunk: int = 250
+) -> Float[AnyArray, "n d"]:
+    """The flat codes, without noise, of examples as the model sees them in training.
 
-    That is prepared (binarised) and damaged, by the key; `jaxae.encode` takes images as
+    That is prepared (binarised) and damaged, by the key; `jaxae.encode` takes them as
     they are.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> jaxae.evaluation.posterior_means(model, x, key).shape
+        (20, 2)
     """
-    data = check_data(model.recipe, images, "images")
+    data = check_data(model.recipe, data, "data")
     return map_examples(_posterior_mean, model, data, key, chunk)
 
 
 def _posterior_mean(
     recipe: Recipe, variables: Variables, batch: Batch, key: jax.Array
 ) -> Array:
-    latents = call(recipe.model, variables, batch, key, method="encode")
+    latents = call(recipe.module, variables, batch, key, method="encode")
     return jnp.concatenate([latent.mean[0].reshape(-1) for latent in latents])
 
 
-def active_units(codes: Float[np.ndarray, "n d"], *, threshold: float = 0.01) -> int:
+def active_units(codes: Float[AnyArray, "n d"], *, threshold: float = 0.01) -> int:
     """The dimensions whose posterior mean varies over the data.
 
     Burda et al. (2016), section 5.2: those with Var_x(E[z_j | x]) > 0.01.
@@ -47,13 +57,13 @@ def active_units(codes: Float[np.ndarray, "n d"], *, threshold: float = 0.01) ->
 
 
 def codebook_usage(
-    model: Model, images: Any, key: jax.Array, *, chunk: int = 250
+    model: Model, data: Any, key: jax.Array, *, chunk: int = 250
 ) -> dict[str, float]:
     """How a discrete code is used over a data set.
 
     Args:
         model: A trained model whose codes are whole numbers.
-        images: As for `fit`.
+        data: As for `fit`.
         key: A typed key, for recipes that binarise or damage the data.
         chunk: Examples at a time.
 
@@ -65,10 +75,10 @@ def codebook_usage(
         ValueError: The data are not as the model needs them, or the code is of real
             numbers.
     """
-    module = model.recipe.model
+    module = model.module
     size, books = module.num_codes, module.num_codebooks
-    require(size, "model", "one with real codes", "one with discrete codes")
-    data = check_data(model.recipe, images, "images")
+    ensure(size > 0, "model must be one with discrete codes, these are real numbers")
+    data = check_data(model.recipe, data, "data")
     codes = map_examples(_indices, model, data, key, chunk)
     columns = codes.reshape(-1, books).T
     counts = np.stack([np.bincount(column, minlength=size) for column in columns])
@@ -83,5 +93,5 @@ def codebook_usage(
 def _indices(
     recipe: Recipe, variables: Variables, batch: Batch, key: jax.Array
 ) -> Array:
-    (latent,) = call(recipe.model, variables, batch, key, method="encode")
+    (latent,) = call(recipe.module, variables, batch, key, method="encode")
     return latent.indices[0]

@@ -4,27 +4,28 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
-from jaxae.autoencoder import call
-from jaxae.checks import check_count, check_data
-from jaxae.errors import require
+from jaxae.checks import check_count
+from jaxae.errors import ensure
 from jaxae.evaluation.examples import map_examples
+from jaxae.inputs import check_data
+from jaxae.models.family import call
 from jaxae.objectives.base import log_posterior, log_prior
 from jaxae.objectives.elbo import name_rates, rate
-from jaxae.types import Batch, Model, Recipe, Trace, Variables
+from jaxae.recipe import Model, Recipe
+from jaxae.types import AnyArray, Batch, Trace, Variables
 
 
 def nll_nats(
     model: Model,
-    images: Any,
+    data: Any,
     key: jax.Array,
     *,
     num_samples: int = 500,
     image_chunk: int = 50,
     sample_chunk: int = 50,
-) -> Float[np.ndarray, " n"]:
+) -> Float[AnyArray, " n"]:
     """-log p(x) of every example, estimated by importance sampling from q(z | x).
 
     -log (1/S) Σ_s p(x | z_s) p(z_s) / q(z_s | x) (Burda et al. 2016, equation 8): an
@@ -33,7 +34,7 @@ def nll_nats(
 
     Args:
         model: A model with a posterior and a prior.
-        images: As for `fit`. They are prepared (binarised) once, by the key.
+        data: As for `fit`. They are prepared (binarised) once, by the key.
         key: A typed key.
         num_samples: S.
         image_chunk: Examples at a time.
@@ -42,24 +43,33 @@ def nll_nats(
     Raises:
         ValueError: The family has no posterior, or its likelihood is not normalised, or
             a number is below 1.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> jaxae.evaluation.nll_nats(model, x, key, num_samples=10).shape
+        (20,)
     """
     _check_generative(model.recipe)
     check_count("num_samples", num_samples)
     check_count("image_chunk", image_chunk)
     check_count("sample_chunk", sample_chunk)
-    data = check_data(model.recipe, images, "images")
+    data = check_data(model.recipe, data, "data")
     static = (num_samples, min(sample_chunk, num_samples))
     return map_examples(_nll, model, data, key, image_chunk, static)
 
 
 def elbo_terms(
-    model: Model, images: Any, key: jax.Array, *, num_samples: int = 1, chunk: int = 250
-) -> dict[str, Float[np.ndarray, " n"]]:
-    """The ELBO of every example with its terms, in nats, as in `objectives.elbo`.
+    model: Model, data: Any, key: jax.Array, *, num_samples: int = 1, chunk: int = 250
+) -> dict[str, Float[AnyArray, " n"]]:
+    """The ELBO of every example with its terms, in nats, as in `objectives.ELBO`.
 
     Args:
         model: A model with a posterior and a prior.
-        images: As for `fit`.
+        data: As for `fit`.
         key: A typed key.
         num_samples: Of the code, for what has no closed form.
         chunk: Examples at a time.
@@ -70,10 +80,19 @@ def elbo_terms(
 
     Raises:
         ValueError: The family has no posterior, or its likelihood is not normalised.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> sorted(jaxae.evaluation.elbo_terms(model, x, key))
+        ['distortion_nats', 'elbo_nats', 'rate_nats']
     """
     _check_generative(model.recipe)
     check_count("num_samples", num_samples)
-    data = check_data(model.recipe, images, "images")
+    data = check_data(model.recipe, data, "data")
     return map_examples(_elbo_terms, model, data, key, chunk, (num_samples,))
 
 
@@ -87,17 +106,18 @@ def log_weights(trace: Trace) -> Float[Array, "k b"]:
 
 def is_generative(recipe: Recipe) -> bool:
     """Whether p(x) is defined: a prior, a posterior and a normalised likelihood."""
-    return recipe.model.likelihood.normalized and recipe.model.generative
+    return recipe.module.likelihood.normalized and recipe.module.generative
 
 
 def _check_generative(recipe: Recipe) -> None:
-    module = recipe.model
+    module = recipe.module
     prior = "a prior" if module.generative else "no prior"
-    came = (
-        f"{type(module).__name__} with {prior} and {type(module.likelihood).__name__}"
+    ensure(
+        is_generative(recipe),
+        "model must be a family with a prior and a likelihood normalised over x, "
+        f"got {type(module).__name__} with {prior} and "
+        f"{type(module.likelihood).__name__}",
     )
-    expected = "a family with a prior and a likelihood normalised over x"
-    require(is_generative(recipe), "model", came, expected)
 
 
 def _nll(
@@ -109,7 +129,7 @@ def _nll(
     sample_chunk: int,
 ) -> Float[Array, ""]:
     def log_weight(key: jax.Array) -> Array:
-        return log_weights(call(recipe.model, variables, batch, key))[0, 0]
+        return log_weights(call(recipe.module, variables, batch, key))[0, 0]
 
     keys = jax.random.split(key, num_samples)
     weights = jax.lax.map(log_weight, keys, batch_size=sample_chunk)
@@ -119,7 +139,7 @@ def _nll(
 def _elbo_terms(
     recipe: Recipe, variables: Variables, batch: Batch, key: jax.Array, num_samples: int
 ) -> dict[str, Array]:
-    trace: Trace = call(recipe.model, variables, batch, key, num_samples=num_samples)
+    trace: Trace = call(recipe.module, variables, batch, key, num_samples=num_samples)
     distortion = -jnp.mean(trace.likelihood.log_prob(trace.target))
     rates = name_rates([rate(latent)[0] for latent in trace.latents])
     return {

@@ -1,17 +1,18 @@
-"""How close images are to what they should be. Images are floats in [0, 1]."""
+"""How close images are to what they should be."""
 
 from typing import Any
 
-import dm_pix
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxae.autoencoder import call
-from jaxae.checks import check_data
+from jaxae.errors import require
 from jaxae.evaluation.examples import map_examples
-from jaxae.types import Batch, Model, Recipe, Variables
+from jaxae.inputs import check_data
+from jaxae.models.family import call
+from jaxae.recipe import Model, Recipe
+from jaxae.types import AnyArray, Batch, Variables
 
 Images = Float[Array, "b ..."]
 Scores = Float[Array, " b"]
@@ -22,20 +23,45 @@ def mean_squared_error(a: Images, b: Images) -> Scores:
     return jnp.square(a - b).reshape(a.shape[0], -1).mean(axis=-1)
 
 
-def psnr_db(a: Images, b: Images) -> Scores:
-    """The peak signal-to-noise ratio of each example, in decibels, for a peak of 1.
+def psnr_db(a: Images, b: Images, data_range: float = 1.0) -> Scores:
+    """The peak signal-to-noise ratio of each example, in decibels.
 
-    At most 100 dB, so that one image that comes back exactly (a hole cut out of its
-    black background, say) does not make a mean infinite.
+    10 log₁₀(data_range² / mean squared error), and at most 100 dB, so that one image
+    that comes back exactly (a hole cut out of its black background, say) does not make
+    a mean infinite.
+
+    Args:
+        a: The images [b, ...].
+        b: What they are compared with.
+        data_range: From the lowest to the highest value that images can have.
+
+    Raises:
+        ValueError: `data_range` is not above 0.
     """
-    return -10.0 * jnp.log10(jnp.maximum(mean_squared_error(a, b), 1e-10))
+    require(data_range > 0, "data_range", data_range, "above 0")
+    error = mean_squared_error(a, b) / data_range**2
+    return -10.0 * jnp.log10(jnp.maximum(error, 1e-10))
 
 
-def ssim(a: Images, b: Images) -> Scores:
-    """The structural similarity of each image (Wang et al. 2004): 11x11, σ = 1.5.
+def ssim(a: Images, b: Images, data_range: float = 1.0) -> Scores:
+    """The structural similarity of each image, the mean over windows and channels.
 
-    Images with a side below 11 get the largest odd window that fits.
+    Wang et al. (2004), "Image quality assessment: from error visibility to structural
+    similarity", equation 13 with K₁ = .01 and K₂ = .03, in windows of 11 x 11 pixels
+    with Gaussian weights of σ = 1.5: https://doi.org/10.1109/TIP.2003.819861. Images
+    with a side below 11 get the largest odd window that fits.
+
+    Args:
+        a: The images [b, h, w, c].
+        b: What they are compared with.
+        data_range: From the lowest to the highest value that images can have.
+
+    Raises:
+        ValueError: These are no images of one shape, or `data_range` is not above 0.
     """
+    images = a.ndim == 4 and a.shape == b.shape
+    require(images, "a and b", (a.shape, b.shape), "images [b, h, w, c] of one shape")
+    require(data_range > 0, "data_range", data_range, "above 0")
     height, width = a.shape[1:3]
     side = min(11, height, width)
     size = side - (side + 1) % 2
@@ -47,7 +73,17 @@ def ssim(a: Images, b: Images) -> Scores:
             "ih,bhwc,jw->bijc", rows, images, columns, precision="highest"
         )
 
-    return jnp.asarray(dm_pix.ssim(a, b, filter_fn=blur))  # pyright: ignore
+    # So they are taken of what differs from a mean, on which they do not depend.
+    center = a.mean(axis=(1, 2), keepdims=True)
+    x, y = a - center, b - center
+    mean_x, mean_y = blur(x), blur(y)
+    variances = blur(x * x) - mean_x * mean_x + blur(y * y) - mean_y * mean_y
+    covariance = blur(x * y) - mean_x * mean_y
+    mean_x, mean_y = mean_x + center, mean_y + center
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    luminance = (2.0 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    similarity = luminance * (2.0 * covariance + c2) / (variances + c2)
+    return similarity.mean(axis=(1, 2, 3))
 
 
 def _gaussian_windows(length: int, size: int) -> Array:
@@ -59,21 +95,21 @@ def _gaussian_windows(length: int, size: int) -> Array:
 
 def reconstruction_quality(
     model: Model,
-    images: Any,
+    data: Any,
     key: jax.Array,
     *,
     pixel_means: Any = None,
     chunk: int = 250,
-) -> dict[str, Float[np.ndarray, " n"]]:
+) -> dict[str, Float[AnyArray, " n"]]:
     """How well every example comes back through the bottleneck.
 
     The target is what the model has to explain: binarised, by the key, if the recipe
     does so. The code is the posterior's mean. Where the corruption removes pixels and
-    damages no other, only those are taken from the model, as in `jaxae.restore`.
+    damages no other, only those are taken from the model, as in `jaxae.repair`.
 
     Args:
         model: A trained model.
-        images: As for `fit`. They are damaged by the recipe's corruption.
+        data: As for `fit`. They are damaged by the recipe's corruption.
         key: A typed key.
         pixel_means: The training set's mean image in [0, 1], to fill holes with.
         chunk: Examples at a time.
@@ -83,8 +119,18 @@ def reconstruction_quality(
         `psnr_gain_db` where there is damage; `hole_mse`, and `hole_mse_mean_fill` if
         given the means, where pixels are removed: the mean over the removed values,
         NaN for an example that by chance lost none.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> quality = jaxae.evaluation.reconstruction_quality(model, x, key)
+        >>> quality['psnr_db'].shape
+        (20,)
     """
-    data = check_data(model.recipe, images, "images")
+    data = check_data(model.recipe, data, "data")
     shared = () if pixel_means is None else (jnp.asarray(pixel_means, jnp.float32),)
     return map_examples(_quality, model, data, key, chunk, shared=shared)
 
@@ -135,7 +181,7 @@ def _mean_reconstruction(
     recipe: Recipe, variables: Variables, batch: Batch, key: jax.Array
 ) -> Images:
     """The mean of p(x | z) at the code without its noise."""
-    module = recipe.model
+    module = recipe.module
     latents = call(module, variables, batch, key, method="encode")
     codes = tuple(latent.mean[None] for latent in latents)
     return call(module, variables, codes, batch, method="decode").mean[0]

@@ -8,11 +8,12 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxae.autoencoder import call
-from jaxae.checks import check_data
 from jaxae.errors import require
 from jaxae.evaluation.examples import map_examples
-from jaxae.types import Batch, Model, Recipe, Variables
+from jaxae.inputs import check_data
+from jaxae.models.family import call
+from jaxae.recipe import Model, Recipe
+from jaxae.types import Batch, Variables
 
 _CHUNKS = 8  # go through the device at a time: the codes of all data may be too large
 
@@ -23,13 +24,13 @@ class _Totals(NamedTuple):
     examples: int
     active: Float[np.ndarray, " n"]
     squared_error: float
-    x: Float[np.ndarray, " d"]
-    x_squared: Float[np.ndarray, " d"]
+    offset: Float[np.ndarray, " d"]
+    offset_squared: Float[np.ndarray, " d"]
 
 
 def sparsity(
     model: Model, data: Any, key: jax.Array, *, chunk: int = 250
-) -> dict[str, int | float]:
+) -> dict[str, int | float | None]:
     """The numbers by which sparse auto-encoders are compared, over a data set.
 
     Args:
@@ -41,27 +42,31 @@ def sparsity(
     Returns:
         `num_latents`: how many latents there are;
         `l0`: the mean number of them per example that are not zero;
-        `explained_variance`: 1 - Σ (x - x̂)² / Σ (x - mean of the data)²;
+        `explained_variance`: 1 - Σ (x - x̂)² / Σ (x - mean of the data)², None where
+        all examples are equal, as one alone is;
         `dead_fraction`: the part of the latents that no example activates.
 
     Raises:
         ValueError: The data are not as the model needs them, or the code is of whole
             numbers.
     """
-    discrete = model.recipe.model.num_codes > 0
+    discrete = model.module.num_codes > 0
     require(not discrete, "model", "one with discrete codes", "one with real codes")
     data = check_data(model.recipe, data, "data")
-    size, parts = chunk * _CHUNKS, []
+    size, parts, origin = chunk * _CHUNKS, [], None
     for i, start in enumerate(range(0, len(data["x"]), size)):
         part = {name: values[start : start + size] for name, values in data.items()}
         own = jax.random.fold_in(key, i)
-        parts.append(_totals(*map_examples(_explained, model, part, own, chunk)))
+        code, x, output = map_examples(_explained, model, part, own, chunk)
+        origin = x[0] if origin is None else origin
+        parts.append(_totals(code, x, output, origin))
     total = reduce(_add, parts)
-    variance = (total.x_squared - total.x**2 / total.examples).sum()
+    variance = (total.offset_squared - total.offset**2 / total.examples).sum()
+    explained = 1.0 - total.squared_error / variance if variance > 0 else None
     return {
         "num_latents": total.active.size,
         "l0": float(total.active.sum() / total.examples),
-        "explained_variance": float(1.0 - total.squared_error / variance),
+        "explained_variance": None if explained is None else float(explained),
         "dead_fraction": float((total.active == 0).mean()),
     }
 
@@ -74,15 +79,18 @@ def _totals(
     code: Float[np.ndarray, "b n"],
     x: Float[np.ndarray, "b ..."],
     reconstruction: Float[np.ndarray, "b ..."],
+    origin: Float[np.ndarray, "..."],
 ) -> _Totals:
     x = x.reshape(len(x), -1).astype(np.float64)
     error = x - reconstruction.reshape(x.shape)
+    # From one of the examples: where all are equal, exactly 0.
+    offset = x - origin.reshape(-1)
     return _Totals(
         len(x),
         (code != 0).sum(axis=0).astype(np.float64),
         float(np.square(error).sum()),
-        x.sum(axis=0),
-        np.square(x).sum(axis=0),
+        offset.sum(axis=0),
+        np.square(offset).sum(axis=0),
     )
 
 
@@ -90,7 +98,7 @@ def _explained(
     recipe: Recipe, variables: Variables, batch: Batch, key: jax.Array
 ) -> tuple[Array, Array, Array]:
     """The flat code, x and the mean of p(x | z) of one example."""
-    (latent,) = call(recipe.model, variables, batch, key, method="encode")
+    (latent,) = call(recipe.module, variables, batch, key, method="encode")
     codes = (latent.mean[None],)
-    likelihood = call(recipe.model, variables, codes, batch, method="decode")
+    likelihood = call(recipe.module, variables, codes, batch, method="decode")
     return latent.mean[0].reshape(-1), batch["x"][0], likelihood.mean[0, 0]

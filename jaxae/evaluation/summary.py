@@ -1,6 +1,7 @@
 """All numbers of a trained model at once."""
 
 import math
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -8,14 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxae.autoencoder import call
 from jaxae.checks import check_count
 from jaxae.corruptions import identity
 from jaxae.evaluation.latents import active_units, codebook_usage, posterior_means
 from jaxae.evaluation.likelihood import elbo_terms, is_generative, nll_nats
 from jaxae.evaluation.quality import reconstruction_quality
 from jaxae.evaluation.sparsity import sparsity
-from jaxae.types import Model
+from jaxae.models.family import call
+from jaxae.recipe import Model
 
 NAMES = (
     "elbo_nats",
@@ -42,7 +43,7 @@ NAMES = (
 
 def evaluate(
     model: Model,
-    images: Any,
+    data: Any,
     key: jax.Array,
     *,
     nll_samples: int = 500,
@@ -52,32 +53,43 @@ def evaluate(
 
     Args:
         model: A trained model.
-        images: As for `fit`.
+        data: As for `fit`.
         key: A typed key; binarisation, damage and samples follow from it.
         nll_samples: Importance samples per example; 0 leaves the NLL out.
         pixel_means: See `reconstruction_quality`.
 
     Returns:
-        A value for each of `NAMES`, None where the family has no such thing.
+        A value for each of `NAMES`, None where the family has no such thing; so is
+        `explained_variance` where the data do not vary.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> numbers = jaxae.evaluation.evaluate(model, x, key, nll_samples=10)
+        >>> numbers['nll_nats'] > 0, numbers['hole_mse']
+        (True, None)
     """
     check_count("nll_samples", nll_samples, least=0)
     numbers = dict.fromkeys(NAMES)
-    quality = reconstruction_quality(model, images, key, pixel_means=pixel_means)
+    quality = reconstruction_quality(model, data, key, pixel_means=pixel_means)
     numbers |= _means(quality)
     if is_generative(model.recipe):
-        numbers |= _means(elbo_terms(model, images, key))
+        numbers |= _means(elbo_terms(model, data, key))
         if _has_known_means(model):
-            numbers["active_units"] = active_units(posterior_means(model, images, key))
+            numbers["active_units"] = active_units(posterior_means(model, data, key))
     if is_generative(model.recipe) and nll_samples:
-        nll = float(np.mean(nll_nats(model, images, key, num_samples=nll_samples)))
+        nll = float(np.mean(nll_nats(model, data, key, num_samples=nll_samples)))
         numbers |= {"nll_nats": nll, "nll_samples": nll_samples}
         numbers["bits_per_dim"] = _bits_per_dim(model, nll)
-    return numbers | _code_use(model, images, key)
+    return numbers | _code_use(model, data, key)
 
 
 def _has_known_means(model: Model) -> bool:
     """Whether `Latent.mean` is E[z | x]: not after a flow, nor given codes above."""
-    module = model.recipe.model
+    module = model.module
     image = jax.ShapeDtypeStruct((1, *module.shape), jnp.float32)
     label = jax.ShapeDtypeStruct((1,), jnp.int32)
     batch = {"x": image, "inputs": image, "label": label}
@@ -86,14 +98,14 @@ def _has_known_means(model: Model) -> bool:
     return len(latents) == 1 and latents[0].posterior is not None
 
 
-def _code_use(model: Model, images: Any, key: jax.Array) -> dict[str, Any]:
+def _code_use(model: Model, data: Any, key: jax.Array) -> dict[str, Any]:
     """How a deterministic code is used; of sparse ones, how sparse they are."""
-    module = model.recipe.model
+    module = model.module
     if module.num_codes:
-        return codebook_usage(model, images, key)
+        return codebook_usage(model, data, key)
     if module.generative or model.recipe.corruption is not identity:
         return {}
-    scores = sparsity(model, images, key)
+    scores: dict[str, Any] = sparsity(model, data, key)
     # A code without a single zero is not meant to be sparse.
     sparse = scores["l0"] < scores.pop("num_latents")
     return {k: v for k, v in scores.items() if sparse or k == "explained_variance"}
@@ -101,13 +113,13 @@ def _code_use(model: Model, images: Any, key: jax.Array) -> dict[str, Any]:
 
 def _bits_per_dim(model: Model, nll: float) -> float | None:
     """A code length, which a density is not."""
-    module = model.recipe.model
+    module = model.module
     if not module.likelihood.support.is_discrete:
         return None
     return nll / math.log(2) / math.prod(module.shape)
 
 
-def _means(scores: dict[str, np.ndarray]) -> dict[str, float | None]:
+def _means(scores: Mapping[str, Any]) -> dict[str, float | None]:
     """Over the examples; those from which nothing was removed have no hole to judge."""
     judged = {
         name: values[~np.isnan(values)] if "hole" in name else values

@@ -3,8 +3,8 @@
 A hook is a pure function (state, observed, key) -> state, run by the train step.
 """
 
-from jaxae.hooks.codebook import revive_codes
+from jaxae.hooks.codebook import ReviveCodes
 from jaxae.hooks.moments import reset_moments
-from jaxae.hooks.sparse import resample_dead, tie_at_start
+from jaxae.hooks.sparse import ResampleDead, TieAtStart
 
-__all__ = ["resample_dead", "reset_moments", "revive_codes", "tie_at_start"]
+__all__ = ["ResampleDead", "ReviveCodes", "TieAtStart", "reset_moments"]

@@ -7,16 +7,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxae.bottlenecks.codebook import dead_codes, draw_features, residual_kmeans
+from jaxae.bottlenecks.codebook import (
+    dead_codes,
+    draw_features,
+    per_position,
+    residual_kmeans,
+)
 from jaxae.bottlenecks.quantized import VectorQuantizer
 from jaxae.errors import require
 from jaxae.hooks.moments import reset_moments
-from jaxae.types import Hook, Observed, TrainState
+from jaxae.types import Observed, TrainState
+from jaxae.values import Value
 
 
-def revive_codes(
-    quantizer: VectorQuantizer, path: tuple[str, ...] = ("bottleneck",)
-) -> Hook:
+class ReviveCodes(Value):
     """Starts a codebook that is learned by gradient, and replaces its dead codes.
 
     After the first update the codes are the k-means centres of the batch's features;
@@ -24,47 +28,60 @@ def revive_codes(
     mean count becomes a random feature of the batch and counts as much as the mean
     code. Both forget the optimizer's moments of the codes they replace.
 
-    Args:
+    Attributes:
         quantizer: The bottleneck, whose `dead_below` and `kmeans_steps` are used.
         path: Where it is in the model's variables.
 
     Raises:
         ValueError: The codebook is not learned by gradient.
     """
-    learning = quantizer.codebook
-    require(learning == "gradient", "codebook", learning, "'gradient' for this hook")
-    shape = (quantizer.num_quantizers, quantizer.codebook_size)
-    codebook, counters = ("model", *path, "codebook"), ("statistics", *path)
 
-    def hook(state: TrainState, observed: Observed, key: jax.Array) -> TrainState:
+    quantizer: VectorQuantizer
+    path: tuple[str, ...] = ("bottleneck",)
+
+    def __post_init__(self) -> None:
+        """Checks the codebook."""
+        learning = self.quantizer.codebook
+        gradient = learning == "gradient"
+        require(gradient, "codebook", learning, "'gradient' for this hook")
+
+    def __call__(
+        self, state: TrainState, observed: Observed, key: jax.Array
+    ) -> TrainState:
+        """The state with a codebook that is started, or revived."""
+        quantizer = self.quantizer
+        shape = (quantizer.num_quantizers, quantizer.codebook_size)
+        codebook, counters = (
+            ("model", *self.path, "codebook"),
+            ("statistics", *self.path),
+        )
         old = _look_up(state.params, codebook)
         statistics = _look_up(state.collections, counters)
-        features = observed.info["features"].reshape(-1, shape[0], old.shape[-1])
-        stages = features.swapaxes(0, 1)
+        features = observed.info["features"]
+        weight = per_position(observed.batch.get("weight"), features.shape[:-2])
+        stages = features.reshape(-1, shape[0], old.shape[-1]).swapaxes(0, 1)
 
         def start() -> tuple[Array, Array, Array]:
             steps = quantizer.kmeans_steps
-            books, counts = residual_kmeans(key, stages[0], shape, steps)
-            return books, jnp.maximum(counts, 1.0), jnp.zeros(shape)
+            books, counts = residual_kmeans(key, stages[0], shape, steps, weight)
+            return books, jnp.maximum(counts, 1.0), jnp.zeros(shape, jnp.float32)
 
         def revive() -> tuple[Array, Array, Array]:
             counts = statistics["counts"]
             dead = dead_codes(counts, quantizer.dead_below)
-            rows = draw_features(key, stages, shape[1])
+            rows = draw_features(key, stages, shape[1], weight)
             books = jnp.where(dead[..., None] > 0, rows, old)
             mean = counts.mean(axis=-1, keepdims=True)
             return books, jnp.where(dead > 0, mean, counts), 1 - dead
 
         started = statistics["initialized"] > 0
         books, counts, keep = jax.lax.cond(started, revive, start)
-        new = {**statistics, "counts": counts, "initialized": jnp.ones(())}
+        new = {**statistics, "counts": counts, "initialized": jnp.ones((), jnp.float32)}
         return state._replace(
             params=_replaced(state.params, codebook, books),
             collections=_replaced(state.collections, counters, new),
             opt_state=reset_moments(state.opt_state, codebook, keep[..., None]),
         )
-
-    return hook
 
 
 def _look_up(tree: Mapping[str, Any], path: tuple[str, ...]) -> Any:

@@ -7,16 +7,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
+from jaxae.averages import weighted_mean
 from jaxae.checks import check_count
-from jaxae.errors import require
+from jaxae.errors import ensure, require
 from jaxae.hooks.moments import reset_moments
 from jaxae.networks.dictionary import normalize_rows
-from jaxae.types import Hook, Observed, TrainState, Variables
+from jaxae.types import Observed, TrainState, Variables
+from jaxae.values import Value
 
 Rows = Float[Array, "n d"]
 
 
-def tie_at_start() -> Hook:
+class TieAtStart(Value):
     """After the first step makes the encoder the transpose of the centred decoder.
 
     The decoder's bias becomes the mean of the batch, and the pre-activations the
@@ -25,14 +27,13 @@ def tie_at_start() -> Hook:
     their atoms, or all alike excited by what the examples have in common, die in large
     numbers. The optimizer forgets what the first step told it of all these.
 
-    For the models that `resample_dead` is for.
+    For the models that `ResampleDead` is for.
     """
 
-    def hook(state: TrainState, seen: Observed, key: jax.Array) -> TrainState:
+    def __call__(self, state: TrainState, seen: Observed, key: jax.Array) -> TrainState:
+        """The state, tied if this was the first step."""
         del key
         return jax.lax.cond(state.step == 0, lambda: _tie(state, seen), lambda: state)
-
-    return hook
 
 
 def _tie(state: TrainState, seen: Observed) -> TrainState:
@@ -41,7 +42,7 @@ def _tie(state: TrainState, seen: Observed) -> TrainState:
     _check_kernel(encoder["kernel"], decoder["atoms"])
     atoms = normalize_rows(decoder["atoms"])
     x = seen.batch["inputs"].reshape(seen.loss.shape[0], -1)
-    mean = x.mean(axis=0)
+    mean = weighted_mean(x, seen.batch.get("weight"))
     offset = -(atoms @ mean)
     biases = {name: offset for name in encoder if name.endswith("bias")}
     new = {
@@ -51,13 +52,13 @@ def _tie(state: TrainState, seen: Observed) -> TrainState:
     opt_state = state.opt_state
     for part, values in new.items():
         for name, value in values.items():
-            nothing = jnp.zeros([1] * value.ndim)
+            nothing = jnp.zeros([1] * value.ndim, value.dtype)
             opt_state = reset_moments(opt_state, ("model", part, name), nothing)
     params = {**state.params, "model": {**model, **new}}
     return state._replace(params=params, opt_state=opt_state)
 
 
-def resample_dead(every: int = 2500, *, scale: float = 0.2) -> Hook:
+class ResampleDead(Value):
     """Points dead latents at examples that are explained badly.
 
     After every `every` steps, a latent that the bottleneck counts as dead gets an
@@ -73,26 +74,31 @@ def resample_dead(every: int = 2500, *, scale: float = 0.2) -> Hook:
     For a model of `bottlenecks.Sparse` on the flattened input, `networks.Dictionary`
     and the Gaussian likelihood of std 1, whose constant does not count as loss.
 
-    Args:
+    Attributes:
         every: Steps from one resampling to the next.
         scale: See above.
 
     Raises:
         ValueError: `every` is below 1 or `scale` not above 0.
     """
-    check_count("every", every)
-    require(scale > 0, "scale", scale, "above 0")
 
-    def hook(state: TrainState, seen: Observed, key: jax.Array) -> TrainState:
+    every: int = 2500
+    scale: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        check_count("every", self.every)
+        require(self.scale > 0, "scale", self.scale, "above 0")
+
+    def __call__(self, state: TrainState, seen: Observed, key: jax.Array) -> TrainState:
+        """The state with new directions for its dead latents, when it is time."""
         dead = seen.info["dead"]
-        due = ((state.step + 1) % every == 0) & dead.any()
+        due = ((state.step + 1) % self.every == 0) & dead.any()
         return jax.lax.cond(
             due,
-            lambda: _resample(state, seen, key, scale),
+            lambda: _resample(state, seen, key, self.scale),
             lambda: state,
         )
-
-    return hook
 
 
 def _resample(
@@ -158,9 +164,12 @@ def _new_encoder(
 
 
 def _check_kernel(kernel: Float[Array, "m n"], rows: Rows) -> None:
-    shapes = f"{kernel.shape[0]} features, {rows.shape[1]} inputs"
-    same = kernel.shape[0] == rows.shape[1]
-    require(same, "encoder", shapes, "the flattened input for this hook")
+    features, inputs = kernel.shape[0], rows.shape[1]
+    ensure(
+        features == inputs,
+        "encoder must give the flattened input for this hook, "
+        f"got {features} features of {inputs} inputs",
+    )
 
 
 def _mean_of_living(

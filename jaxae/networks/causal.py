@@ -7,9 +7,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxae.checks import check_count
 from jaxae.errors import require
+from jaxae.values import Module
 
 
-class CausalTransformer(nn.Module):
+class CausalTransformer(Module):
     """Codes -> the logits of p(c_i | c_1, ..., c_{i-1}) at every position i.
 
     A decoder-only transformer with learned positions (Radford et al. 2018) and the norm
@@ -89,7 +90,7 @@ class CausalTransformer(nn.Module):
         return f"of shape [b, {self.length}]"
 
 
-class CausalBlock(nn.Module):
+class CausalBlock(Module):
     """Attention to earlier positions and a two-layer network, each added to its input.
 
     With a mask, of a whole sequence; without one, of the next position of the cache.

@@ -9,15 +9,15 @@ from jaxtyping import Array, Float
 
 from jaxae.checks import check_count, check_sizes
 from jaxae.errors import require
+from jaxae.networks.activations import Activation, activate, check_activation
 from jaxae.networks.convolution import Conv, ConvTranspose
 from jaxae.networks.dense import Dense
 from jaxae.networks.norm import BatchNorm
 from jaxae.networks.remat import layer_output
+from jaxae.values import Module
 
-Activation = Callable[[Array], Array]
 
-
-class ConvEncoder(nn.Module):
+class ConvEncoder(Module):
     """Halves the image once per entry of `channels`: [b, h, w, c] -> [b, h', w', c'].
 
     An odd side n becomes (n + 1) / 2.
@@ -32,19 +32,19 @@ class ConvEncoder(nn.Module):
             their running averages are float32 at least.
 
     Raises:
-        ValueError: A size is below 1, there are no channels, or the residual blocks
-            are negative.
+        ValueError: A size is below 1, there are no channels, the residual blocks are
+            negative, or the activation is unknown.
     """
 
     channels: tuple[int, ...] = (32, 64)
     kernel_size: int = 3
     residual_blocks: int = 0
-    activation: Activation = nn.relu
+    activation: Activation = "relu"
     batch_norm: bool = False
     dtype: Any = None
 
     def __post_init__(self) -> None:
-        _check(self.channels, self.kernel_size, self.residual_blocks)
+        _check(self.channels, self.kernel_size, self.residual_blocks, self.activation)
         super().__post_init__()
 
     @nn.compact
@@ -64,14 +64,14 @@ class ConvEncoder(nn.Module):
                 use_bias=not self.batch_norm,
                 dtype=self.dtype,
             )(x)
-            x = layer_output(self.activation(normalise(x)))
+            x = layer_output(activate(self.activation, normalise(x)))
             for _ in range(self.residual_blocks):
                 block = ResidualBlock(self.activation, self.batch_norm, self.dtype)
                 x = block(x, train=train, weight=weight)
         return x
 
 
-class ConvDecoder(nn.Module):
+class ConvDecoder(Module):
     """The mirror image of `ConvEncoder`: a code -> [b, *shape].
 
     A vector [b, d] first becomes a small image by a dense layer; a code that is already
@@ -96,13 +96,13 @@ class ConvDecoder(nn.Module):
     channels: tuple[int, ...] = (64, 32)
     kernel_size: int = 3
     residual_blocks: int = 0
-    activation: Activation = nn.relu
+    activation: Activation = "relu"
     batch_norm: bool = False
     dtype: Any = None
 
     def __post_init__(self) -> None:
         check_sizes("shape", self.shape)
-        _check(self.channels, self.kernel_size, self.residual_blocks)
+        _check(self.channels, self.kernel_size, self.residual_blocks, self.activation)
         super().__post_init__()
 
     @nn.compact
@@ -118,7 +118,7 @@ class ConvDecoder(nn.Module):
         widths = (*self.channels, self.shape[-1])
         x = self._to_image(z, sides[-1])
         for (height, width), features in zip(sides[-2::-1], widths[1:], strict=True):
-            x = layer_output(self.activation(normalise(x)))
+            x = layer_output(activate(self.activation, normalise(x)))
             for _ in range(self.residual_blocks):
                 block = ResidualBlock(self.activation, self.batch_norm, self.dtype)
                 x = block(x, train=train, weight=weight)
@@ -140,7 +140,7 @@ class ConvDecoder(nn.Module):
         return Conv(self.channels[0], kernel_size=1, dtype=self.dtype)(z)
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(Module):
     """x + two 3x3 convolutions of x, pre-activation (He et al. 2016b, figure 1b).
 
     Attributes:
@@ -149,7 +149,7 @@ class ResidualBlock(nn.Module):
         dtype: See `ConvEncoder`.
     """
 
-    activation: Activation = nn.relu
+    activation: Activation = "relu"
     batch_norm: bool = False
     dtype: Any = None
 
@@ -164,7 +164,7 @@ class ResidualBlock(nn.Module):
         normalise = _normaliser(self.batch_norm, train, weight)
         h = x
         for _ in range(2):
-            h = self.activation(normalise(h))
+            h = activate(self.activation, normalise(h))
             h = Conv(x.shape[-1], dtype=self.dtype)(h)
         return layer_output(x.astype(h.dtype) + h)
 
@@ -181,14 +181,22 @@ def halvings(side: tuple[int, int], count: int) -> list[tuple[int, int]]:
     return sides
 
 
-def _check(channels: tuple[int, ...], kernel_size: int, residual_blocks: int) -> None:
+def _check(
+    channels: tuple[int, ...],
+    kernel_size: int,
+    residual_blocks: int,
+    activation: Activation,
+) -> None:
     check_sizes("channels", channels)
     require(len(channels) > 0, "channels", channels, "at least one size")
     check_count("kernel_size", kernel_size)
     check_count("residual_blocks", residual_blocks, least=0)
+    check_activation(activation)
 
 
-def _normaliser(batch_norm: bool, train: bool, weight: Array | None) -> Activation:
+def _normaliser(
+    batch_norm: bool, train: bool, weight: Array | None
+) -> Callable[[Array], Array]:
     """Normalises by a new layer at every call, or does nothing."""
     if not batch_norm:
         return lambda x: x

@@ -11,9 +11,10 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxae.precision import spread
+from jaxae.values import Module
 
 
-class Dense(nn.Module):
+class Dense(Module):
     """`flax.linen.Dense`, or `DenseGeneral`, names and shapes included.
 
     The bias is added by `precision.spread`.

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from jaxae.checks import check_sizes
 from jaxae.precision import spread
+from jaxae.values import Module
 
 
 def unit_rows(key: jax.Array, shape: tuple[int, int]) -> Float[Array, "n d"]:
@@ -24,7 +25,7 @@ def normalize_rows(rows: Float[Array, "n d"]) -> Float[Array, "n d"]:
     return rows * jax.lax.rsqrt(jnp.maximum(square, jnp.finfo(rows.dtype).tiny))
 
 
-class Dictionary(nn.Module):
+class Dictionary(Module):
     """Weighted sums of learned atoms of norm 1, plus a bias: [b, n] -> [b, *shape].
 
     The atoms are the rows of the parameter "atoms", divided by their norms, so that no

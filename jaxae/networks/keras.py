@@ -7,9 +7,10 @@ from jaxtyping import Array, Float
 
 from jaxae.networks.convolution import Conv, ConvTranspose, max_pool
 from jaxae.networks.remat import layer_output
+from jaxae.values import Module
 
 
-class KerasEncoder(nn.Module):
+class KerasEncoder(Module):
     """Twice a 3x3 convolution to 32 channels, ReLU and 2x2 max-pooling.
 
     Attributes:
@@ -29,7 +30,7 @@ class KerasEncoder(nn.Module):
         return x
 
 
-class KerasDecoder(nn.Module):
+class KerasDecoder(Module):
     """Twice a transposed 3x3 convolution with stride 2 and ReLU, then a 3x3 one.
 
     Attributes:

@@ -1,7 +1,6 @@
 """Fully connected encoders and decoders."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,14 +10,14 @@ from jaxtyping import Array, Float
 
 from jaxae.checks import check_sizes
 from jaxae.errors import require
+from jaxae.networks.activations import Activation, activate, check_activation
 from jaxae.networks.dense import Dense
 from jaxae.networks.norm import BatchNorm
 from jaxae.networks.remat import layer_output
+from jaxae.values import Module
 
-Activation = Callable[[Array], Array]
 
-
-class GatedDense(nn.Module):
+class GatedDense(Module):
     """h · sigmoid(g), both linear in the input (Dauphin et al. 2017, equation 1).
 
     Attributes:
@@ -38,29 +37,31 @@ class GatedDense(nn.Module):
         return value * jax.nn.sigmoid(gate)
 
 
-class MLP(nn.Module):
+class MLP(Module):
     """Layers of `hidden` units over the flattened input: [b, ...] -> [b, hidden[-1]].
 
     Attributes:
         hidden: Units per layer; empty for the flattened input itself.
         gated: Gated layers, which replace the activation.
-        activation: Applied after every layer that is not gated.
+        activation: Applied after every layer that is not gated, by name or itself.
         batch_norm: Normalise before the activation; not with `gated`.
         dtype: Compute dtype; None: that of inputs and parameters. Batch statistics and
             their running averages are float32 at least.
 
     Raises:
-        ValueError: A size is below 1, or the layers are gated and normalised.
+        ValueError: A size is below 1, the layers are gated and normalised, or the
+            activation is unknown.
     """
 
     hidden: tuple[int, ...] = (512,)
     gated: bool = False
-    activation: Activation = nn.relu
+    activation: Activation = "relu"
     batch_norm: bool = False
     dtype: Any = None
 
     def __post_init__(self) -> None:
         check_sizes("hidden", self.hidden)
+        check_activation(self.activation)
         both = self.gated and self.batch_norm
         require(not both, "batch_norm", True, "False for gated layers")
         super().__post_init__()
@@ -87,10 +88,10 @@ class MLP(nn.Module):
         x = Dense(features, use_bias=not self.batch_norm, dtype=self.dtype)(x)
         if self.batch_norm:
             x = BatchNorm()(x, train=train, weight=weight)
-        return self.activation(x)
+        return activate(self.activation, x)
 
 
-class MLPDecoder(nn.Module):
+class MLPDecoder(Module):
     """An MLP with a linear output layer of any shape: [b, ...] -> [b, *shape].
 
     Attributes:
@@ -108,13 +109,14 @@ class MLPDecoder(nn.Module):
     shape: tuple[int, ...]
     hidden: tuple[int, ...] = (512,)
     gated: bool = False
-    activation: Activation = nn.relu
+    activation: Activation = "relu"
     batch_norm: bool = False
     dtype: Any = None
 
     def __post_init__(self) -> None:
         check_sizes("shape", self.shape)
         check_sizes("hidden", self.hidden)
+        check_activation(self.activation)
         super().__post_init__()
 
     @nn.compact

@@ -7,11 +7,12 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jaxae.checks import check_sizes
+from jaxae.networks.activations import Activation, activate, check_activation
 from jaxae.networks.dense import Dense
-from jaxae.networks.mlp import Activation
+from jaxae.values import Module
 
 
-class SpectralMLPDecoder(nn.Module):
+class SpectralMLPDecoder(Module):
     """`MLPDecoder` with spectrally normalised layers (Miyato et al. 2018).
 
     Every kernel is divided by an estimate of its largest singular value, from one step
@@ -28,17 +29,18 @@ class SpectralMLPDecoder(nn.Module):
             is in the parameters' own.
 
     Raises:
-        ValueError: A size is below 1.
+        ValueError: A size is below 1, or the activation is unknown.
     """
 
     shape: tuple[int, ...]
     hidden: tuple[int, ...] = (512,)
-    activation: Activation = nn.relu
+    activation: Activation = "relu"
     dtype: Any = None
 
     def __post_init__(self) -> None:
         check_sizes("shape", self.shape)
         check_sizes("hidden", self.hidden)
+        check_activation(self.activation)
         super().__post_init__()
 
     @nn.compact
@@ -48,6 +50,6 @@ class SpectralMLPDecoder(nn.Module):
         h = z.reshape(z.shape[0], -1)
         for features in self.hidden:
             layer = nn.SpectralNorm(Dense(features, dtype=self.dtype))
-            h = self.activation(layer(h, update_stats=train))
+            h = activate(self.activation, layer(h, update_stats=train))
         layer = nn.SpectralNorm(Dense(math.prod(self.shape), dtype=self.dtype))
         return layer(h, update_stats=train).reshape(z.shape[0], *self.shape)

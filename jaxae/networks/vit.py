@@ -11,26 +11,12 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
 from jaxae.checks import check_count, check_sizes
+from jaxae.corruptions.patches import check_grid
 from jaxae.errors import require
 from jaxae.networks.dense import Dense
 from jaxae.networks.remat import layer_output
-from jaxae.patches import check_grid
 from jaxae.precision import spread, widened
-from jaxae.types import Batch
-from jaxae.views import View
-
-
-def _image_and_mask(batch: Batch) -> dict[str, Array]:
-    fields = {"values": batch["inputs"]}
-    return fields | {"mask": batch["mask"]} if "mask" in batch else fields
-
-
-def _code_and_mask(z: Array, batch: Batch) -> dict[str, Array]:
-    return {"values": z} | ({"mask": batch["mask"]} if "mask" in batch else {})
-
-
-VISIBLE = View(frozenset({"mask"}), _image_and_mask, _code_and_mask)
-"""Both networks are shown the mask beside x and z, as {"values": ..., "mask": ...}."""
+from jaxae.values import Module
 
 
 def patchify(x: Float[Array, "b h w c"], size: int) -> Float[Array, "b n p"]:
@@ -62,7 +48,7 @@ def positions(rows: int, columns: int, width: int) -> Float[np.ndarray, "n width
     return np.concatenate(waves, axis=1).astype(np.float32)
 
 
-class ViTEncoder(nn.Module):
+class ViTEncoder(Module):
     """Visible patches -> tokens [b, n, width], through transformer blocks.
 
     While training with a mask the first `num_visible` visible patches of each image
@@ -125,7 +111,7 @@ class ViTEncoder(nn.Module):
         return jnp.where(valid[..., None], _normalise(tokens), 0.0)
 
 
-class ViTDecoder(nn.Module):
+class ViTDecoder(Module):
     """Tokens of the visible patches -> images, with one learned token for the hidden.
 
     Attributes:
@@ -187,7 +173,7 @@ class ViTDecoder(nn.Module):
         return unpatchify(pixels, self.shape, self.patch)
 
 
-class Block(nn.Module):
+class Block(Module):
     """Attention and a two-layer network, each added to its input (pre-norm).
 
     Dosovitskiy et al. (2021), equations 2 and 3.
@@ -215,7 +201,7 @@ def _normalise(x: Float[Array, "b n width"]) -> Float[Array, "b n width"]:
     return nn.LayerNorm()(widened(x)).astype(x.dtype)
 
 
-class MultiHeadDotProductAttention(nn.Module):
+class MultiHeadDotProductAttention(Module):
     """Attention of every token to the valid ones (Vaswani et al. 2017, section 3.2).
 
     `flax.linen.MultiHeadDotProductAttention`, names and shapes included, but with

@@ -1,40 +1,40 @@
 """Objectives: a `Trace` -> what is minimised, per example."""
 
-from jaxae.objectives.adversarial import adversarial_prior, total_correlation_critic
-from jaxae.objectives.base import chain, stateless
-from jaxae.objectives.contraction import contraction
-from jaxae.objectives.elbo import elbo
-from jaxae.objectives.importance import iwae, log_weights
-from jaxae.objectives.mmd import mmd
-from jaxae.objectives.reconstruction import Region, log_likelihood, reconstruction
+from jaxae.objectives.adversarial import AdversarialPrior, TotalCorrelationCritic
+from jaxae.objectives.base import Chain, Objective, Stateless, Weight
+from jaxae.objectives.contraction import Contraction
+from jaxae.objectives.elbo import ELBO
+from jaxae.objectives.importance import IWAE, log_weights
+from jaxae.objectives.mmd import MMD
+from jaxae.objectives.reconstruction import Reconstruction, Region, log_likelihood
 from jaxae.objectives.regularized import (
-    code_penalty,
-    decoder_gradient_penalty,
-    decoder_weight_decay,
+    CodePenalty,
+    DecoderGradientPenalty,
+    DecoderWeightDecay,
 )
-from jaxae.objectives.schedules import cyclical
-from jaxae.objectives.sparse import sparse_reconstruction
-from jaxae.objectives.total_correlation import beta_tc_vae
-from jaxae.objectives.vae_gan import image_critic
+from jaxae.objectives.sparse import SparseReconstruction
+from jaxae.objectives.total_correlation import BetaTCVAE
+from jaxae.objectives.vae_gan import ImageCritic
 
 __all__ = [
+    "ELBO",
+    "IWAE",
+    "MMD",
+    "AdversarialPrior",
+    "BetaTCVAE",
+    "Chain",
+    "CodePenalty",
+    "Contraction",
+    "DecoderGradientPenalty",
+    "DecoderWeightDecay",
+    "ImageCritic",
+    "Objective",
+    "Reconstruction",
     "Region",
-    "adversarial_prior",
-    "beta_tc_vae",
-    "chain",
-    "code_penalty",
-    "contraction",
-    "cyclical",
-    "decoder_gradient_penalty",
-    "decoder_weight_decay",
-    "elbo",
-    "image_critic",
-    "iwae",
+    "SparseReconstruction",
+    "Stateless",
+    "TotalCorrelationCritic",
+    "Weight",
     "log_likelihood",
     "log_weights",
-    "mmd",
-    "reconstruction",
-    "sparse_reconstruction",
-    "stateless",
-    "total_correlation_critic",
 ]

@@ -11,9 +11,6 @@ The critic's loss adds its gradient to the total but nothing to its value, so th
 "loss" that training reports is that of the model.
 """
 
-from collections.abc import Callable
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -23,17 +20,58 @@ from jaxtyping import Array, Float
 
 from jaxae.checks import check_sizes
 from jaxae.networks.mlp import MLPDecoder
-from jaxae.objectives.base import Weight, check_weight, only_latent, weight_at
+from jaxae.objectives.base import (
+    Loss,
+    Objective,
+    Weight,
+    check_weight,
+    only_latent,
+    weight_at,
+)
 from jaxae.objectives.mmd import flat_codes, prior_codes
-from jaxae.types import Context, Objective, Params, Trace
+from jaxae.types import Context, Params, Trace
 
 
-def total_correlation_critic(
-    weight: Weight = 10.0,
-    *,
-    hidden: tuple[int, ...] = (256, 256),
-    learning_rate: optax.ScalarOrSchedule = 1e-4,
-) -> Objective:
+class _CodeCritic(Objective):
+    """A critic of codes, an MLP with an optimizer of its own.
+
+    Attributes:
+        weight: A number or a schedule.
+        hidden: Units per layer of the critic.
+        learning_rate: Of the critic's own Adam (β1 = 0.5, β2 = 0.9).
+    """
+
+    weight: Weight = 1.0
+    hidden: tuple[int, ...] = (256, 256)
+    learning_rate: optax.ScalarOrSchedule = 1e-4
+
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        check_weight("weight", self.weight)
+        check_weight("learning_rate", self.learning_rate)
+        check_sizes("hidden", self.hidden)
+
+    @property
+    def critic(self) -> nn.Module:
+        """An MLP with leaky ReLU of slope 0.2 (Kim & Mnih 2018, appendix A)."""
+        return MLPDecoder((self._outputs,), self.hidden, activation=_leaky_relu)
+
+    @property
+    def _outputs(self) -> int:
+        return 1
+
+    def init(self, key: jax.Array, trace: Trace) -> Params:
+        """The critic's parameters."""
+        codes = flat_codes(only_latent(trace).z)[0]
+        return self.critic.init(key, codes)["params"]
+
+    def tx(self, main: optax.GradientTransformation) -> optax.GradientTransformation:
+        """Adam as critics need it, whatever the model's optimizer is."""
+        del main
+        return critic_adam(self.learning_rate)
+
+
+class TotalCorrelationCritic(_CodeCritic):
     """weight · TC(z), estimated by a critic: FactorVAE's term (Kim & Mnih 2018).
 
     The critic tells codes z ~ q(z) from codes whose dimensions were permuted over the
@@ -46,43 +84,39 @@ def total_correlation_critic(
     Metrics: `total_correlation_nats`; `critic_loss`, the critic's cross-entropy in
     nats, ln 2 where it knows nothing; and `critic_accuracy`.
 
-    Args:
-        weight: γ, a number or an optax schedule.
+    Attributes:
+        weight: γ, a number or a schedule.
         hidden: Units per layer of the critic; the paper has six layers of 1000.
         learning_rate: Of the critic's own Adam (β1 = 0.5, β2 = 0.9).
 
     Raises:
         ValueError: An argument is outside its range.
     """
-    check_weight("weight", weight)
-    check_weight("learning_rate", learning_rate)
-    critic = make_critic(hidden, 2)
 
-    def loss(
-        params: Params, trace: Trace, context: Context
-    ) -> tuple[Array, dict[str, Array]]:
+    weight: Weight = 10.0
+
+    @property
+    def _outputs(self) -> int:
+        return 2
+
+    def loss(self, params: Params, trace: Trace, context: Context) -> Loss:
+        """The model's charge, with the critic's gradient."""
         z = flat_codes(only_latent(trace).z)
 
         def log_ratio(params: Params, z: Array) -> Array:
-            logits = _apply(critic, params, z)
+            logits = _apply(self.critic, params, z)
             return logits[..., 0] - logits[..., 1]
 
         estimate = log_ratio(stop_gradient(params), z).mean(axis=0)
         joint = log_ratio(params, stop_gradient(z))
-        permuted = log_ratio(params, stop_gradient(permute_dims(context.key, z)))
+        shuffled = permute_dims(context.key, z, context.batch.get("weight"))
+        permuted = log_ratio(params, stop_gradient(shuffled))
         own, metrics = contest(joint, permuted)
-        total = weight_at(weight, context.step) * estimate + gradient_only(own)
+        total = weight_at(self.weight, context.step) * estimate + gradient_only(own)
         return total, {"total_correlation_nats": estimate, **metrics}
 
-    return Objective(partial(_init, critic), loss, own_adam(learning_rate))
 
-
-def adversarial_prior(
-    weight: Weight = 1.0,
-    *,
-    hidden: tuple[int, ...] = (256, 256),
-    learning_rate: optax.ScalarOrSchedule = 1e-4,
-) -> Objective:
+class AdversarialPrior(_CodeCritic):
     """A critic makes q(z) match the prior: the adversarial auto-encoder.
 
     The critic tells draws from the prior, N(0, I) where the model has none, from the
@@ -94,45 +128,45 @@ def adversarial_prior(
     Metrics: `generator_loss`, -log D(z) in nats; `critic_loss`, the critic's
     cross-entropy in nats, ln 2 where it knows nothing; and `critic_accuracy`.
 
-    Args:
-        weight: A number, or an optax schedule.
+    Attributes:
+        weight: A number, or a schedule.
         hidden: Units per layer of the critic.
         learning_rate: Of the critic's own Adam (β1 = 0.5, β2 = 0.9).
 
     Raises:
         ValueError: An argument is outside its range.
     """
-    check_weight("weight", weight)
-    check_weight("learning_rate", learning_rate)
-    critic = make_critic(hidden, 1)
 
-    def loss(
-        params: Params, trace: Trace, context: Context
-    ) -> tuple[Array, dict[str, Array]]:
+    def loss(self, params: Params, trace: Trace, context: Context) -> Loss:
+        """The model's charge, with the critic's gradient."""
         latent = only_latent(trace)
         z = flat_codes(latent.z)
         draws = flat_codes(prior_codes(latent, context.key))
 
         def logit(params: Params, z: Array) -> Array:
-            return _apply(critic, params, z)[..., 0]
+            return _apply(self.critic, params, z)[..., 0]
 
         generator = jax.nn.softplus(-logit(stop_gradient(params), z)).mean(axis=0)
         own, metrics = contest(logit(params, draws), logit(params, stop_gradient(z)))
-        total = weight_at(weight, context.step) * generator + gradient_only(own)
+        weight = weight_at(self.weight, context.step)
+        total = weight * generator + gradient_only(own)
         return total, {"generator_loss": generator, **metrics}
 
-    return Objective(partial(_init, critic), loss, own_adam(learning_rate))
 
+def permute_dims(
+    key: jax.Array,
+    z: Float[Array, "k b d"],
+    weight: Float[Array, " b"] | None = None,
+) -> Float[Array, "k b d"]:
+    """Every dimension permuted over the batch on its own (algorithm 1 of FactorVAE).
 
-def make_critic(hidden: tuple[int, ...], outputs: int) -> nn.Module:
-    """An MLP with leaky ReLU of slope 0.2 (Kim & Mnih 2018, appendix A)."""
-    check_sizes("hidden", hidden)
-    return MLPDecoder((outputs,), hidden, activation=_leaky_relu)
-
-
-def permute_dims(key: jax.Array, z: Float[Array, "k b d"]) -> Float[Array, "k b d"]:
-    """Every dimension permuted over the batch on its own (algorithm 1 of FactorVAE)."""
-    return jax.random.permutation(key, z, axis=1, independent=True)
+    With weights every value is drawn by them instead, so that example i is taken for
+    `weight[i]` examples.
+    """
+    if weight is None:
+        return jax.random.permutation(key, z, axis=1, independent=True)
+    chosen = jax.random.categorical(key, jnp.log(weight), shape=z.shape)
+    return jnp.take_along_axis(z, chosen, axis=1)
 
 
 def contest(
@@ -159,19 +193,15 @@ def gradient_only(loss: Array) -> Array:
     return loss - stop_gradient(loss)
 
 
-def own_adam(
+def critic_adam(
     learning_rate: optax.ScalarOrSchedule,
-) -> Callable[[optax.GradientTransformation], optax.GradientTransformation]:
-    """Adam as critics need it, whatever the model's optimizer is."""
-    return lambda main: optax.adam(learning_rate, b1=0.5, b2=0.9)
+) -> optax.GradientTransformation:
+    """Adam with little momentum, as the players of a game need it."""
+    return optax.adam(learning_rate, b1=0.5, b2=0.9)
 
 
 def _leaky_relu(x: Array) -> Array:
     return nn.leaky_relu(x, 0.2)
-
-
-def _init(critic: nn.Module, key: jax.Array, trace: Trace) -> Params:
-    return critic.init(key, flat_codes(only_latent(trace).z)[0])["params"]
 
 
 def _apply(

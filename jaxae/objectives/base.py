@@ -1,7 +1,6 @@
-"""How objectives are made and added up."""
+"""What objectives have in common, and how they are added up."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -10,11 +9,66 @@ import optax
 from jaxtyping import Array, Float, PyTree
 from numpyro.distributions import Distribution
 
-from jaxae.errors import require
-from jaxae.types import Context, Latent, Objective, Params, Trace
+from jaxae.errors import ensure, given, require
+from jaxae.types import Context, Latent, Params, Trace
+from jaxae.values import Value
+
+Loss = tuple[Array, Mapping[str, Array]]
+"""(loss [b], {metric: [b]}), both in nats per example unless an objective says so."""
 
 Weight = float | Array | optax.Schedule
-"""A number, or an optax schedule: step -> number."""
+"""A number, or a schedule: step -> number, of `jaxae.schedules` or optax."""
+
+
+class Objective(Value):
+    """Base of the objectives: pure functions of a trace, as values.
+
+    An own objective overrides `loss`, and `init` and `tx` if it has parameters.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxae
+        >>> class Darkness(jaxae.Objective):
+        ...     weight: float = 1.0
+        ...     def loss(self, params, trace, context):
+        ...         mean = trace.likelihood.mean[0]
+        ...         dark = -mean.reshape(mean.shape[0], -1).mean(axis=-1)
+        ...         return self.weight * dark, {"darkness": dark}
+    """
+
+    def init(self, key: jax.Array, trace: Trace) -> Params:
+        """The objective's own parameters, such as a critic's; none by default."""
+        del key, trace
+        return {}
+
+    def loss(self, params: Params, trace: Trace, context: Context) -> Loss:
+        """(params, trace, context) -> (loss [b], {metric: [b]}).
+
+        In nats per example unless the objective says otherwise; the mean over the
+        batch, by weight, is the train step's.
+        """
+        raise NotImplementedError
+
+    def tx(
+        self, main: optax.GradientTransformation
+    ) -> optax.GradientTransformation | None:
+        """From the model's optimizer to that of `params`; None for the same."""
+        del main
+        return None
+
+
+class Stateless(Objective):
+    """An objective from a function, without parameters of its own.
+
+    Attributes:
+        function: (trace, context) -> (loss [b], {metric: [b]}).
+    """
+
+    function: Callable[[Trace, Context], Loss]
+
+    def loss(self, params: Params, trace: Trace, context: Context) -> Loss:
+        """What the function returns."""
+        del params
+        return self.function(trace, context)
 
 
 def check_weight(name: str, weight: optax.ScalarOrSchedule) -> None:
@@ -23,13 +77,21 @@ def check_weight(name: str, weight: optax.ScalarOrSchedule) -> None:
     require(right, name, weight, "a schedule or at least 0")
 
 
+def is_zero(weight: Weight | None) -> bool:
+    """Whether a weight is the number 0, so that its term is left out.
+
+    Neither a schedule is, nor a number that JAX traces.
+    """
+    return isinstance(weight, int | float) and weight == 0
+
+
 def weight_at(weight: Weight, step: Array) -> Array:
     """The weight's value at `step`."""
     if not callable(weight):
-        return jnp.asarray(weight)
+        return jnp.asarray(weight, jnp.float32)
     # Some of optax's schedules mix dtypes, which strict promotion forbids.
     with jax.numpy_dtype_promotion("standard"):
-        return jnp.asarray(weight(step))
+        return jnp.asarray(weight(step), jnp.float32)
 
 
 def log_posterior(latent: Latent) -> Float[Array, "k b"]:
@@ -40,9 +102,7 @@ def log_posterior(latent: Latent) -> Float[Array, "k b"]:
     """
     if latent.log_posterior is not None:
         return latent.log_posterior
-    _require_stochastic(latent.posterior)
-    assert latent.posterior is not None
-    return jnp.asarray(latent.posterior.log_prob(latent.z))
+    return jnp.asarray(_stochastic(latent.posterior).log_prob(latent.z))
 
 
 def log_prior(latent: Latent) -> Float[Array, "k b"]:
@@ -51,9 +111,7 @@ def log_prior(latent: Latent) -> Float[Array, "k b"]:
     Raises:
         ValueError: There is no prior.
     """
-    _require_stochastic(latent.prior)
-    assert latent.prior is not None
-    return jnp.asarray(latent.prior.log_prob(latent.z))
+    return jnp.asarray(_stochastic(latent.prior).log_prob(latent.z))
 
 
 def only_latent(trace: Trace) -> Latent:
@@ -63,61 +121,63 @@ def only_latent(trace: Trace) -> Latent:
         ValueError: The model has several latents, or none.
     """
     count = len(trace.latents)
-    require(count == 1, "model", f"one with {count} latents", "flat for this objective")
+    ensure(count == 1, f"this objective is for models with one latent, not {count}")
     return trace.latents[0]
 
 
-def _require_stochastic(distribution: Distribution | None) -> None:
-    came = "one without a posterior or a prior"
-    found = distribution is not None
-    require(found, "bottleneck", came, "stochastic for this objective")
+def _stochastic(distribution: Distribution | None) -> Distribution:
+    return given(distribution, "this objective needs a posterior and a prior")
 
 
-def stateless(
-    loss: Callable[[Trace, Context], tuple[Array, Mapping[str, Array]]],
-) -> Objective:
-    """An objective without parameters of its own."""
-    return Objective(
-        init=lambda key, trace: {},
-        loss=lambda params, trace, context: loss(trace, context),
-    )
+class Chain(Objective):
+    """The sum of objectives' losses, with all their metrics, as in optax.chain.
 
-
-def chain(*objectives: Objective) -> Objective:
-    """The sum of the objectives' losses, with all their metrics, as in optax.chain.
+    Attributes:
+        objectives: At least one.
 
     Raises:
-        ValueError: No objective was given, or two log the same metric.
-    """
-    require(len(objectives) > 0, "objectives", objectives, "at least one")
+        ValueError: There is none, or two log the same metric (said when the objective
+            first sees a trace).
 
-    def init(key: jax.Array, trace: Trace) -> Params:
-        keys = jax.random.split(key, len(objectives))
-        pairs = zip(objectives, keys, strict=True)
+    Example:
+        >>> from jaxae.objectives import MMD, Chain, Reconstruction
+        >>> wasserstein = Chain((Reconstruction(), MMD(weight=10.0)))
+    """
+
+    objectives: tuple[Objective, ...]
+
+    def __post_init__(self) -> None:
+        """Checks that there is one."""
+        came = self.objectives
+        some = isinstance(came, tuple) and len(came) > 0
+        require(some, "objectives", came, "a tuple of at least one")
+
+    def init(self, key: jax.Array, trace: Trace) -> Params:
+        """Those of every part."""
+        keys = jax.random.split(key, len(self.objectives))
+        pairs = zip(self.objectives, keys, strict=True)
         return tuple(objective.init(k, trace) for objective, k in pairs)
 
-    def loss(
-        params: Params, trace: Trace, context: Context
-    ) -> tuple[Array, Mapping[str, Array]]:
-        total = jnp.zeros(trace.target.shape[0])
+    def loss(self, params: Params, trace: Trace, context: Context) -> Loss:
+        """The sum, each part with a key of its own."""
+        total = jnp.zeros(trace.target.shape[0], jnp.float32)
         metrics: dict[str, Array] = {}
-        for i, (objective, own) in enumerate(zip(objectives, params, strict=True)):
+        for i, (objective, own) in enumerate(zip(self.objectives, params, strict=True)):
             key = jax.random.fold_in(context.key, i)
             value, new = objective.loss(own, trace, context._replace(key=key))
             twice = sorted(metrics.keys() & new.keys())
-            require(not twice, "objectives", twice, "parts that log different metrics")
+            ensure(not twice, f"objectives must log different metrics, twice: {twice}")
             total, metrics = total + value, {**metrics, **new}
         return total, metrics
 
-    own = any(objective.tx for objective in objectives)
-    return Objective(init, loss, partial(_partition, objectives) if own else None)
-
-
-def _partition(
-    objectives: Sequence[Objective], tx: optax.GradientTransformation
-) -> optax.GradientTransformation:
-    """Each part's own optimizer, or `tx`."""
-    return each_its_own(tuple(o.tx(tx) if o.tx else tx for o in objectives))
+    def tx(
+        self, main: optax.GradientTransformation
+    ) -> optax.GradientTransformation | None:
+        """Each part's own optimizer, or the model's."""
+        own = tuple(objective.tx(main) for objective in self.objectives)
+        if all(tx is None for tx in own):
+            return None
+        return each_its_own(tuple(main if tx is None else tx for tx in own))
 
 
 def each_its_own(optimizers: PyTree) -> optax.GradientTransformation:

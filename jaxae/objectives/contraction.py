@@ -1,27 +1,27 @@
 """The contractive penalty: the squared Jacobian of the code (Rifai et al. 2011)."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxae.errors import require
-from jaxae.objectives.base import Weight, check_weight, stateless, weight_at
-from jaxae.types import Context, Latent, Objective, Trace
+from jaxae.errors import check_choice
+from jaxae.objectives.base import Loss, Objective, Weight, check_weight, weight_at
+from jaxae.types import Context, Latent, Params, Trace
 
 Estimator = Literal["exact", "hutchinson"]
 
 
-def contraction(weight: Weight, estimator: Estimator = "exact") -> Objective:
+class Contraction(Objective):
     """weight · ||∂ code / ∂ inputs||_F² of every example (Rifai et al. 2011).
 
     The code is the one without noise, of all latents together, as outside training.
     The metric `contraction` is the squared norm itself, in squared units of the code
     per squared unit of the inputs.
 
-    Args:
-        weight: A number or an optax schedule.
+    Attributes:
+        weight: A number or a schedule.
         estimator: "exact" goes back through the encoder once per latent dimension;
             "hutchinson" once, with a random sign for every dimension: E ||vᵀJ||² =
             ||J||_F².
@@ -29,20 +29,19 @@ def contraction(weight: Weight, estimator: Estimator = "exact") -> Objective:
     Raises:
         ValueError: `weight` is negative or `estimator` unknown.
     """
-    check_weight("weight", weight)
-    check_estimator(estimator)
 
-    def loss(trace: Trace, context: Context) -> tuple[Array, dict[str, Array]]:
-        norm = _squared_norm(trace, context, estimator)
-        return weight_at(weight, context.step) * norm, {"contraction": norm}
+    weight: Weight
+    estimator: Estimator = "exact"
 
-    return stateless(loss)
+    def __post_init__(self) -> None:
+        """Checks the arguments."""
+        check_weight("weight", self.weight)
+        check_choice("estimator", self.estimator, Estimator)
 
-
-def check_estimator(estimator: str) -> None:
-    """Raises ValueError unless `estimator` is known."""
-    known = get_args(Estimator)
-    require(estimator in known, "estimator", estimator, f"one of {known}")
+    def loss(self, params: Params, trace: Trace, context: Context) -> Loss:
+        """The weighed squared norm."""
+        norm = _squared_norm(trace, context, self.estimator)
+        return weight_at(self.weight, context.step) * norm, {"contraction": norm}
 
 
 def _squared_norm(

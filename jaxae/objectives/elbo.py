@@ -1,34 +1,30 @@
 """The evidence lower bound (Kingma & Welling 2014) and its common modifications."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 from numpyro.distributions import Independent, kl_divergence
 
-from jaxae.errors import require
+from jaxae.averages import weighted_mean
+from jaxae.errors import ArgumentError, check_choice, require
 from jaxae.objectives.base import (
+    Loss,
+    Objective,
     Weight,
     check_weight,
+    is_zero,
     log_posterior,
     log_prior,
-    stateless,
     weight_at,
 )
 from jaxae.objectives.reconstruction import Region, log_likelihood, penalty
-from jaxae.types import Context, Latent, Objective, Trace
+from jaxae.types import Context, Latent, Params, Trace
 
 Divergence = Literal["auto", "monte_carlo"]
 
 
-def elbo(
-    beta: Weight = 1.0,
-    *,
-    kl: Divergence = "auto",
-    free_bits: Weight = 0.0,
-    capacity: Weight | None = None,
-    region: Region = "all",
-) -> Objective:
+class ELBO(Objective):
     """distortion + beta · rate, the negative ELBO at beta = 1 (Higgins et al. 2017).
 
     The distortion is -log p(x | z) averaged over the samples, the rate is
@@ -36,8 +32,8 @@ def elbo(
     itself, with beta = 1 and without free bits. Hierarchical models log the rate of
     every latent, `rate_1_nats` for the top one.
 
-    Args:
-        beta: Weight of the rate: a number, or an optax schedule for a warm-up.
+    Attributes:
+        beta: Weight of the rate: a number, or a schedule for a warm-up.
         kl: The KL in closed form where there is one, or always as the mean of
             log q(z | x) - log p(z) over the samples drawn.
         free_bits: λ in nats per latent dimension: a dimension whose KL, averaged over
@@ -45,39 +41,49 @@ def elbo(
             (Kingma et al. 2016, section 4 and appendix C.8). A number or an optax
             schedule; needs a KL in closed form.
         capacity: C in nats: |rate - C| is charged instead of the rate (Burgess et al.
-            2018, equation 8); a number, or an optax schedule that lets it grow.
+            2018, equation 8); a number, or a schedule that lets it grow.
         region: Which values count when the corruption removed some.
 
     Raises:
         ValueError: An argument is outside its range, or the model has no posterior.
     """
-    choices = get_args(Divergence)
-    require(kl in choices, "kl", kl, f"one of {choices}")
-    check_weight("beta", beta)
-    check_weight("free_bits", free_bits)
-    if capacity is not None:
-        check_weight("capacity", capacity)
-    exact = not free_bits or kl == "auto"
-    require(exact, "free_bits", free_bits, "0 unless kl is 'auto'")
 
-    def loss(trace: Trace, context: Context) -> tuple[Array, dict[str, Array]]:
-        distortion = -log_likelihood(trace, region).mean(axis=0)
-        rates = [rate(latent, kl) for latent in trace.latents]
-        total_rate = sum(rates, jnp.zeros(()))
+    beta: Weight = 1.0
+    kl: Divergence = "auto"
+    free_bits: Weight = 0.0
+    capacity: Weight | None = None
+    region: Region = "all"
+
+    def __post_init__(self) -> None:
+        """Checks the arguments."""
+        check_choice("kl", self.kl, Divergence)
+        check_choice("region", self.region, Region)
+        check_weight("beta", self.beta)
+        check_weight("free_bits", self.free_bits)
+        if self.capacity is not None:
+            check_weight("capacity", self.capacity)
+        exact = is_zero(self.free_bits) or self.kl == "auto"
+        require(exact, "free_bits", self.free_bits, "0 unless kl is 'auto'")
+
+    def loss(self, params: Params, trace: Trace, context: Context) -> Loss:
+        """The negative bound, modified as the attributes say."""
+        distortion = -log_likelihood(trace, self.region).mean(axis=0)
+        rates = [rate(latent, self.kl) for latent in trace.latents]
+        total_rate = sum(rates, jnp.zeros((), jnp.float32))
         charged = total_rate
-        if free_bits:
-            least = weight_at(free_bits, context.step)
-            charged = sum((_charged(u, least) for u in trace.latents), jnp.zeros(()))
-        if capacity is not None:
-            charged = jnp.abs(charged - weight_at(capacity, context.step))
-        total = distortion + weight_at(beta, context.step) * charged
+        if not is_zero(self.free_bits):
+            least = weight_at(self.free_bits, context.step)
+            weight = context.batch.get("weight")
+            each = [_charged(latent, least, weight) for latent in trace.latents]
+            charged = sum(each, jnp.zeros((), jnp.float32))
+        if self.capacity is not None:
+            charged = jnp.abs(charged - weight_at(self.capacity, context.step))
+        total = distortion + weight_at(self.beta, context.step) * charged
         return total + penalty(trace), {
             "elbo_nats": -distortion - total_rate,
             "distortion_nats": distortion,
             **name_rates(rates),
         }
-
-    return stateless(loss)
 
 
 def rate(latent: Latent, kl: Divergence = "auto") -> Float[Array, " b"]:
@@ -102,17 +108,19 @@ def rate(latent: Latent, kl: Divergence = "auto") -> Float[Array, " b"]:
 
 def name_rates(rates: list[Array]) -> dict[str, Array]:
     """The metrics `rate_nats` and, if there are several, `rate_1_nats`, ..."""
-    named = {"rate_nats": sum(rates, jnp.zeros(()))}
+    named = {"rate_nats": sum(rates, jnp.zeros((), jnp.float32))}
     if len(rates) > 1:
         named |= {f"rate_{i}_nats": each for i, each in enumerate(rates, start=1)}
     return named
 
 
-def _charged(latent: Latent, free_bits: Array) -> Float[Array, " b"]:
+def _charged(
+    latent: Latent, free_bits: Array, weight: Float[Array, " b"] | None
+) -> Float[Array, " b"]:
     """Σ_j max(λ, mean over samples and batch of KL_j), spread over the examples."""
     each = kl_per_dimension(latent)
-    above = each.mean(axis=(0, 1), keepdims=True) > free_bits
-    charged = jnp.where(above, each, free_bits)
+    above = weighted_mean(each.mean(axis=0), weight) > free_bits
+    charged = jnp.where(jnp.broadcast_to(above, each.shape), each, free_bits)
     return charged.sum(axis=range(2, each.ndim)).mean(axis=0)
 
 
@@ -123,10 +131,9 @@ def kl_per_dimension(latent: Latent) -> Float[Array, "k b ..."]:
         ValueError: The posterior or the prior is not factorised.
     """
     q, p = latent.posterior, latent.prior
-    factorised = isinstance(q, Independent) and isinstance(p, Independent)
-    came = f"{type(q).__name__} and {type(p).__name__}"
-    require(factorised, "posterior and prior", came, "factorised over the dimensions")
-    assert isinstance(q, Independent) and isinstance(p, Independent)
+    if not (isinstance(q, Independent) and isinstance(p, Independent)):
+        kinds = f"{type(q).__name__} and {type(p).__name__}"
+        raise ArgumentError(f"posterior and prior must be factorised, got {kinds}")
     each = kl_divergence(q.base_dist, p.base_dist)
     shape = jnp.broadcast_shapes(
         (1, latent.z.shape[1], *[1] * (each.ndim - 2)), each.shape

@@ -1,22 +1,24 @@
 """Bounds on log p(x) from several importance-weighted samples of the code."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxae.checks import check_count
-from jaxae.errors import require
+from jaxae.errors import check_choice, ensure, require
 from jaxae.objectives.base import (
+    Loss,
+    Objective,
     Weight,
+    is_zero,
     log_posterior,
     log_prior,
-    stateless,
     weight_at,
 )
 from jaxae.objectives.reconstruction import Region, log_likelihood, penalty
-from jaxae.types import Context, Objective, Trace
+from jaxae.types import Context, Params, Trace
 
 Gradient = Literal["plain", "sticking_the_landing", "doubly_reparameterized", "piwae"]
 
@@ -34,13 +36,7 @@ def log_weights(trace: Trace, region: Region = "all") -> Float[Array, "k b"]:
     return _log_joint(trace, region) - _log_posteriors(trace)
 
 
-def iwae(
-    *,
-    gradient: Gradient = "plain",
-    groups: int = 1,
-    elbo_weight: Weight = 0.0,
-    region: Region = "all",
-) -> Objective:
+class IWAE(Objective):
     """The negative importance-weighted bound log 1/K Σ_k w_k (Burda et al. 2016, eq 8).
 
     With w_k = p(x, z_k) / q(z_k | x) for the K samples of the recipe. In M groups the
@@ -53,7 +49,7 @@ def iwae(
     samples, `elbo_nats`, which is the mean of log w_k, and with several groups
     `miwae_nats`.
 
-    Args:
+    Attributes:
         gradient: Of the bound by the posterior's parameters. Those of the decoder and
             the prior get the loss's own gradient in every case.
 
@@ -73,7 +69,7 @@ def iwae(
             either gets them in its own gradient, and only the encoder sees the
             difference.
         groups: M, a divisor of the number of samples.
-        elbo_weight: β in [0, 1], a number or an optax schedule.
+        elbo_weight: β in [0, 1], a number or a schedule.
         region: Which values count when the corruption removed some.
 
     Raises:
@@ -82,43 +78,55 @@ def iwae(
             unless the gradient is plain, several latents, or a posterior whose density
             is known at its own samples alone (with "piwae" that is allowed).
     """
-    choices = get_args(Gradient)
-    require(gradient in choices, "gradient", gradient, f"one of {choices}")
-    check_count("groups", groups)
-    right = callable(elbo_weight) or 0 <= elbo_weight <= 1
-    require(right, "elbo_weight", elbo_weight, "a schedule or in [0, 1]")
-    if gradient == "piwae":
-        require(groups > 1, "groups", groups, "at least 2 for 'piwae'")
-        none = not callable(elbo_weight) and elbo_weight == 0
-        require(none, "elbo_weight", elbo_weight, "0 for 'piwae'")
 
-    def loss(trace: Trace, context: Context) -> tuple[Array, dict[str, Array]]:
-        _check_trace(trace, gradient, groups)
-        weights = log_weights(trace, region)
-        share = weight_at(elbo_weight, context.step)
+    gradient: Gradient = "plain"
+    groups: int = 1
+    elbo_weight: Weight = 0.0
+    region: Region = "all"
+
+    def __post_init__(self) -> None:
+        """Checks the arguments."""
+        check_choice("gradient", self.gradient, Gradient)
+        check_choice("region", self.region, Region)
+        check_count("groups", self.groups)
+        share = self.elbo_weight
+        right = callable(share) or 0 <= share <= 1
+        require(right, "elbo_weight", share, "a schedule or in [0, 1]")
+        if self.gradient == "piwae":
+            require(self.groups > 1, "groups", self.groups, "at least 2 for 'piwae'")
+            require(is_zero(share), "elbo_weight", share, "0 for 'piwae'")
+
+    def loss(self, params: Params, trace: Trace, context: Context) -> Loss:
+        """The negative bound."""
+        _check_trace(trace, self.gradient, self.groups)
+        weights = log_weights(trace, self.region)
         metrics = {"iwae_nats": _bound(weights), "elbo_nats": weights.mean(axis=0)}
-        if groups > 1:
-            metrics["miwae_nats"] = _bound(weights, groups)
-        if gradient == "plain":
-            value = _mixture(weights, groups, share)
-        elif gradient == "sticking_the_landing":
+        if self.groups > 1:
+            metrics["miwae_nats"] = _bound(weights, self.groups)
+        return penalty(trace) - self._bound_with_gradient(
+            trace, context, weights
+        ), metrics
+
+    def _bound_with_gradient(
+        self, trace: Trace, context: Context, weights: Float[Array, "k b"]
+    ) -> Float[Array, " b"]:
+        groups, region = self.groups, self.region
+        share = weight_at(self.elbo_weight, context.step)
+        if self.gradient == "plain":
+            return _mixture(weights, groups, share)
+        if self.gradient == "sticking_the_landing":
             stopped = log_weights(_stop_posterior(trace), region)
-            value = _mixture(stopped, groups, share)
-        elif gradient == "doubly_reparameterized":
+            return _mixture(stopped, groups, share)
+        if self.gradient == "doubly_reparameterized":
             plain = _coefficients(weights, groups, share)
             squared = _coefficients(weights, groups, share, power=2)
-            surrogate = _surrogate(
-                _stop_posterior(trace), context, region, plain, squared
-            )
-            value = _with_gradient(_mixture(weights, groups, share), surrogate)
-        else:
-            of_all = _coefficients(weights, 1, share)
-            of_groups = _coefficients(weights, groups, share)
-            surrogate = _surrogate(trace, context, region, of_all, of_groups)
-            value = _with_gradient(_bound(weights), surrogate)
-        return penalty(trace) - value, metrics
-
-    return stateless(loss)
+            fixed = _stop_posterior(trace)
+            surrogate = _surrogate(fixed, context, region, plain, squared)
+            return _with_gradient(_mixture(weights, groups, share), surrogate)
+        of_all = _coefficients(weights, 1, share)
+        of_groups = _coefficients(weights, groups, share)
+        surrogate = _surrogate(trace, context, region, of_all, of_groups)
+        return _with_gradient(_bound(weights), surrogate)
 
 
 def _log_joint(trace: Trace, region: Region) -> Float[Array, "k b"]:
@@ -130,7 +138,9 @@ def _log_joint(trace: Trace, region: Region) -> Float[Array, "k b"]:
 
 
 def _log_posteriors(trace: Trace) -> Float[Array, "k b"]:
-    return sum((log_posterior(u) for u in trace.latents), jnp.zeros((1, 1)))
+    return sum(
+        (log_posterior(u) for u in trace.latents), jnp.zeros((1, 1), jnp.float32)
+    )
 
 
 def _bound(weights: Float[Array, "k b"], groups: int = 1) -> Float[Array, " b"]:
@@ -214,10 +224,9 @@ def _check_trace(trace: Trace, gradient: Gradient, groups: int) -> None:
     if gradient == "plain":
         return
     # A posterior given the z above carries the gradient of that z, too.
-    came = f"one with {len(trace.latents)} latents"
-    require(len(trace.latents) == 1, "model", came, f"flat for gradient {gradient!r}")
+    count, kind = len(trace.latents), f"gradient {gradient!r}"
+    ensure(count == 1, f"{kind} is for models with one latent, not {count}")
     if gradient != "piwae":
         known = trace.latents[0].log_posterior is None
-        came = "one that knows log q(z | x) at its own samples alone"
-        expected = f"one with a density of any z for gradient {gradient!r}"
-        require(known, "bottleneck", came, expected)
+        own = "this bottleneck knows log q(z | x) at its own samples alone"
+        ensure(known, f"{kind} needs the density of any z: {own}")

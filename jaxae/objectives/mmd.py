@@ -9,13 +9,14 @@ from jaxtyping import Array, Float
 
 from jaxae.errors import choose, require
 from jaxae.objectives.base import (
+    Loss,
+    Objective,
     Weight,
     check_weight,
     only_latent,
-    stateless,
     weight_at,
 )
-from jaxae.types import Context, Latent, Objective, Trace
+from jaxae.types import Context, Latent, Params, Trace
 
 Kernel = Callable[[Float[Array, "n m"]], Float[Array, "n m"]]
 """Squared distances -> the kernel's values."""
@@ -26,12 +27,7 @@ SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Multiples of 2 d σ² over which the inverse multiquadratic kernel is summed."""
 
 
-def mmd(
-    weight: Weight = 10.0,
-    *,
-    kernel: KernelName = "inverse_multiquadratic",
-    bandwidth: float = 1.0,
-) -> Objective:
+class MMD(Objective):
     """weight · MMD²(q(z), p(z)): the regulariser of WAE-MMD and InfoVAE.
 
     An unbiased estimate from the codes of the batch and as many draws from the prior,
@@ -40,8 +36,8 @@ def mmd(
     below 0. Several samples per example give the mean of as many estimates. No
     gradient reaches a learned prior. The weights of the batch count.
 
-    Args:
-        weight: A number, or an optax schedule.
+    Attributes:
+        weight: A number, or a schedule.
         kernel: "inverse_multiquadratic", see `inverse_multiquadratic`; or "rbf".
         bandwidth: σ of the kernel, the standard deviation of the prior in one
             dimension.
@@ -49,25 +45,31 @@ def mmd(
     Raises:
         ValueError: An argument is outside its range, or the kernel is unknown.
     """
-    check_weight("weight", weight)
-    make_kernel = choose("kernel", kernel, _KERNELS)
-    require(bandwidth > 0, "bandwidth", bandwidth, "a number above 0")
 
-    def loss(trace: Trace, context: Context) -> tuple[Array, dict[str, Array]]:
+    weight: Weight = 10.0
+    kernel: KernelName = "inverse_multiquadratic"
+    bandwidth: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Checks the arguments."""
+        check_weight("weight", self.weight)
+        choose("kernel", self.kernel, _KERNELS)
+        require(self.bandwidth > 0, "bandwidth", self.bandwidth, "a number above 0")
+
+    def loss(self, params: Params, trace: Trace, context: Context) -> Loss:
+        """The weighed estimate, the same for every example."""
         latent = only_latent(trace)
         codes = flat_codes(latent.z)
         draws = flat_codes(prior_codes(latent, context.key))
-        function = make_kernel(codes.shape[-1], bandwidth)
+        kernel = _KERNELS[self.kernel](codes.shape[-1], self.bandwidth)
         of_batch = context.batch.get("weight")
 
         def estimate(x: Array, y: Array) -> Array:
-            return unbiased_mmd(x, y, function, of_batch)
+            return unbiased_mmd(x, y, kernel, of_batch)
 
         value = jax.vmap(estimate)(codes, draws).mean()
         each = jnp.broadcast_to(value, (codes.shape[1],))
-        return weight_at(weight, context.step) * each, {"mmd": each}
-
-    return stateless(loss)
+        return weight_at(self.weight, context.step) * each, {"mmd": each}
 
 
 def inverse_multiquadratic(dim: int, bandwidth: float = 1.0) -> Kernel:
@@ -128,8 +130,8 @@ def unbiased_mmd(
         kernel: Of squared distances.
         weight: Of the points x; all the same if None.
     """
-    of_x = jnp.ones(x.shape[0]) if weight is None else weight
-    of_y = jnp.ones(y.shape[0])
+    of_x = jnp.ones(x.shape[0], x.dtype) if weight is None else weight
+    of_y = jnp.ones(y.shape[0], y.dtype)
     within_x = _mean_of_pairs(kernel(squared_distances(x, x)), of_x)
     within_y = _mean_of_pairs(kernel(squared_distances(y, y)), of_y)
     total = jnp.maximum(of_x.sum() * of_y.sum(), 1e-12)
@@ -141,7 +143,10 @@ def squared_distances(
     x: Float[Array, "n d"], y: Float[Array, "m d"]
 ) -> Float[Array, "n m"]:
     """|x_i - y_j|² of all pairs, from one product of matrices."""
-    # In full precision, as the three terms nearly cancel for close points.
+    # The distances do not depend on the centre, but the terms that nearly cancel do.
+    center = jax.lax.stop_gradient(x.mean(axis=0, keepdims=True))
+    x, y = x - center, y - center
+    # In full precision, as they still do for close points.
     products = jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
     lengths = jnp.square(x).sum(axis=1)[:, None] + jnp.square(y).sum(axis=1)[None]
     return jnp.maximum(lengths - 2.0 * products, 0.0)

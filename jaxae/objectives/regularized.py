@@ -4,70 +4,79 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxae.errors import require
-from jaxae.objectives.base import Weight, check_weight, stateless, weight_at
-from jaxae.objectives.contraction import Estimator, check_estimator
+from jaxae.errors import check_choice, ensure
+from jaxae.objectives.base import Loss, Objective, Weight, check_weight, weight_at
+from jaxae.objectives.contraction import Estimator
 from jaxae.objectives.mmd import flat_codes
-from jaxae.types import Context, Objective, Trace
+from jaxae.types import Context, Params, Trace
 
 
-def code_penalty(weight: Weight) -> Objective:
+class CodePenalty(Objective):
     """weight · ½ ||z||² (Ghosh et al. 2020, section 3), averaged over the samples.
 
     The metric `code_penalty` is ½ ||z||², summed over the latents.
 
-    Args:
-        weight: A number or an optax schedule.
+    Attributes:
+        weight: A number or a schedule.
 
     Raises:
         ValueError: `weight` is negative.
     """
-    check_weight("weight", weight)
 
-    def loss(trace: Trace, context: Context) -> tuple[Array, dict[str, Array]]:
+    weight: Weight
+
+    def __post_init__(self) -> None:
+        """Checks the weight."""
+        check_weight("weight", self.weight)
+
+    def loss(self, params: Params, trace: Trace, context: Context) -> Loss:
+        """Half the squared norm, weighed."""
         codes = _flat(tuple(latent.z for latent in trace.latents))
         half = 0.5 * jnp.square(codes).sum(axis=-1).mean(axis=0)
-        return weight_at(weight, context.step) * half, {"code_penalty": half}
-
-    return stateless(loss)
+        return weight_at(self.weight, context.step) * half, {"code_penalty": half}
 
 
-def decoder_weight_decay(weight: Weight) -> Objective:
+class DecoderWeightDecay(Objective):
     """weight · ||θ||² over the decoder's parameters (Ghosh et al. 2020, section 3.1).
 
     Every example is charged the same; the metric `decoder_weight_decay` is ||θ||².
 
-    Args:
-        weight: A number or an optax schedule.
+    Attributes:
+        weight: A number or a schedule.
 
     Raises:
         ValueError: `weight` is negative; or, when the objective first sees a model, it
             has no parameters named "decoder".
     """
-    check_weight("weight", weight)
 
-    def loss(trace: Trace, context: Context) -> tuple[Array, dict[str, Array]]:
+    weight: Weight
+
+    def __post_init__(self) -> None:
+        """Checks the weight."""
+        check_weight("weight", self.weight)
+
+    def loss(self, params: Params, trace: Trace, context: Context) -> Loss:
+        """The squared norm of the decoder's parameters, weighed."""
         parts = sorted(context.params)
-        require("decoder" in parts, "model", parts, "one with a part named 'decoder'")
+        ensure("decoder" in parts, f"the model has no part named 'decoder': {parts}")
         leaves = jax.tree.leaves(context.params["decoder"])
-        total = sum((jnp.square(leaf).sum() for leaf in leaves), jnp.zeros(()))
+        total = sum(
+            (jnp.square(leaf).sum() for leaf in leaves), jnp.zeros((), jnp.float32)
+        )
         norm = jnp.broadcast_to(total, trace.target.shape[:1])
-        return weight_at(weight, context.step) * norm, {"decoder_weight_decay": norm}
+        weight = weight_at(self.weight, context.step)
+        return weight * norm, {"decoder_weight_decay": norm}
 
-    return stateless(loss)
 
-
-def decoder_gradient_penalty(
-    weight: Weight, estimator: Estimator = "hutchinson"
-) -> Objective:
+class DecoderGradientPenalty(Objective):
     """weight · ||∂ E[x | z] / ∂z||_F², averaged over the samples.
 
     Ghosh et al. (2020), section 3.1; the decoder is taken as outside training. The
     metric `decoder_gradient` is the squared norm itself, in squared units of x per
     squared unit of z.
 
-    Args:
-        weight: A number or an optax schedule.
+    Attributes:
+        weight: A number or a schedule.
         estimator: "exact" goes forward through the decoder once per latent dimension;
             "hutchinson" once, with a random sign for every dimension: E ||Jv||² =
             ||J||_F².
@@ -75,14 +84,19 @@ def decoder_gradient_penalty(
     Raises:
         ValueError: `weight` is negative or `estimator` unknown.
     """
-    check_weight("weight", weight)
-    check_estimator(estimator)
 
-    def loss(trace: Trace, context: Context) -> tuple[Array, dict[str, Array]]:
-        norm = _squared_norm(trace, context, estimator)
-        return weight_at(weight, context.step) * norm, {"decoder_gradient": norm}
+    weight: Weight
+    estimator: Estimator = "hutchinson"
 
-    return stateless(loss)
+    def __post_init__(self) -> None:
+        """Checks the arguments."""
+        check_weight("weight", self.weight)
+        check_choice("estimator", self.estimator, Estimator)
+
+    def loss(self, params: Params, trace: Trace, context: Context) -> Loss:
+        """The squared norm of the decoder's Jacobian, weighed."""
+        norm = _squared_norm(trace, context, self.estimator)
+        return weight_at(self.weight, context.step) * norm, {"decoder_gradient": norm}
 
 
 def _squared_norm(

@@ -4,25 +4,26 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxae.averages import weighted_mean
 from jaxae.bottlenecks.sparse import largest
 from jaxae.checks import check_count
-from jaxae.errors import require
+from jaxae.errors import ensure
 from jaxae.objectives.base import (
+    Loss,
+    Objective,
     Weight,
     check_weight,
+    is_zero,
     only_latent,
-    stateless,
     weight_at,
 )
 from jaxae.objectives.reconstruction import log_likelihood, penalty
-from jaxae.types import Context, Latent, Objective, Trace
+from jaxae.types import Context, Latent, Params, Trace
 
-Loss = Float[Array, " b"]
+Each = Float[Array, " b"]
 
 
-def sparse_reconstruction(
-    penalty_weight: Weight = 1.0, *, aux_weight: float = 1 / 32, k_aux: int = 256
-) -> Objective:
+class SparseReconstruction(Objective):
     """-log p(x | z) plus the weighed penalty and the auxiliary terms of sparse codes.
 
     Two auxiliary terms, each half a squared error, as is the reconstruction's under the
@@ -38,10 +39,11 @@ def sparse_reconstruction(
     - Of gated codes: the reconstruction from the gate alone, by the decoder as a
       constant, which is what teaches the gate (Rajamanoharan et al. 2024, Gated SAE).
 
-    The metric `explained_variance` is 1 - SSE / total variance, both over the batch.
+    The metric `explained_variance` is 1 - SSE / total variance, both over the batch,
+    and 0 for a batch without variance, as that of one example.
 
-    Args:
-        penalty_weight: Of the bottleneck's penalty: a number or an optax schedule.
+    Attributes:
+        penalty_weight: Of the bottleneck's penalty: a number or a schedule.
         aux_weight: Of AuxK; 0 for none.
         k_aux: Dead latents that take part for every example; all if there are fewer.
 
@@ -49,58 +51,83 @@ def sparse_reconstruction(
         ValueError: An argument is outside its range, or the bottleneck is not `Sparse`;
             the latter is said when the objective first sees a trace.
     """
-    check_weight("penalty_weight", penalty_weight)
-    require(aux_weight >= 0, "aux_weight", aux_weight, "at least 0")
-    check_count("k_aux", k_aux)
 
-    def loss(trace: Trace, context: Context) -> tuple[Array, dict[str, Array]]:
+    penalty_weight: Weight = 1.0
+    aux_weight: Weight = 1 / 32
+    k_aux: int = 256
+
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        check_weight("penalty_weight", self.penalty_weight)
+        check_weight("aux_weight", self.aux_weight)
+        check_count("k_aux", self.k_aux)
+
+    def loss(self, params: Params, trace: Trace, context: Context) -> Loss:
+        """The distortion, the charge and the auxiliary terms."""
         latent = only_latent(trace)
-        known = "dead" in latent.info
-        require(known, "bottleneck", "one of another kind", "Sparse for this objective")
+        ensure("dead" in latent.info, "this objective needs the bottleneck Sparse")
         distortion = -log_likelihood(trace).mean(axis=0)
-        charge = weight_at(penalty_weight, context.step) * penalty(trace)
+        charge = weight_at(self.penalty_weight, context.step) * penalty(trace)
         total = distortion + charge
         metrics = {
             "distortion_nats": distortion,
             "penalty_nats": charge,
-            "explained_variance": explained_variance(trace),
+            "explained_variance": explained_variance(
+                trace, context.batch.get("weight")
+            ),
         }
         if "gate" in latent.info:
             metrics["gate_loss"] = gate_loss(trace, latent, context)
             total = total + metrics["gate_loss"]
-        if aux_weight:
-            metrics["aux_loss"] = aux_loss(trace, latent, context, k_aux)
-            total = total + aux_weight * metrics["aux_loss"]
+        if not is_zero(self.aux_weight):
+            metrics["aux_loss"] = aux_loss(trace, latent, context, self.k_aux)
+            weight = weight_at(self.aux_weight, context.step)
+            total = total + weight * metrics["aux_loss"]
         return total, metrics
 
-    return stateless(loss)
 
+def explained_variance(trace: Trace, weight: Float[Array, " b"] | None = None) -> Each:
+    """1 - Σ (x - x̂)² / Σ (x - mean over the batch)², the same for all examples.
 
-def explained_variance(trace: Trace) -> Loss:
-    """1 - Σ (x - x̂)² / Σ (x - mean over the batch)², the same for all examples."""
+    In a batch of equal examples there is nothing to explain: 0.
+    """
     x = trace.target
-    unexplained = _ratio(jnp.square(_residual(trace)).sum(), _variance(x))
+    missing = _mean_square(_residual(trace), weight)
+    unexplained = _ratio(missing, _variance(x, weight), otherwise=1.0)
     return jnp.broadcast_to(1.0 - unexplained, x.shape[:1])
 
 
-def _variance(x: Float[Array, "b ..."]) -> Float[Array, ""]:
-    """Σ (x - mean over the batch)²."""
-    return jnp.square(x - x.mean(axis=0, keepdims=True)).sum()
+def _variance(
+    x: Float[Array, "b ..."], weight: Float[Array, " b"] | None
+) -> Float[Array, ""]:
+    """Mean over the batch of |x - mean|², exactly 0 where all examples are equal."""
+    counted = 0 if weight is None else jnp.argmax(weight > 0)
+    offset = x - x[counted][None]
+    return _mean_square(offset - weighted_mean(offset, weight)[None], weight)
 
 
-def _ratio(a: Float[Array, ""], b: Float[Array, ""]) -> Float[Array, ""]:
-    # A batch of equal examples has no variance, a perfect code misses nothing.
-    return a / jnp.maximum(b, 1e-12)
+def _mean_square(
+    error: Float[Array, "b ..."], weight: Float[Array, " b"] | None
+) -> Float[Array, ""]:
+    return weighted_mean(2.0 * _half_square(error), weight)
 
 
-def gate_loss(trace: Trace, latent: Latent, context: Context) -> Loss:
+def _ratio(
+    a: Float[Array, ""], b: Float[Array, ""], otherwise: float
+) -> Float[Array, ""]:
+    """a / b, and `otherwise` where b is 0."""
+    some = b > 0
+    return jnp.where(some, a / jnp.where(some, b, 1.0), otherwise)
+
+
+def gate_loss(trace: Trace, latent: Latent, context: Context) -> Each:
     """½ ‖x - decode(gate)‖², with gradients for the gate alone."""
     frozen = jax.lax.stop_gradient(context.params)
     explained = context.decode(frozen, (latent.info["gate"][None],)).mean[0]
     return _half_square(trace.target - explained)
 
 
-def aux_loss(trace: Trace, latent: Latent, context: Context, k_aux: int) -> Loss:
+def aux_loss(trace: Trace, latent: Latent, context: Context, k_aux: int) -> Each:
     """½ ‖e - (decode(z_aux) - decode(0))‖² · variance / Σ ‖e‖² with e = x - x̂.
 
     Zero where no latent is dead.
@@ -113,7 +140,10 @@ def aux_loss(trace: Trace, latent: Latent, context: Context, k_aux: int) -> Loss
     explained = context.decode(context.params, (z,)).mean[0]
     origin = context.decode(context.params, (jnp.zeros_like(z),)).mean[0]
     missing = jax.lax.stop_gradient(_residual(trace))
-    scale = _ratio(_variance(trace.target), jnp.square(missing).sum())
+    # Where nothing is missing there is nothing to explain.
+    weight = context.batch.get("weight")
+    squared_error = _mean_square(missing, weight)
+    scale = _ratio(_variance(trace.target, weight), squared_error, otherwise=0.0)
     loss = scale * _half_square(missing - (explained - origin))
     return jnp.where(dead.any(), loss, 0.0)
 
@@ -123,5 +153,5 @@ def _residual(trace: Trace) -> Float[Array, "b ..."]:
     return trace.target - trace.likelihood.mean[0]
 
 
-def _half_square(error: Float[Array, "b ..."]) -> Loss:
+def _half_square(error: Float[Array, "b ..."]) -> Each:
     return 0.5 * jnp.square(error).reshape(error.shape[0], -1).sum(axis=-1)

@@ -1,7 +1,7 @@
 """β-TCVAE: the rate in three parts, each with its weight (Chen et al. 2018)."""
 
 import math
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -10,29 +10,24 @@ from numpyro.distributions import Independent
 from numpyro.distributions import Normal as AnyNormal
 
 from jaxae.checks import check_count
-from jaxae.distributions import Normal
-from jaxae.errors import require
+from jaxae.distributions.elementwise import Normal
+from jaxae.errors import ArgumentError, check_choice, require
 from jaxae.objectives.base import (
+    Loss,
+    Objective,
     Weight,
     check_weight,
     only_latent,
-    stateless,
     weight_at,
 )
 from jaxae.objectives.elbo import rate
 from jaxae.objectives.reconstruction import log_likelihood, penalty
-from jaxae.types import Context, Latent, Objective, Trace
+from jaxae.types import Context, Latent, Params, Trace
 
 Sampling = Literal["weighted", "stratified"]
 
 
-def beta_tc_vae(
-    data_size: int,
-    beta: Weight,
-    alpha: Weight = 1.0,
-    gamma: Weight = 1.0,
-    sampling: Sampling = "weighted",
-) -> Objective:
+class BetaTCVAE(Objective):
     """distortion + α · mutual information + β · total correlation + γ · dimension KL.
 
     Chen et al. 2018, equation 4. With q(z) the mean of q(z | x) over the training set,
@@ -42,14 +37,14 @@ def beta_tc_vae(
         log q(z) - Σ_j log q(z_j)        `total_correlation_nats`
         Σ_j (log q(z_j) - log p(z_j))    `dimension_kl_nats`
 
-    over the samples of z. q(z) and q(z_j) are estimated from the batch, all examples of
-    it alike whatever they weigh. `elbo_nats`, `distortion_nats` and `rate_nats` are
-    those of `objectives.elbo`. For one normal, factorised posterior and a factorised
-    prior.
+    over the samples of z. q(z) and q(z_j) are estimated from the batch, in which an
+    example of weight w counts as w examples. `elbo_nats`, `distortion_nats` and
+    `rate_nats` are those of `ELBO`. For one normal, factorised posterior and a
+    factorised prior.
 
-    Args:
+    Attributes:
         data_size: N, the number of training examples.
-        beta: Weight of the total correlation: a number or an optax schedule.
+        beta: Weight of the total correlation: a number or a schedule.
         alpha: Weight of the mutual information, likewise.
         gamma: Weight of the KL of the single dimensions, likewise.
         sampling: How q(z), and every q(z_j) likewise, is estimated with B examples in a
@@ -68,44 +63,49 @@ def beta_tc_vae(
             the batch is larger than `data_size`, or posterior and prior are not as
             described.
     """
-    check_count("data_size", data_size)
-    for name, weight in {"beta": beta, "alpha": alpha, "gamma": gamma}.items():
-        check_weight(name, weight)
-    choices = get_args(Sampling)
-    require(sampling in choices, "sampling", sampling, f"one of {choices}")
 
-    def loss(trace: Trace, context: Context) -> tuple[Array, dict[str, Array]]:
+    data_size: int
+    beta: Weight
+    alpha: Weight = 1.0
+    gamma: Weight = 1.0
+    sampling: Sampling = "weighted"
+
+    def __post_init__(self) -> None:
+        """Checks the arguments."""
+        check_count("data_size", self.data_size)
+        for name in ("beta", "alpha", "gamma"):
+            check_weight(name, getattr(self, name))
+        check_choice("sampling", self.sampling, Sampling)
+
+    def loss(self, params: Params, trace: Trace, context: Context) -> Loss:
+        """The distortion and the three weighed parts of the rate."""
         latent = only_latent(trace)
         distortion = -log_likelihood(trace).mean(axis=0)
-        information, correlation, dimension_kl = _parts(latent, data_size, sampling)
+        counts = context.batch.get("weight", jnp.ones_like(distortion))
+        parts = _parts(latent, counts, self.data_size, self.sampling)
+        weights = self.alpha, self.beta, self.gamma
+        charged = [
+            weight_at(weight, context.step) * part
+            for weight, part in zip(weights, parts, strict=True)
+        ]
         exact_rate = rate(latent)
-        total = (
-            distortion
-            + weight_at(alpha, context.step) * information
-            + weight_at(beta, context.step) * correlation
-            + weight_at(gamma, context.step) * dimension_kl
-        )
-        return total + penalty(trace), {
+        names = "mutual_information_nats", "total_correlation_nats", "dimension_kl_nats"
+        return sum(charged, distortion) + penalty(trace), {
             "elbo_nats": -distortion - exact_rate,
             "distortion_nats": distortion,
             "rate_nats": exact_rate,
-            "mutual_information_nats": information,
-            "total_correlation_nats": correlation,
-            "dimension_kl_nats": dimension_kl,
+            **dict(zip(names, parts, strict=True)),
         }
-
-    return stateless(loss)
 
 
 def _parts(
-    latent: Latent, data_size: int, sampling: Sampling
+    latent: Latent, counts: Float[Array, " b"], data_size: int, sampling: Sampling
 ) -> tuple[Float[Array, " b"], Float[Array, " b"], Float[Array, " b"]]:
     """Mutual information, total correlation and dimension KL, whose sum is the rate."""
-    batch = latent.z.shape[1]
     pairs = _pairwise_log_posterior(latent)
     joint = pairs.sum(axis=-1)
     own = jnp.diagonal(joint, axis1=1, axis2=2)
-    weights = _log_batch_weights(batch, data_size, sampling)
+    weights = _log_batch_weights(counts, data_size, sampling)
     log_q = jax.nn.logsumexp(joint + weights[None], axis=2)
     each = jax.nn.logsumexp(pairs + weights[None, :, :, None], axis=2)
     log_q_product = each.sum(axis=-1)
@@ -118,9 +118,9 @@ def _parts(
 def _pairwise_log_posterior(latent: Latent) -> Float[Array, "k b b d"]:
     """log q(z_j | x_n) of example i's z at [k, i, n, j]."""
     q = latent.posterior
-    normal = isinstance(q, Independent) and isinstance(q.base_dist, AnyNormal)
-    require(normal, "posterior", type(q).__name__, "normal and factorised")
-    assert isinstance(q, Independent)
+    if not (isinstance(q, Independent) and isinstance(q.base_dist, AnyNormal)):
+        kind = type(q).__name__
+        raise ArgumentError(f"the posterior must be a factorised normal, got {kind}")
     k, b = latent.z.shape[:2]
     z = latent.z.reshape(k, b, 1, -1)
     base: Any = q.base_dist
@@ -135,20 +135,31 @@ def _pairwise_log_posterior(latent: Latent) -> Float[Array, "k b b d"]:
 def _log_prior_product(latent: Latent) -> Float[Array, "k b"]:
     """Σ_j log p(z_j)."""
     p = latent.prior
-    factorised = isinstance(p, Independent) and p.base_dist.event_dim == 0
-    require(factorised, "prior", type(p).__name__, "factorised over the dimensions")
-    assert p is not None
+    if not (isinstance(p, Independent) and p.base_dist.event_dim == 0):
+        kind = type(p).__name__
+        raise ArgumentError(f"the prior must be factorised, got {kind}")
     return jnp.asarray(p.log_prob(latent.z))
 
 
 def _log_batch_weights(
-    batch: int, data_size: int, sampling: Sampling
+    counts: Float[Array, " b"], data_size: int, sampling: Sampling
 ) -> Float[Array, "b b"]:
-    """The log of q(z | x_n)'s coefficient in the estimate of q(z) for example i."""
+    """The log of q(z | x_n)'s coefficient in the estimate of q(z) for example i.
+
+    An example of weight w counts as w examples, of which one is example i itself.
+    """
+    batch = counts.shape[0]
     require(batch <= data_size, "data_size", data_size, f"at least the batch, {batch}")
     if sampling == "weighted":
-        return jnp.full((batch, batch), -math.log(data_size * batch))
-    if batch == 1:
-        return jnp.zeros((1, 1))
-    others = math.log((data_size - 1) / (data_size * (batch - 1)))
-    return jnp.where(jnp.eye(batch, dtype=bool), -math.log(data_size), others)
+        total = jnp.maximum(counts.sum(), 1e-12)
+        # Not log 0: no share of a batch without weight would be a number.
+        log_counts = jnp.log(jnp.maximum(counts, 1e-30))
+        shares = log_counts - jnp.log(total) - math.log(data_size)
+        return jnp.broadcast_to(shares[None], (batch, batch))
+    own = jnp.eye(batch, dtype=counts.dtype)
+    others = jnp.maximum(counts[None] - own, 0.0)
+    total = others.sum(axis=1, keepdims=True)
+    # Alone, an example takes its own posterior for q(z).
+    share = jnp.where(total > 0, 1.0 / data_size, 1.0)
+    rest = (1.0 - share) / jnp.where(total > 0, total, 1.0)
+    return jnp.log(own * share + others * rest)

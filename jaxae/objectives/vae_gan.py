@@ -9,22 +9,24 @@ from flax import linen as nn
 from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
-from jaxae.autoencoder import call
-from jaxae.errors import require
-from jaxae.objectives.adversarial import contest, gradient_only, own_adam
-from jaxae.objectives.base import Weight, check_weight, only_latent, weight_at
+from jaxae.errors import ensure
+from jaxae.models.family import call
+from jaxae.objectives.adversarial import contest, critic_adam, gradient_only
+from jaxae.objectives.base import (
+    Loss,
+    Objective,
+    Weight,
+    check_weight,
+    only_latent,
+    weight_at,
+)
 from jaxae.objectives.elbo import name_rates, rate
 from jaxae.objectives.mmd import prior_codes
 from jaxae.objectives.reconstruction import log_likelihood, penalty
-from jaxae.types import Context, Objective, Params, Trace
+from jaxae.types import Context, Params, Trace
 
 
-def image_critic(
-    critic: nn.Module,
-    weight: Weight = 1.0,
-    *,
-    learning_rate: optax.ScalarOrSchedule = 1e-3,
-) -> Objective:
+class ImageCritic(Objective):
     """Rate + distortion of a critic's features + weight · GAN (Larsen et al. 2016).
 
     The critic D tells the data x from reconstructions x̃ and from images x_p of codes
@@ -49,12 +51,12 @@ def image_critic(
 
     Metrics: `feature_distortion_nats`; `generator_loss`, -log D in nats; `critic_loss`,
     the critic's cross-entropy in nats, ln 2 where it knows nothing; `critic_accuracy`;
-    and of the pixels `elbo_nats`, `distortion_nats` and `rate_nats`, see `elbo`.
+    and of the pixels `elbo_nats`, `distortion_nats` and `rate_nats`, see `ELBO`.
 
-    Args:
+    Attributes:
         critic: x -> features, such as `networks.ConvEncoder()`, without batch
             normalisation; D is a linear layer on top of it.
-        weight: Of the GAN's term: a number, or an optax schedule.
+        weight: Of the GAN's term: a number, or a schedule.
         learning_rate: Of the critic's own Adam (β1 = 0.5, β2 = 0.9). The paper has one
             rate for all players. The features of a slow critic stay small, and the KL
             then pulls all codes to the prior.
@@ -64,20 +66,32 @@ def image_critic(
             a trace, that the critic keeps statistics, or that the model has no
             posterior or several latents.
     """
-    check_weight("weight", weight)
-    check_weight("learning_rate", learning_rate)
-    module = FeatureCritic(critic)
 
-    def init(key: jax.Array, trace: Trace) -> Params:
+    critic: nn.Module
+    weight: Weight = 1.0
+    learning_rate: optax.ScalarOrSchedule = 1e-3
+
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        check_weight("weight", self.weight)
+        check_weight("learning_rate", self.learning_rate)
+
+    def init(self, key: jax.Array, trace: Trace) -> Params:
+        """The critic's parameters."""
         only_latent(trace)
-        variables = module.init(key, trace.target[None])
+        variables = FeatureCritic(self.critic).init(key, trace.target[None])
         kept = sorted(variables.keys() - {"params"})
-        require(not kept, "critic", f"one with {kept}", "a module of params alone")
+        ensure(not kept, f"critic must be a module of params alone, it keeps {kept}")
         return variables["params"]
 
-    def loss(
-        params: Params, trace: Trace, context: Context
-    ) -> tuple[Array, dict[str, Array]]:
+    def tx(self, main: optax.GradientTransformation) -> optax.GradientTransformation:
+        """Adam as critics need it, whatever the model's optimizer is."""
+        del main
+        return critic_adam(self.learning_rate)
+
+    def loss(self, params: Params, trace: Trace, context: Context) -> Loss:
+        """The three players' losses as one."""
+        module = FeatureCritic(self.critic)
         learning = partial(_judge, module, params)
         frozen = partial(_judge, module, stop_gradient(params))
         real, made = trace.target[None], _images(trace, context)
@@ -89,7 +103,7 @@ def image_critic(
         own, verdicts = contest(jnp.broadcast_to(learning(real)[1], fake.shape), fake)
 
         kl, pixels = rate(only_latent(trace)), -log_likelihood(trace).mean(axis=0)
-        total = kl + distortion + weight_at(weight, context.step) * generator
+        total = kl + distortion + weight_at(self.weight, context.step) * generator
         return total + penalty(trace) + gradient_only(own), {
             "feature_distortion_nats": distortion,
             "generator_loss": generator,
@@ -98,8 +112,6 @@ def image_critic(
             "distortion_nats": pixels,
             **name_rates([kl]),
         }
-
-    return Objective(init, loss, own_adam(learning_rate))
 
 
 class FeatureCritic(nn.Module):

@@ -10,9 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from jaxae.errors import require
+from jaxae.errors import ensure, require
 from jaxae.plotting.mosaic import MARGIN, assemble, canvas, pixels
-from jaxae.plotting.style import FAINT, INK, TEXT, new_figure, style_axes
+from jaxae.plotting.style import (
+    FAINT,
+    INK,
+    TEXT,
+    add_legend,
+    label_axes,
+    new_figure,
+    style_axes,
+)
 
 MAX_CLASSES = 20
 """More distinct labels than this get a colour bar instead of a legend."""
@@ -71,9 +79,8 @@ def code_usage(counts: Any) -> Figure:
     axes.axhline(1 / size, color=FAINT, linewidth=1.0, linestyle="--")
     axes.set_xlim(0, size)
     axes.set_yscale("log")  # a few codes, of empty ground say, are most of all
-    axes.set_xlabel("code, by rank", size=TEXT, color=INK)
-    axes.set_ylabel("share of all codes", size=TEXT, color=INK)
-    axes.legend(fontsize=TEXT, labelcolor=INK, frameon=False)
+    label_axes(axes, "code, by rank", "share of all codes")
+    add_legend(axes)
     return figure
 
 
@@ -99,8 +106,7 @@ def latent_plane(
         (g[0] - (g[1] - g[0]) / 2, g[-1] + (g[1] - g[0]) / 2) for g in (first, second)
     )
     axes.imshow(mosaic, extent=(a, b, c, d), aspect="auto")
-    axes.set_xlabel("z₁", size=TEXT, color=INK)
-    axes.set_ylabel("z₂", size=TEXT, color=INK)
+    label_axes(axes, "z₁", "z₂")
     return figure
 
 
@@ -141,11 +147,10 @@ def _group(labels: Any, count: int) -> _Groups:
     classes, index = np.unique(labels, return_inverse=True)
     if len(classes) > MAX_CLASSES:
         numbers = np.issubdtype(labels.dtype, np.number)
-        require(
+        ensure(
             numbers,
-            "labels",
-            f"{len(classes)} different ones of {labels.dtype}",
-            f"numbers, or at most {MAX_CLASSES} different ones",
+            f"labels must be numbers, or at most {MAX_CLASSES} different ones, "
+            f"got {len(classes)} of {labels.dtype}",
         )
         return one._replace(values=labels.astype(np.float64))
     palette = colormaps["tab10" if len(classes) <= 10 else "tab20"]
@@ -190,8 +195,7 @@ def _scatter(
         bar.ax.yaxis.label.set(size=TEXT, color=INK)
     # A unit is as long in both directions: distances can be compared.
     axes.set_aspect("equal", adjustable="datalim")
-    axes.set_xlabel(names[0], size=TEXT, color=INK)
-    axes.set_ylabel(names[1], size=TEXT, color=INK)
+    label_axes(axes, *names)
 
 
 def _histogram(axes: Axes, codes: np.ndarray, groups: _Groups) -> None:
@@ -200,8 +204,7 @@ def _histogram(axes: Axes, codes: np.ndarray, groups: _Groups) -> None:
         own = codes[groups.index == i]
         axes.hist(own, bins, histtype="stepfilled", color=color, alpha=0.2)
         axes.hist(own, bins, histtype="step", color=color, linewidth=1.2)
-    axes.set_xlabel("z₁", size=TEXT, color=INK)
-    axes.set_ylabel("examples", size=TEXT, color=INK)
+    label_axes(axes, "z₁", "examples")
 
 
 def _legend(axes: Axes, groups: _Groups) -> None:

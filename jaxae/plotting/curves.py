@@ -9,9 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from jaxae.errors import require
-from jaxae.plotting.style import INK, TEXT, TITLE, new_figure, style_axes
-
-_BLUE, _ORANGE = "#2563eb", "#ea7317"
+from jaxae.plotting.style import (
+    BLUE,
+    ORANGE,
+    add_legend,
+    label_axes,
+    new_figure,
+    style_axes,
+)
 
 _NAMES = {
     "distortion_nats": "distortion, $-\\log\\,p(x\\,|\\,z)$",
@@ -65,8 +70,8 @@ def _curve_panel(axes: Axes, history: Sequence[Mapping[str, Any]], name: str) ->
     # Single points have no line to be seen by.
     marker = "o" if len(epochs) <= 30 else ""
     for prefix, label, color in (
-        ("", "training", _BLUE),
-        ("validation_", "validation", _ORANGE),
+        ("", "training", BLUE),
+        ("validation_", "validation", ORANGE),
     ):
         values = _column(history, prefix + name)
         if np.isfinite(values).any():
@@ -83,13 +88,5 @@ def _curve_panel(axes: Axes, history: Sequence[Mapping[str, Any]], name: str) ->
     if len(epochs) == 1:
         axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
         axes.set_xticks(epochs)
-    axes.set_title(_NAMES.get(name, name), size=TITLE, color=INK, loc="left")
-    axes.set_xlabel("epoch", size=TEXT, color=INK)
-    axes.set_ylabel("nats per example", size=TEXT, color=INK)
-    axes.legend(
-        fontsize=TEXT,
-        labelcolor=INK,
-        facecolor="white",
-        edgecolor="white",
-        framealpha=0.9,
-    )
+    label_axes(axes, "epoch", "nats per example", _NAMES.get(name, name))
+    add_legend(axes)

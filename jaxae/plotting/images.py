@@ -55,16 +55,10 @@ def walk(images: Any, title: str = "") -> Figure:
         images: [rows, steps, h, w, c], as `jaxae.interpolate` returns them.
         title: Printed above.
     """
-    images = np.asarray(images)
-    require(images.ndim == 5, "images", images.shape, "of shape [rows, steps, h, w, c]")
-    x = pixels(images.reshape(-1, *images.shape[2:]), "images")
-    fractions = np.linspace(0.0, 1.0, images.shape[1])
+    x = _rows(images, "steps")
+    fractions = np.linspace(0.0, 1.0, x.shape[1])
     labels = ["start", *(f"{f:.0%}" for f in fractions[1:-1]), "end"]
-    return _tiles(
-        x.reshape(*images.shape[:2], *x.shape[1:]),
-        column_labels=labels[: images.shape[1]],
-        title=title,
-    )
+    return _tiles(x, column_labels=labels[: x.shape[1]], title=title)
 
 
 def image_rows(
@@ -77,15 +71,11 @@ def image_rows(
         row_labels: One for every row, or none.
         column_labels: One for every column, or none.
     """
-    images = np.asarray(images)
-    shape = "of shape [rows, columns, h, w, c]"
-    require(images.ndim == 5, "images", images.shape, shape)
+    x = _rows(images, "columns")
     named = {"row_labels": row_labels, "column_labels": column_labels}
-    for (name, labels), count in zip(named.items(), images.shape, strict=False):
+    for (name, labels), count in zip(named.items(), x.shape, strict=False):
         right = len(labels) in (0, count)
         require(right, name, len(labels), f"{count} labels or none")
-    x = pixels(images.reshape(-1, *images.shape[2:]), "images")
-    x = x.reshape(*images.shape[:2], *x.shape[1:])
     return _tiles(x, row_labels=row_labels, column_labels=column_labels)
 
 
@@ -118,6 +108,14 @@ def restoration_grid(
             len(values) == count, f"scores[{name!r}]", len(values), f"{count} numbers"
         )
     return _tiles(rows, row_labels=tuple(images), table=scores or _NOTHING)
+
+
+def _rows(images: Any, along: str) -> Float[np.ndarray, "rows columns h w 3"]:
+    images = np.asarray(images)
+    shape = f"of shape [rows, {along}, h, w, c]"
+    require(images.ndim == 5, "images", images.shape, shape)
+    x = pixels(images.reshape(-1, *images.shape[2:]), "images")
+    return x.reshape(*images.shape[:2], *x.shape[1:])
 
 
 def _same_shape(images: Mapping[str, Any]) -> Float[np.ndarray, "rows n h w 3"]:

@@ -1,5 +1,7 @@
 """What all figures have in common: sizes, colours, quiet axes."""
 
+from typing import Any
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -8,6 +10,7 @@ DPI = 200
 
 TEXT, TITLE, PAD = 8.0, 9.5, 3.0  # points
 INK, FAINT, _GRID = "#22262b", "#6b7280", "#e5e7eb"
+BLUE, ORANGE = "#2563eb", "#ea7317"
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -23,3 +26,16 @@ def style_axes(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
     axes.tick_params(labelsize=TEXT, color=FAINT, labelcolor=INK)
+
+
+def label_axes(axes: Axes, x: str = "", y: str = "", title: str = "") -> None:
+    """What the axes show, and a title above their left end."""
+    axes.set_xlabel(x, size=TEXT, color=INK)
+    axes.set_ylabel(y, size=TEXT, color=INK)
+    axes.set_title(title, size=TITLE, color=INK, loc="left")
+
+
+def add_legend(axes: Axes, **where: Any) -> None:
+    """Of all that has a label, on white: lines may pass below it."""
+    look = {"labelcolor": INK, "edgecolor": "white", "framealpha": 0.9}
+    axes.legend(fontsize=TEXT, **look, **where)

@@ -1,57 +1,36 @@
 """How recipes are put together.
 
 A recipe needs the shape of one example, such as (28, 28, 1), and picks the networks by
-`network`: "mlp" or "conv" with their defaults, or a pair of modules of your own, the
-encoder (x -> features) and a function from the output's shape to the decoder.
+`network`: "mlp" or "conv" with their defaults, a pair of `jaxae.networks`, or two
+modules of your own, the encoder (x -> features) and a function from the output's shape
+to the decoder.
 """
-
-from collections.abc import Callable
-from typing import Any
 
 from flax import linen as nn
 
-from jaxae import likelihoods, networks, views
-from jaxae.autoencoder import AutoEncoder, Family
+from jaxae import likelihoods
 from jaxae.bottlenecks import Bottleneck
 from jaxae.checks import check_count, check_sizes
 from jaxae.corruptions import identity
-from jaxae.errors import choose, require
+from jaxae.errors import ArgumentError, require
 from jaxae.likelihoods import Likelihood
-from jaxae.preparation import binarize, unit_interval
-from jaxae.types import Corruption, Hook, Objective, Recipe
-from jaxae.views import View
-
-Shape = tuple[int, ...]
-Networks = tuple[nn.Module, Callable[[Shape], nn.Module]]
-
-
-def mlp(hidden: tuple[int, ...] = (512,), **options: Any) -> Networks:
-    """An MLP and its mirror image; `options` as of `networks.MLP`."""
-
-    def decoder(shape: Shape) -> nn.Module:
-        return networks.MLPDecoder(shape, hidden[::-1], **options)
-
-    return networks.MLP(hidden, **options), decoder
-
-
-def conv(channels: tuple[int, ...] = (32, 64), **options: Any) -> Networks:
-    """A strided convolutional network and its mirror image; see `ConvEncoder`."""
-
-    def decoder(shape: Shape) -> nn.Module:
-        require(len(shape) == 3, "shape", shape, "(height, width, channels) for conv")
-        return networks.ConvDecoder(shape, channels[::-1], **options)  # pyright: ignore
-
-    return networks.ConvEncoder(channels, **options), decoder
+from jaxae.models.autoencoder import AutoEncoder
+from jaxae.models.family import Family
+from jaxae.networks.pairs import Networks, Shape, as_pair
+from jaxae.objectives.base import Objective
+from jaxae.recipe import Recipe
+from jaxae.types import Corrupt, Hook
+from jaxae.views import Plain, View
 
 
 def compose_model(
     shape: Shape,
-    network: str | Networks,
+    network: Networks,
     bottleneck: Bottleneck,
     likelihood: str | Likelihood,
     *,
     prior: nn.Module | None = None,
-    view: View = views.PLAIN,
+    view: View = Plain(),  # noqa: B008, a value
 ) -> AutoEncoder:
     """An `AutoEncoder` from names or modules.
 
@@ -59,32 +38,34 @@ def compose_model(
         ValueError: A name is unknown, or `shape` is not made of positive sizes.
     """
     check_shape(shape)
-    encoder, decoder = as_networks(network)
+    pair = as_pair(network)
     likelihood = as_likelihood(likelihood)
     outputs = (*shape[:-1], shape[-1] * likelihood.params_per_value)
     return AutoEncoder(
         shape=shape,
-        encoder=encoder,
+        encoder=pair.encoder(),
         bottleneck=bottleneck,
-        decoder=decoder(outputs),
+        decoder=pair.decoder(outputs),
         likelihood=likelihood,
         prior=prior,
         view=view,
     )
 
 
-def as_networks(network: str | Networks) -> Networks:
-    """Networks by their name, or as they are."""
-    if isinstance(network, str):
-        return choose("network", network, {"mlp": mlp, "conv": conv})()
-    return network
-
-
 def as_likelihood(likelihood: str | Likelihood) -> Likelihood:
-    """A likelihood by its name, or as it is."""
+    """A likelihood by its name, or as it is.
+
+    Raises:
+        ValueError: The name is unknown, or it is no likelihood.
+    """
     if isinstance(likelihood, str):
         return likelihoods.by_name(likelihood)
-    return likelihood
+    if isinstance(likelihood, Likelihood):
+        return likelihood
+    raise ArgumentError(
+        "likelihood must be a name or one of jaxae.likelihoods, as "
+        f"likelihoods.Gaussian(), got {likelihood!r:.200}"
+    )
 
 
 def check_shape(shape: Shape) -> None:
@@ -94,15 +75,24 @@ def check_shape(shape: Shape) -> None:
 
 
 def compose_recipe(
-    model: Family,
+    module: Family,
     objective: Objective,
-    corruption: Corruption = identity,
+    corruption: Corrupt = identity,
     *,
     num_samples: int = 1,
     hooks: tuple[Hook, ...] = (),
+    monitor: str = "loss",
+    title: str = "auto-encoder",
 ) -> Recipe:
-    """Binary likelihoods get binarised data, all others the values as they are."""
+    """A recipe whose data are prepared as its likelihood needs them."""
     check_count("num_samples", num_samples)
-    binary = isinstance(model.likelihood, likelihoods.Bernoulli)
-    prepare = binarize if binary else unit_interval
-    return Recipe(model, objective, prepare, corruption, num_samples, hooks)
+    return Recipe(
+        module=module,
+        objective=objective,
+        prepare=module.likelihood.prepare,
+        corruption=corruption,
+        num_samples=num_samples,
+        hooks=hooks,
+        monitor=monitor,
+        title=title,
+    )

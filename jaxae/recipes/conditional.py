@@ -2,15 +2,11 @@
 
 from jaxae import bottlenecks, networks, objectives, views
 from jaxae.likelihoods import Likelihood
+from jaxae.networks import Networks
+from jaxae.networks.pairs import Shape, as_pair
 from jaxae.objectives.base import Weight
-from jaxae.recipes.base import (
-    Networks,
-    Shape,
-    as_networks,
-    compose_model,
-    compose_recipe,
-)
-from jaxae.types import Recipe
+from jaxae.recipe import Recipe
+from jaxae.recipes.base import compose_model, compose_recipe
 
 
 def conditional_vae(
@@ -18,18 +14,39 @@ def conditional_vae(
     latent_dim: int = 16,
     *,
     num_labels: int = 10,
-    network: str | Networks = "mlp",
+    network: Networks = "mlp",
     likelihood: str | Likelihood = "bernoulli",
     beta: Weight = 1.0,
     num_samples: int = 1,
 ) -> Recipe:
     """p(x | z, label) and q(z | x, label) (Sohn et al. 2015), with p(z) = N(0, I).
 
-    Both networks see the label as a one-hot code, so that z is left with what the label
-    does not say. Data need a "label" [n] of whole numbers below `num_labels`.
+    https://papers.nips.cc/paper/5775. Both networks see the label as a one-hot code, so
+    that z is left with what the label does not say. Data need a "label" [n] of whole
+    numbers below `num_labels`.
+
+    Args:
+        shape: The shape of one example.
+        latent_dim: The number of latent dimensions.
+        num_labels: How many labels there are.
+        network: The encoder and the decoder, by name, as a pair of `jaxae.networks`, or
+            as two modules of your own.
+        likelihood: p(x | z), by name or as a module. Under "bernoulli" the data are
+            binarised afresh at every step.
+        beta: Weight of the rate, the KL divergence from the prior; or a schedule.
+        num_samples: Samples of the code per example and step.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.conditional_vae(
+        ...     (28, 28, 1), latent_dim=2, num_labels=10
+        ... )
     """
-    pair = as_networks(network)
-    view = views.labels(num_labels, flatten=isinstance(pair[0], networks.MLP))
+    pair = as_pair(network)
+    flatten = isinstance(pair.encoder(), networks.MLP)
+    view = views.Labels(num_labels, flatten)
     bottleneck = bottlenecks.Gaussian(latent_dim)
-    model = compose_model(shape, pair, bottleneck, likelihood, view=view)
-    return compose_recipe(model, objectives.elbo(beta), num_samples=num_samples)
+    module = compose_model(shape, pair, bottleneck, likelihood, view=view)
+    objective = objectives.ELBO(beta)
+    title = "conditional variational auto-encoder"
+    return compose_recipe(module, objective, num_samples=num_samples, title=title)

@@ -3,10 +3,13 @@
 from jaxae import bottlenecks, objectives
 from jaxae.bottlenecks.lookup_free import FSQ, LFQ
 from jaxae.bottlenecks.quantized import Estimator, Learning, VectorQuantizer
-from jaxae.hooks import revive_codes
+from jaxae.hooks import ReviveCodes
 from jaxae.likelihoods import Likelihood
-from jaxae.recipes.base import Networks, Shape, compose_model, compose_recipe
-from jaxae.types import Hook, Recipe
+from jaxae.networks import Networks
+from jaxae.networks.pairs import Shape
+from jaxae.recipe import Recipe
+from jaxae.recipes.base import compose_model, compose_recipe
+from jaxae.types import Hook
 
 
 def vqvae(
@@ -14,7 +17,7 @@ def vqvae(
     codebook_size: int = 128,
     code_dim: int = 16,
     *,
-    network: str | Networks = "conv",
+    network: Networks = "conv",
     likelihood: str | Likelihood = "gaussian",
     codebook: Learning = "ema",
     commitment_weight: float = 0.25,
@@ -24,8 +27,27 @@ def vqvae(
 ) -> Recipe:
     """The VQ-VAE (van den Oord et al. 2017), with one codebook or several.
 
-    See `bottlenecks.VectorQuantizer` for the arguments. With the "conv" network there
-    is one code per position of the encoder's features, with "mlp" one per example.
+    https://arxiv.org/abs/1711.00937; see `bottlenecks.VectorQuantizer`. With the "conv"
+    network there is one code per position of the encoder's features, with "mlp" one per
+    example.
+
+    Args:
+        shape: The shape of one example.
+        codebook_size: Entries of every codebook.
+        code_dim: Dimensions of an entry.
+        network: The encoder and the decoder, by name, as a pair of `jaxae.networks`, or
+            as two modules of your own.
+        likelihood: p(x | z), by name or as a module; "gaussian" is the squared error.
+        codebook: Entries as running means, or learned by the gradient.
+        commitment_weight: Weight of the distance between features and entries.
+        decay: Of the running means, per step.
+        gradient_estimator: How gradients pass the quantisation.
+        num_quantizers: Codebooks, each for what the one before leaves: residual VQ
+            above 1.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.vqvae((28, 28, 1), codebook_size=64)
     """
     bottleneck = VectorQuantizer(
         codebook_size,
@@ -36,42 +58,78 @@ def vqvae(
         gradient_estimator,
         num_quantizers,
     )
-    hooks = (revive_codes(bottleneck),) if codebook == "gradient" else ()
-    return _compose(shape, network, bottleneck, likelihood, hooks)
+    hooks = (ReviveCodes(bottleneck),) if codebook == "gradient" else ()
+    title = "vector-quantised auto-encoder (VQ-VAE)"
+    return _compose(shape, network, bottleneck, likelihood, title, hooks)
 
 
 def fsq_autoencoder(
     shape: Shape,
     levels: tuple[int, ...] = (8, 5, 5, 5),
     *,
-    network: str | Networks = "conv",
+    network: Networks = "conv",
     likelihood: str | Likelihood = "gaussian",
 ) -> Recipe:
-    """Finite scalar quantisation (Mentzer et al. 2023); see `bottlenecks.FSQ`."""
-    return _compose(shape, network, FSQ(levels), likelihood)
+    """Finite scalar quantisation: every code dimension is rounded to a few levels.
+
+    Mentzer et al. 2023, https://arxiv.org/abs/2309.15505; see `bottlenecks.FSQ`.
+
+    Args:
+        shape: The shape of one example.
+        levels: Levels of every code dimension.
+        network: The encoder and the decoder, by name, as a pair of `jaxae.networks`, or
+            as two modules of your own.
+        likelihood: p(x | z), by name or as a module; "gaussian" is the squared error.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.fsq_autoencoder((28, 28, 1), levels=(8, 6, 5))
+    """
+    title = "auto-encoder with finite scalar quantisation"
+    return _compose(shape, network, FSQ(levels), likelihood, title)
 
 
 def lfq_autoencoder(
     shape: Shape,
     bits: int = 10,
     *,
-    network: str | Networks = "conv",
+    network: Networks = "conv",
     likelihood: str | Likelihood = "gaussian",
     entropy_weight: float = 0.3,
     diversity: float = 1.0,
     commitment_weight: float = 0.02,
 ) -> Recipe:
-    """Lookup-free quantisation (Yu et al. 2023); see `bottlenecks.LFQ`."""
+    """Lookup-free quantisation: every code dimension is a bit.
+
+    Yu et al. 2023, https://arxiv.org/abs/2310.05737; see `bottlenecks.LFQ`.
+
+    Args:
+        shape: The shape of one example.
+        bits: Code dimensions.
+        network: The encoder and the decoder, by name, as a pair of `jaxae.networks`, or
+            as two modules of your own.
+        likelihood: p(x | z), by name or as a module; "gaussian" is the squared error.
+        entropy_weight: Weight of the entropy penalty.
+        diversity: Weight of the batch's entropy relative to that of single codes.
+        commitment_weight: Weight of the distance between features and codes.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.lfq_autoencoder((28, 28, 1), bits=8)
+    """
     bottleneck = LFQ(bits, entropy_weight, diversity, commitment_weight)
-    return _compose(shape, network, bottleneck, likelihood)
+    title = "auto-encoder with lookup-free quantisation"
+    return _compose(shape, network, bottleneck, likelihood, title)
 
 
 def _compose(
     shape: Shape,
-    network: str | Networks,
+    network: Networks,
     bottleneck: bottlenecks.Bottleneck,
     likelihood: str | Likelihood,
+    title: str,
     hooks: tuple[Hook, ...] = (),
 ) -> Recipe:
-    model = compose_model(shape, network, bottleneck, likelihood)
-    return compose_recipe(model, objectives.reconstruction(), hooks=hooks)
+    module = compose_model(shape, network, bottleneck, likelihood)
+    objective = objectives.Reconstruction()
+    return compose_recipe(module, objective, hooks=hooks, title=title)

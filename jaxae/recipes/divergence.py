@@ -4,19 +4,20 @@ from jaxae.bottlenecks.gaussian import Gaussian
 from jaxae.bottlenecks.matched import Matched
 from jaxae.errors import require
 from jaxae.likelihoods import Likelihood
-from jaxae.objectives.base import Weight, chain
-from jaxae.objectives.elbo import elbo
-from jaxae.objectives.mmd import KernelName, mmd
-from jaxae.objectives.reconstruction import reconstruction
-from jaxae.recipes.base import Networks, Shape, compose_model, compose_recipe
-from jaxae.types import Recipe
+from jaxae.networks import Networks
+from jaxae.networks.pairs import Shape
+from jaxae.objectives import ELBO, MMD, Chain, Reconstruction
+from jaxae.objectives.base import Weight
+from jaxae.objectives.mmd import KernelName
+from jaxae.recipe import Recipe
+from jaxae.recipes.base import compose_model, compose_recipe
 
 
 def wae_mmd(
     shape: Shape,
     latent_dim: int = 8,
     *,
-    network: str | Networks = "mlp",
+    network: Networks = "mlp",
     likelihood: str | Likelihood = "gaussian",
     weight: Weight = 10.0,
     kernel: KernelName = "inverse_multiquadratic",
@@ -24,20 +25,34 @@ def wae_mmd(
 ) -> Recipe:
     """The Wasserstein auto-encoder with MMD (Tolstikhin et al. 2018, algorithm 2).
 
-    Codes are deterministic and matched to N(0, I). Under the Gaussian likelihood the
-    cost is half the squared error, so the paper's λ is twice `weight`. `kernel` and
-    `bandwidth` are those of `objectives.mmd`.
+    https://arxiv.org/abs/1711.01558. Codes are deterministic and matched to N(0, I).
+    Under the Gaussian likelihood the cost is half the squared error, so the paper's λ
+    is twice `weight`.
+
+    Args:
+        shape: The shape of one example.
+        latent_dim: The number of latent dimensions.
+        network: The encoder and the decoder, by name, as a pair of `jaxae.networks`, or
+            as two modules of your own.
+        likelihood: p(x | z), by name or as a module; "gaussian" is the squared error.
+        weight: Weight of the maximum mean discrepancy; or a schedule.
+        kernel: The kernel of the maximum mean discrepancy.
+        bandwidth: Of the kernel: the standard deviation of the prior in a dimension.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.wae_mmd((28, 28, 1), latent_dim=2)
     """
-    model = compose_model(shape, network, Matched(latent_dim), likelihood)
-    divergence = mmd(weight, kernel=kernel, bandwidth=bandwidth)
-    return compose_recipe(model, chain(reconstruction(), divergence))
+    module = compose_model(shape, network, Matched(latent_dim), likelihood)
+    objective = Chain((Reconstruction(), MMD(weight, kernel, bandwidth)))
+    return compose_recipe(module, objective, title="Wasserstein auto-encoder")
 
 
 def info_vae_mmd(
     shape: Shape,
     latent_dim: int = 16,
     *,
-    network: str | Networks = "mlp",
+    network: Networks = "mlp",
     likelihood: str | Likelihood = "bernoulli",
     alpha: float = 0.5,
     weight: Weight = 100.0,
@@ -45,14 +60,31 @@ def info_vae_mmd(
     bandwidth: float = 1.0,
     num_samples: int = 1,
 ) -> Recipe:
-    """InfoVAE with MMD (Zhao et al. 2019).
+    """InfoVAE with MMD (Zhao et al. 2019), https://arxiv.org/abs/1706.02262.
 
-    The rate is charged with 1 - `alpha` and the MMD between q(z) and p(z) with
-    `weight`, which is α + λ - 1 in the paper. `alpha` is at most 1, where nothing but
-    the MMD holds the codes to the prior; at 0 with weight 0 it is the VAE.
+    At `alpha` 1 nothing but the MMD holds the codes to the prior; at 0 with weight 0 it
+    is the VAE.
+
+    Args:
+        shape: The shape of one example.
+        latent_dim: The number of latent dimensions.
+        network: The encoder and the decoder, by name, as a pair of `jaxae.networks`, or
+            as two modules of your own.
+        likelihood: p(x | z), by name or as a module. Under "bernoulli" the data are
+            binarised afresh at every step.
+        alpha: 1 minus the weight of the rate, at most 1.
+        weight: Weight of the maximum mean discrepancy between q(z) and p(z), which is
+            α + λ - 1 in the paper; or a schedule.
+        kernel: The kernel of the maximum mean discrepancy.
+        bandwidth: Of the kernel: the standard deviation of the prior in a dimension.
+        num_samples: Samples of the code per example and step.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.info_vae_mmd((28, 28, 1), latent_dim=2)
     """
     require(alpha <= 1, "alpha", alpha, "a number of at most 1")
-    model = compose_model(shape, network, Gaussian(latent_dim), likelihood)
-    divergence = mmd(weight, kernel=kernel, bandwidth=bandwidth)
-    objective = chain(elbo(1.0 - alpha), divergence)
-    return compose_recipe(model, objective, num_samples=num_samples)
+    module = compose_model(shape, network, Gaussian(latent_dim), likelihood)
+    objective = Chain((ELBO(1.0 - alpha), MMD(weight, kernel, bandwidth)))
+    title = "information-maximising variational auto-encoder (InfoVAE)"
+    return compose_recipe(module, objective, num_samples=num_samples, title=title)

@@ -1,16 +1,16 @@
 """The hierarchical variational auto-encoder."""
 
-import optax
-
 from jaxae import objectives
-from jaxae.ladder import LadderVAE
 from jaxae.likelihoods import Likelihood
+from jaxae.models.ladder import LadderVAE
+from jaxae.networks.pairs import Shape
 from jaxae.objectives.base import Weight
-from jaxae.recipes.base import Shape, as_likelihood, check_shape, compose_recipe
-from jaxae.types import Recipe
+from jaxae.recipe import Recipe
+from jaxae.recipes.base import as_likelihood, check_shape, compose_recipe
+from jaxae.schedules import Linear
 
-WARM_UP = optax.linear_schedule(0.0, 1.0, 1000)
-"""Over the first 1,000 steps; without one the layers at the top fall out of use."""
+WARM_UP = Linear(0.0, 1.0, steps=1000)
+"""Without a warm-up the layers at the top fall out of use."""
 
 
 def ladder_vae(
@@ -26,17 +26,34 @@ def ladder_vae(
 ) -> Recipe:
     """The ladder VAE, with a latent code per entry of `channels`; see `LadderVAE`.
 
-    Sønderby et al. (2016), with the top-down inference of Kingma et al. (2016). `beta`,
-    for a warm-up that keeps the upper layers in use, and `free_bits` are numbers or
-    schedules, see `objectives.elbo`.
+    Sønderby et al. 2016, https://arxiv.org/abs/1602.02282, with the top-down inference
+    of Kingma et al. 2016, https://arxiv.org/abs/1606.04934.
+
+    Args:
+        shape: The shape of one example.
+        latent_channels: Channels of every latent.
+        channels: Channels of the stages, each of which halves the image.
+        stem: Channels of a first halving without a latent; 0 for none.
+        likelihood: p(x | z), by name or as a module. Under "bernoulli" the data are
+            binarised afresh at every step.
+        beta: Weight of the rates; or a schedule: a warm-up keeps the upper layers in
+            use.
+        free_bits: Nats per latent dimension that the rates charge at least; or a
+            schedule.
+        num_samples: Samples of the code per example and step.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.ladder_vae((28, 28, 1), channels=(16, 16))
     """
     check_shape(shape)
-    model = LadderVAE(
+    module = LadderVAE(
         shape=shape,
         likelihood=as_likelihood(likelihood),
         channels=channels,
         latent_channels=latent_channels,
         stem=stem,
     )
-    objective = objectives.elbo(beta, free_bits=free_bits)
-    return compose_recipe(model, objective, num_samples=num_samples)
+    objective = objectives.ELBO(beta, free_bits=free_bits)
+    title = "ladder variational auto-encoder"
+    return compose_recipe(module, objective, num_samples=num_samples, title=title)

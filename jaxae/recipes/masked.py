@@ -1,13 +1,14 @@
 """The masked auto-encoder."""
 
-from jaxae import bottlenecks, objectives
+from jaxae import bottlenecks, objectives, views
 from jaxae.checks import check_count
+from jaxae.corruptions import Patches, check_grid
 from jaxae.errors import require
 from jaxae.likelihoods import Likelihood
-from jaxae.networks.vit import VISIBLE, ViTDecoder, ViTEncoder
-from jaxae.patches import check_grid, patches
-from jaxae.recipes.base import Shape, check_shape, compose_model, compose_recipe
-from jaxae.types import Recipe
+from jaxae.networks.pairs import Shape
+from jaxae.networks.vit import ViTDecoder, ViTEncoder
+from jaxae.recipe import Recipe
+from jaxae.recipes.base import check_shape, compose_model, compose_recipe
 
 
 def masked_autoencoder(
@@ -21,8 +22,20 @@ def masked_autoencoder(
 ) -> Recipe:
     """Encodes the visible patches and predicts the hidden ones (He et al. 2022).
 
-    round(`rate` · count) of the patches are hidden, and the loss counts those alone.
-    The decoder has half the width and half the depth, rounded to what is possible.
+    https://arxiv.org/abs/2111.06377. The loss counts the hidden patches alone. The
+    decoder has half the width and half the depth, rounded to what is possible.
+
+    Args:
+        shape: The shape of one image, with sides that are multiples of `patch`.
+        patch: Side of a patch, in pixels.
+        rate: Share of the patches that are hidden: round(`rate` · count) of them.
+        width: Entries of a token of the encoder.
+        depth: Transformer blocks of the encoder.
+        likelihood: p(x | z), by name or as a module; "gaussian" is the squared error.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.masked_autoencoder((28, 28, 1), patch=7)
     """
     check_shape(shape)
     check_count("patch", patch)
@@ -36,9 +49,8 @@ def masked_autoencoder(
         sizes = outputs[0], outputs[1], outputs[2]
         return ViTDecoder(sizes, patch, max(4, width // 8 * 4), max(1, depth // 2))
 
-    encoder = ViTEncoder(patch, count - hidden, width, depth)
-    bottleneck = bottlenecks.Deterministic(None)
-    networks = (encoder, decoder)
-    model = compose_model(shape, networks, bottleneck, likelihood, view=VISIBLE)
-    objective = objectives.reconstruction("hole")
-    return compose_recipe(model, objective, patches(patch, rate))
+    networks = ViTEncoder(patch, count - hidden, width, depth), decoder
+    bottleneck, view = bottlenecks.Deterministic(None), views.Visible()
+    module = compose_model(shape, networks, bottleneck, likelihood, view=view)
+    objective, damage = objectives.Reconstruction("hole"), Patches(patch, rate)
+    return compose_recipe(module, objective, damage, title="masked auto-encoder")

@@ -1,15 +1,13 @@
 """Variational auto-encoders with learned priors."""
 
-from flax import linen as nn
-
 from jaxae import bottlenecks, objectives
 from jaxae.likelihoods import Likelihood
+from jaxae.networks import Networks
+from jaxae.networks.pairs import Shape
 from jaxae.objectives.base import Weight
 from jaxae.priors import MixturePrior, VampPrior
-from jaxae.recipes.base import Networks, Shape, compose_model, compose_recipe
-from jaxae.types import Recipe
-
-LogStdRange = tuple[float, float] | None
+from jaxae.recipe import Recipe
+from jaxae.recipes.base import compose_model, compose_recipe
 
 
 def vamp_vae(
@@ -17,20 +15,40 @@ def vamp_vae(
     latent_dim: int = 40,
     *,
     components: int = 500,
-    network: str | Networks = "mlp",
+    network: Networks = "mlp",
     likelihood: str | Likelihood = "bernoulli",
     beta: Weight = 1.0,
     num_samples: int = 1,
-    log_std_range: LogStdRange = (-3.0, 1.0),
+    log_std_range: tuple[float, float] | None = (-3.0, 1.0),
 ) -> Recipe:
-    """The VAE whose prior is the mixture of `components` pseudo-inputs' posteriors.
+    """The VAE whose prior is the mixture of pseudo-inputs' posteriors.
 
-    Tomczak & Welling (2018); see `priors.VampPrior`. A step encodes the pseudo-inputs
-    beside the batch. `beta` is a number or a schedule, see `objectives.elbo`.
+    Tomczak & Welling 2018, https://arxiv.org/abs/1705.07120; see `priors.VampPrior`. A
+    step encodes the pseudo-inputs beside the batch.
+
+    Args:
+        shape: The shape of one example.
+        latent_dim: The number of latent dimensions.
+        components: Pseudo-inputs, which are learned.
+        network: The encoder and the decoder, by name, as a pair of `jaxae.networks`, or
+            as two modules of your own.
+        likelihood: p(x | z), by name or as a module. Under "bernoulli" the data are
+            binarised afresh at every step.
+        beta: Weight of the rate, the KL divergence from the prior; or a schedule.
+        num_samples: Samples of the code per example and step.
+        log_std_range: Lowest and highest logarithm of the posterior's standard
+            deviations.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.vamp_vae((28, 28, 1), latent_dim=2, components=50)
     """
-    prior = VampPrior(shape, components)
     bottleneck = bottlenecks.Gaussian(latent_dim, log_std_range)
-    return _recipe(shape, network, bottleneck, likelihood, prior, beta, num_samples)
+    prior = VampPrior(shape, components)
+    module = compose_model(shape, network, bottleneck, likelihood, prior=prior)
+    objective = objectives.ELBO(beta)
+    title = "variational auto-encoder with a VampPrior"
+    return compose_recipe(module, objective, num_samples=num_samples, title=title)
 
 
 def mixture_vae(
@@ -38,29 +56,34 @@ def mixture_vae(
     latent_dim: int = 16,
     *,
     components: int = 10,
-    network: str | Networks = "mlp",
+    network: Networks = "mlp",
     likelihood: str | Likelihood = "bernoulli",
     beta: Weight = 1.0,
     num_samples: int = 1,
-    log_std_range: LogStdRange = None,
+    log_std_range: tuple[float, float] | None = None,
 ) -> Recipe:
-    """The VAE whose prior is a learned mixture of `components` Gaussians.
+    """The VAE whose prior is a learned mixture of Gaussians, see `priors.MixturePrior`.
 
-    See `priors.MixturePrior`. `beta` is a number or a schedule, see `objectives.elbo`.
+    Args:
+        shape: The shape of one example.
+        latent_dim: The number of latent dimensions.
+        components: Gaussians of the mixture.
+        network: The encoder and the decoder, by name, as a pair of `jaxae.networks`, or
+            as two modules of your own.
+        likelihood: p(x | z), by name or as a module. Under "bernoulli" the data are
+            binarised afresh at every step.
+        beta: Weight of the rate, the KL divergence from the prior; or a schedule.
+        num_samples: Samples of the code per example and step.
+        log_std_range: Lowest and highest logarithm of the posterior's standard
+            deviations.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.mixture_vae((28, 28, 1), latent_dim=2, components=5)
     """
-    prior = MixturePrior(latent_dim, components)
     bottleneck = bottlenecks.Gaussian(latent_dim, log_std_range)
-    return _recipe(shape, network, bottleneck, likelihood, prior, beta, num_samples)
-
-
-def _recipe(
-    shape: Shape,
-    network: str | Networks,
-    bottleneck: bottlenecks.Bottleneck,
-    likelihood: str | Likelihood,
-    prior: nn.Module,
-    beta: Weight,
-    num_samples: int,
-) -> Recipe:
-    model = compose_model(shape, network, bottleneck, likelihood, prior=prior)
-    return compose_recipe(model, objectives.elbo(beta), num_samples=num_samples)
+    prior = MixturePrior(latent_dim, components)
+    module = compose_model(shape, network, bottleneck, likelihood, prior=prior)
+    objective = objectives.ELBO(beta)
+    title = "variational auto-encoder with a mixture prior"
+    return compose_recipe(module, objective, num_samples=num_samples, title=title)

@@ -3,24 +3,41 @@
 from jaxae import objectives
 from jaxae.bottlenecks.spherical import VonMisesFisher
 from jaxae.likelihoods import Likelihood
+from jaxae.networks import Networks
+from jaxae.networks.pairs import Shape
 from jaxae.objectives.base import Weight
-from jaxae.recipes.base import Networks, Shape, compose_model, compose_recipe
-from jaxae.types import Recipe
+from jaxae.recipe import Recipe
+from jaxae.recipes.base import compose_model, compose_recipe
 
 
 def hyperspherical_vae(
     shape: Shape,
     latent_dim: int = 10,
     *,
-    network: str | Networks = "mlp",
+    network: Networks = "mlp",
     likelihood: str | Likelihood = "bernoulli",
     beta: Weight = 1.0,
     num_samples: int = 1,
 ) -> Recipe:
     """Codes on a sphere, with a uniform prior (Davidson et al. 2018).
 
-    `latent_dim` counts the dimensions around the sphere, at least 2. Under the
-    Bernoulli likelihood the data are binarised afresh at every step.
+    https://arxiv.org/abs/1804.00891
+
+    Args:
+        shape: The shape of one example.
+        latent_dim: Dimensions of the space around the sphere, at least 2.
+        network: The encoder and the decoder, by name, as a pair of `jaxae.networks`, or
+            as two modules of your own.
+        likelihood: p(x | z), by name or as a module. Under "bernoulli" the data are
+            binarised afresh at every step.
+        beta: Weight of the rate, the KL divergence from the prior; or a schedule.
+        num_samples: Samples of the code per example and step.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.hyperspherical_vae((28, 28, 1), latent_dim=3)
     """
-    model = compose_model(shape, network, VonMisesFisher(latent_dim), likelihood)
-    return compose_recipe(model, objectives.elbo(beta), num_samples=num_samples)
+    module = compose_model(shape, network, VonMisesFisher(latent_dim), likelihood)
+    objective = objectives.ELBO(beta)
+    title = "hyperspherical variational auto-encoder"
+    return compose_recipe(module, objective, num_samples=num_samples, title=title)

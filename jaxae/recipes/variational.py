@@ -2,16 +2,18 @@
 
 from jaxae import bottlenecks, objectives
 from jaxae.likelihoods import Likelihood
+from jaxae.networks import Networks
+from jaxae.networks.pairs import Shape
 from jaxae.objectives.base import Weight
-from jaxae.recipes.base import Networks, Shape, compose_model, compose_recipe
-from jaxae.types import Recipe
+from jaxae.recipe import Recipe
+from jaxae.recipes.base import compose_model, compose_recipe
 
 
 def vae(
     shape: Shape,
     latent_dim: int = 16,
     *,
-    network: str | Networks = "mlp",
+    network: Networks = "mlp",
     likelihood: str | Likelihood = "bernoulli",
     beta: Weight = 1.0,
     free_bits: Weight = 0.0,
@@ -21,10 +23,29 @@ def vae(
 ) -> Recipe:
     """The variational auto-encoder (Kingma & Welling 2014), or β-VAE.
 
-    `beta`, `free_bits` and `capacity` are numbers or schedules, see `objectives.elbo`.
-    Under the Bernoulli likelihood the data are binarised afresh at every step.
+    https://arxiv.org/abs/1312.6114; https://openreview.net/forum?id=Sy2fzU9gl
+
+    Args:
+        shape: The shape of one example.
+        latent_dim: The number of latent dimensions.
+        network: The encoder and the decoder, by name, as a pair of `jaxae.networks`, or
+            as two modules of your own.
+        likelihood: p(x | z), by name or as a module. Under "bernoulli" the data are
+            binarised afresh at every step.
+        beta: Weight of the rate, the KL divergence from the prior; or a schedule.
+        free_bits: Nats per latent dimension that the rate charges at least; or a
+            schedule.
+        capacity: Nats that the rate is held at; or a schedule. None for no such charge.
+        num_samples: Samples of the code per example and step.
+        log_std_range: Lowest and highest logarithm of the posterior's standard
+            deviations.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.vae((28, 28, 1), latent_dim=2, beta=4.0)
     """
     bottleneck = bottlenecks.Gaussian(latent_dim, log_std_range)
-    model = compose_model(shape, network, bottleneck, likelihood)
-    objective = objectives.elbo(beta, free_bits=free_bits, capacity=capacity)
-    return compose_recipe(model, objective, num_samples=num_samples)
+    module = compose_model(shape, network, bottleneck, likelihood)
+    objective = objectives.ELBO(beta, free_bits=free_bits, capacity=capacity)
+    title = "variational auto-encoder"
+    return compose_recipe(module, objective, num_samples=num_samples, title=title)

@@ -15,56 +15,22 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
-from numpyro.distributions import CategoricalLogits, Distribution, constraints
+from numpyro.distributions import Distribution
 
-from jaxae import objectives, use, views
-from jaxae.autoencoder import Codes, Family, call
-from jaxae.checks import check_count, check_key
-from jaxae.errors import require
-from jaxae.likelihoods import Likelihood, Support, Target
+from jaxae import inference, objectives
+from jaxae.checks import check_count
+from jaxae.errors import ensure, require
+from jaxae.likelihoods import Likelihood, WholeNumbers
+from jaxae.models.family import Codes, call
 from jaxae.networks.causal import CausalTransformer
+from jaxae.recipe import Recipe
 from jaxae.recipes.base import compose_recipe
-from jaxae.samplers.base import Sampler
-from jaxae.training.fit import fit
-from jaxae.types import Batch, Latent, Recipe, Variables
-from jaxae.views import View
+from jaxae.samplers.base import Density, Sampler, fit_density
+from jaxae.types import Batch, Variables
+from jaxae.views import Plain, View
 
 LEARNING_RATE = 3e-3
 """Of the optimizer of `autoregressive`, at its highest."""
-
-
-class WholeNumbers(Likelihood):
-    """Whole numbers below `num_codes`, with a free probability for each.
-
-    Attributes:
-        num_codes: How many values there are, from 0.
-
-    Raises:
-        ValueError: `num_codes` is below 1.
-    """
-
-    num_codes: int
-
-    def __post_init__(self) -> None:
-        """Checks `num_codes`."""
-        check_count("num_codes", self.num_codes)
-        super().__post_init__()
-
-    @property
-    def values(self) -> Support:
-        """What a value may be."""
-        last = self.num_codes - 1
-        words = f"whole numbers from 0 to {last}"
-        return Support(constraints.integer_interval(0, last), words)
-
-    @property
-    def params_per_value(self) -> int:
-        """Logits per value."""
-        return self.num_codes
-
-    def elementwise(self, parameters: Array, target: Target | None) -> Distribution:
-        """See `Likelihood`."""
-        return CategoricalLogits(parameters, validate_args=False)
 
 
 class Sequences(Distribution):
@@ -127,10 +93,8 @@ class Sequences(Distribution):
         return codes.T.reshape(shape).astype(jnp.float32)
 
 
-class AutoregressiveModel(Family):
-    """p(x) of sequences of codes, without a latent code: there is nothing to encode.
-
-    p(x) is exact, so the bounds on it are as well, with any number of samples.
+class AutoregressiveModel(Density):
+    """p(x) of sequences of codes.
 
     Attributes:
         shape: (t,), the length of a sequence.
@@ -142,19 +106,7 @@ class AutoregressiveModel(Family):
     shape: tuple[int, ...]
     likelihood: Likelihood
     network: CausalTransformer
-    view: View = views.PLAIN
-
-    @property
-    def generative(self) -> bool:
-        """p(x) is known."""
-        return True
-
-    def encode(
-        self, batch: Batch, key: jax.Array, *, num_samples: int = 1, train: bool = False
-    ) -> tuple[Latent, ...]:
-        """No latents."""
-        del batch, key, num_samples, train
-        return ()
+    view: View = Plain()
 
     def decode(
         self, codes: Codes, batch: Batch, *, train: bool = False
@@ -168,11 +120,6 @@ class AutoregressiveModel(Family):
         likelihood, _ = self.likelihood.unbind()
         return Sequences(network, likelihood, variables).to_event(1)
 
-    def sample_codes(self, key: jax.Array, count: int) -> Codes:
-        """Nothing, as there are no latents."""
-        del key, count
-        return ()
-
 
 def sequence_recipe(
     length: int, num_codes: int, *, width: int = 64, depth: int = 2, num_heads: int = 4
@@ -185,10 +132,10 @@ def sequence_recipe(
         ValueError: A number is below 1, or `width` is no multiple of `num_heads`.
     """
     network = CausalTransformer(num_codes, length, width, depth, num_heads)
-    model = AutoregressiveModel(
+    module = AutoregressiveModel(
         shape=(length,), likelihood=WholeNumbers(num_codes), network=network
     )
-    return compose_recipe(model, objectives.reconstruction())
+    return compose_recipe(module, objectives.Reconstruction())
 
 
 def autoregressive(
@@ -230,38 +177,36 @@ def autoregressive(
         ValueError: The codes are no whole numbers from 0 to `num_codes` - 1, there are
             none, or a number is outside its range.
         TrainingDiverged: See `jaxae.fit`.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> codes = np.random.default_rng(0).integers(0, 3, (40, 4))
+        >>> key = jax.random.key(0)
+        >>> options = dict(num_codes=3, width=4, depth=1, num_heads=1, epochs=1)
+        >>> jaxae.samplers.autoregressive(codes, key, **options)(key, 2).shape
+        (2, 4)
     """
-    check_key(key)
     check_count("num_codes", num_codes)
-    check_count("epochs", epochs)
-    check_count("batch_size", batch_size)
     codes = _check_codes(codes, num_codes)
     shape = codes.shape[1:]
     sequences = codes.reshape(len(codes), -1).astype(np.float32)
     recipe = sequence_recipe(
         sequences.shape[1], num_codes, width=width, depth=depth, num_heads=num_heads
     )
-    steps = epochs * -(-len(codes) // batch_size)
-    fitted = fit(
-        recipe,
-        sequences,
-        key=key,
-        epochs=epochs,
-        batch_size=batch_size,
-        tx=_optimizer(steps),
-        progress=progress,
+    model = fit_density(
+        recipe, sequences, key, epochs, batch_size, _learning_rates, progress
     )
 
     def sampler(key: jax.Array, count: int) -> Int[Array, "n ..."]:
-        drawn = use.sample(fitted.model, key, count, draw=True)
+        drawn = inference.sample(model, key, count, draw=True)
         return drawn.astype(jnp.int32).reshape(count, *shape)
 
     return sampler
 
 
 def _check_codes(codes: Any, num_codes: int) -> np.ndarray:
-    single = not isinstance(codes, tuple)
-    require(single, "codes", "a tuple", "the array of a model with one latent code")
+    one = "codes must be the array of a model with one latent code, got a tuple"
+    ensure(not isinstance(codes, tuple), one)
     codes = np.asarray(codes)
     whole = codes.dtype.kind in "iu"
     require(whole, "codes", str(codes.dtype), "whole numbers: those of a discrete code")
@@ -269,12 +214,11 @@ def _check_codes(codes: Any, num_codes: int) -> np.ndarray:
     require(some, "codes", codes.shape, "of shape [n, ...], at least one")
     low, high = int(codes.min()), int(codes.max())
     inside = low >= 0 and high < num_codes
-    expected = f"whole numbers from 0 to {num_codes - 1}"
-    require(inside, "codes", f"values from {low} to {high}", expected)
+    expected = f"codes must be whole numbers from 0 to {num_codes - 1}"
+    ensure(inside, f"{expected}, got values from {low} to {high}")
     return codes
 
 
-def _optimizer(steps: int) -> optax.GradientTransformation:
+def _learning_rates(steps: int) -> optax.Schedule:
     warmup = steps // 20
-    schedule = optax.warmup_cosine_decay_schedule(0.0, LEARNING_RATE, warmup, steps)
-    return optax.adam(schedule)
+    return optax.warmup_cosine_decay_schedule(0.0, LEARNING_RATE, warmup, steps)

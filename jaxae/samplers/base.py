@@ -11,11 +11,14 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from jaxae.checks import check_count, check_images, check_key
-from jaxae.errors import require
+from jaxae.checks import check_count, check_key
+from jaxae.errors import ensure, require
+from jaxae.inference import Codes, encode, sample, sample_codes
+from jaxae.inputs import check_examples
+from jaxae.models.family import Family
+from jaxae.recipe import Model, Recipe
 from jaxae.training import fit
-from jaxae.types import Model, Recipe
-from jaxae.use import Codes, encode, sample, sample_codes
+from jaxae.types import Batch, Latent
 
 Sampler = Callable[[jax.Array, int], Codes]
 """(key, count) -> `count` codes, as `jaxae.decode` takes them."""
@@ -27,32 +30,63 @@ _ROUNDING = 1e-6
 """Relative to the size of a dimension: a spread below it is float32's rounding."""
 
 
-def aggregate_codes(
-    model: Model, images: Any, key: jax.Array, *, label: Any = None
-) -> Codes:
-    """A sample of the aggregate posterior: one draw of q(z | x) for every image.
+class Density(Family):
+    """Base of the densities p(x) without a latent code, which `jaxae.fit` trains.
 
-    The codes themselves where they are deterministic. Images are prepared (binarised)
-    as in training.
+    p(x) is exact, so the bounds on it are as well, with any number of samples.
+    """
+
+    @property
+    def generative(self) -> bool:
+        """p(x) is known."""
+        return True
+
+    def encode(
+        self, batch: Batch, key: jax.Array, *, num_samples: int = 1, train: bool = False
+    ) -> tuple[Latent, ...]:
+        """No latents: there is nothing to encode."""
+        return ()
+
+    def sample_codes(self, key: jax.Array, count: int) -> tuple[()]:
+        """No codes: nothing has to be drawn before x."""
+        return ()
+
+
+def aggregate_codes(
+    model: Model, x: Any, key: jax.Array, *, label: Any = None
+) -> Codes:
+    """A sample of the aggregate posterior: one draw of q(z | x) for every example.
+
+    The codes themselves where they are deterministic. The examples are prepared
+    (binarised) as in training.
 
     Args:
         model: As `jaxae.fit` returns it.
-        images: [n, *shape], those that the model was trained on.
+        x: [n, *shape], what the model was trained on.
         key: A typed key.
         label: [n], for models that are shown it.
 
     Raises:
         ValueError: See `jaxae.encode`.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> jaxae.samplers.aggregate_codes(model, x, key).shape
+        (20, 2)
     """
     check_key(key)
     key_prepare, key_code = jax.random.split(key)
-    noise = key_code if model.recipe.model.generative else None
-    return encode(model, prepared(model, images, key_prepare), label=label, key=noise)
+    noise = key_code if model.module.generative else None
+    return encode(model, prepared(model, x, key_prepare), label=label, key=noise)
 
 
-def prepared(model: Model, images: Any, key: jax.Array) -> Float[Array, "n ..."]:
-    """Images as the model is to explain them: binarised, if the recipe does so."""
-    return model.recipe.prepare(key, jnp.asarray(check_images(model.recipe, images)))
+def prepared(model: Model, x: Any, key: jax.Array) -> Float[Array, "n ..."]:
+    """Examples as the model is to explain them: binarised, if the recipe does so."""
+    return model.recipe.prepare(key, jnp.asarray(check_examples(model.recipe, x)))
 
 
 def prior(model: Model) -> Sampler:
@@ -60,9 +94,20 @@ def prior(model: Model) -> Sampler:
 
     Raises:
         ValueError: The family has no prior.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> jaxae.samplers.prior(model)(key, 3).shape
+        (3, 2)
     """
-    expected = "one with a prior p(z); others need a sampler fitted to their codes"
-    require(model.recipe.model.has_prior, "model", "one without a prior", expected)
+    expected = (
+        "model must have a prior p(z); others need a sampler fitted to their codes"
+    )
+    ensure(model.module.has_prior, expected)
     return partial(sample_codes, model)
 
 
@@ -93,7 +138,7 @@ def _check_code(code: np.ndarray, count: tuple[int, ...]) -> None:
     rows = code.ndim > 1 and code.size > 0 and code.shape[:1] == count
     require(rows, "codes", code.shape, "of shape [n, ...], with one n for all")
     finite = np.isfinite(np.asarray(code, np.float32)).all()
-    require(finite, "codes", "a value not finite", "finite")
+    ensure(finite, "codes hold a value that is not finite")
 
 
 def standardize(codes: Any) -> tuple[Float[np.ndarray, "n e"], Restore]:
@@ -108,7 +153,7 @@ def standardize(codes: Any) -> tuple[Float[np.ndarray, "n e"], Restore]:
     exact = np.asarray(flat, np.float64)
     mean, std = exact.mean(axis=0), exact.std(axis=0)
     (varying,) = np.nonzero(std > _ROUNDING * np.abs(exact).max(axis=0))
-    require(varying.size > 0, "codes", "the same for all", "codes that differ")
+    ensure(varying.size > 0, "codes must differ, these are all the same")
     scale = std[varying]
     values = (exact[:, varying] - mean[varying]) / scale
 
@@ -142,24 +187,41 @@ def fit_sampler(
         ValueError: An argument is not as it must be.
         TrainingDiverged: See `jaxae.fit`.
     """
-    check_key(key)
-    check_count("epochs", epochs)
-    check_count("batch_size", batch_size)
     values, restore = standardize(codes)
+    schedule = partial(optax.cosine_decay_schedule, 1e-3)
     recipe = make(values.shape[1:])
-    steps = epochs * -(-len(values) // batch_size)
-    tx = optax.adam(optax.cosine_decay_schedule(1e-3, steps))
-    model = fit(
-        recipe,
-        values,
-        key=key,
-        epochs=epochs,
-        batch_size=batch_size,
-        tx=tx,
-        progress=False,
-    ).model
+    model = fit_density(recipe, values, key, epochs, batch_size, schedule)
 
     def draw(key: jax.Array, count: int) -> Codes:
         return restore(sample(model, key, count, draw=True))
 
     return draw
+
+
+def fit_density(
+    recipe: Recipe,
+    values: np.ndarray,
+    key: jax.Array,
+    epochs: int,
+    batch_size: int,
+    schedule: Callable[[int], optax.Schedule],
+    progress: bool = False,
+) -> Model:
+    """`jaxae.fit` by Adam; `schedule` is from the steps to their learning rates.
+
+    Raises:
+        ValueError: An argument is not as it must be.
+        TrainingDiverged: See `jaxae.fit`.
+    """
+    check_count("epochs", epochs)
+    check_count("batch_size", batch_size)
+    steps = epochs * -(-len(values) // batch_size)
+    return fit(
+        recipe,
+        values,
+        key=key,
+        epochs=epochs,
+        batch_size=batch_size,
+        tx=optax.adam(schedule(steps)),
+        progress=progress,
+    ).model

@@ -6,20 +6,21 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 from jaxtyping import Array, Float
 from numpyro import distributions as dist
 
-from jaxae import likelihoods, objectives, views
-from jaxae.autoencoder import Codes, Family, call
+from jaxae import likelihoods, objectives
 from jaxae.bottlenecks.gaussian import standard_normal
 from jaxae.checks import check_count, check_sizes
 from jaxae.flows import Autoregressive, Mapped
 from jaxae.likelihoods import Likelihood
+from jaxae.models.family import Codes, call
+from jaxae.recipe import Recipe
 from jaxae.recipes.base import check_shape, compose_recipe
-from jaxae.samplers.base import Sampler, fit_sampler
-from jaxae.types import Batch, Latent, Recipe, Variables
-from jaxae.views import View
+from jaxae.samplers.base import Density, Sampler, fit_sampler
+from jaxae.types import Batch, Variables
+from jaxae.values import Module
+from jaxae.views import Plain, View
 
 
 def flow(
@@ -47,6 +48,14 @@ def flow(
     Raises:
         ValueError: The codes are not real and finite, or a number is below 1.
         TrainingDiverged: See `jaxae.fit`.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> codes = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+        >>> key = jax.random.key(0)
+        >>> options = dict(layers=1, hidden=(4,), epochs=1)
+        >>> jaxae.samplers.flow(codes, key, **options)(key, 3).shape
+        (3, 2)
     """
     check_count("layers", layers)
     check_sizes("hidden", hidden)
@@ -63,11 +72,11 @@ def flow_density(
     """The recipe of a flow that is trained to maximise log p(x)."""
     return compose_recipe(
         FlowModel(shape=shape, layers=layers, hidden=hidden),
-        objectives.reconstruction(),
+        objectives.Reconstruction(),
     )
 
 
-class MaskedAutoregressiveFlow(nn.Module):
+class MaskedAutoregressiveFlow(Module):
     """Layers from noise u ~ N(0, I) to x, whose density takes one pass each.
 
     Attributes:
@@ -139,8 +148,8 @@ class FlowDensity(dist.Distribution):
         return x.reshape(*sample_shape, 1, 1, *self.event_shape)
 
 
-class FlowModel(Family):
-    """A density p(x) without a latent code, as a family that `jaxae.fit` trains.
+class FlowModel(Density):
+    """The density of a flow, as a family that `jaxae.fit` trains.
 
     Attributes:
         shape: The shape of one example.
@@ -157,7 +166,7 @@ class FlowModel(Family):
     layers: int = 5
     hidden: tuple[int, ...] = (256, 256)
     likelihood: Likelihood = field(default=likelihoods.Gaussian(), init=False)
-    view: View = field(default=views.PLAIN, init=False)
+    view: View = field(default=Plain(), init=False)
 
     def __post_init__(self) -> None:
         """Checks the sizes."""
@@ -170,22 +179,6 @@ class FlowModel(Family):
         """Names the flow."""
         self.flow = MaskedAutoregressiveFlow(self.layers, self.hidden)
 
-    @property
-    def generative(self) -> bool:
-        """p(x) is exact."""
-        return True
-
-    @property
-    def has_prior(self) -> bool:
-        """Nothing has to be drawn before x."""
-        return True
-
-    def encode(
-        self, batch: Batch, key: jax.Array, *, num_samples: int = 1, train: bool = False
-    ) -> tuple[Latent, ...]:
-        """No latents."""
-        return ()
-
     def decode(self, codes: Codes, batch: Batch, *, train: bool = False) -> FlowDensity:
         """p(x), batch shape [1, 1]."""
         if self.is_initializing():
@@ -193,7 +186,3 @@ class FlowModel(Family):
         # Unbound, since an objective asks for the density after this call is over.
         module, variables = self.flow.unbind()
         return FlowDensity(module, variables, self.shape)
-
-    def sample_codes(self, key: jax.Array, count: int) -> Codes:
-        """No codes."""
-        return ()

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxae.checks import check_count, check_key
-from jaxae.errors import require
+from jaxae.errors import ensure
+from jaxae.inference import Codes
 from jaxae.samplers.base import Sampler, flatten
-from jaxae.use import Codes
 
 
 def gaussian_mixture(codes: Any, key: jax.Array, *, components: int = 10) -> Sampler:
@@ -27,6 +27,13 @@ def gaussian_mixture(codes: Any, key: jax.Array, *, components: int = 10) -> Sam
     Raises:
         ValueError: The codes are not real and finite, or fewer than `components`.
         ImportError: scikit-learn is not installed.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> codes = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+        >>> key = jax.random.key(0)
+        >>> jaxae.samplers.gaussian_mixture(codes, key, components=2)(key, 3).shape
+        (3, 2)
     """
     check_key(key)
     check_count("components", components)
@@ -34,7 +41,7 @@ def gaussian_mixture(codes: Any, key: jax.Array, *, components: int = 10) -> Sam
     count = flat.shape[0]
     # A covariance needs two codes at least.
     least = max(2, components)
-    require(count >= least, "codes", f"{count} of them", f"at least {least}")
+    ensure(count >= least, f"codes must be at least {least}, got {count} of them")
     mixture = _mixture_class()(components, random_state=int(jax.random.bits(key)))
     mixture.fit(np.asarray(flat, np.float64))
     log_weights = jnp.asarray(np.log(mixture.weights_), jnp.float32)

@@ -4,10 +4,10 @@ from typing import Any
 
 import jax
 
-from jaxae import recipes
+from jaxae import networks, recipes
 from jaxae.checks import check_sizes
+from jaxae.recipe import Recipe
 from jaxae.samplers.base import Sampler, fit_sampler
-from jaxae.types import Recipe
 
 
 def two_stage(
@@ -36,11 +36,18 @@ def two_stage(
     Raises:
         ValueError: The codes are not real and finite, or a number is below 1.
         TrainingDiverged: See `jaxae.fit`.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> codes = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+        >>> key = jax.random.key(0)
+        >>> jaxae.samplers.two_stage(codes, key, hidden=(4,), epochs=1)(key, 3).shape
+        (3, 2)
     """
     check_sizes("hidden", hidden)
 
     def make(shape: tuple[int, ...]) -> Recipe:
-        network = recipes.mlp(hidden)
+        network = networks.FullyConnected(hidden)
         return recipes.vae(
             shape, shape[0], network=network, likelihood="gaussian_optimal"
         )

@@ -5,10 +5,11 @@ import shutil
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from math import inf, isfinite
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -21,27 +22,32 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
 from jaxae.errors import CheckpointError
+from jaxae.recipe import Recipe
 from jaxae.training.loop import Best, Epoch, Progress, copied
+from jaxae.training.monitor import check_monitor
 from jaxae.training.parallel import Parallel, shardings
 from jaxae.training.state import init_state, trained_model
-from jaxae.types import Recipe, TrainState
+from jaxae.types import TrainState
 
 Which = Literal["best", "last"]
+Folder = str | PathLike[str]
 _VALUE = "monitored"
+_EMPTY = "an empty container"
 _NOT_DAMAGE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
 T = TypeVar("T")
 
 
 @contextmanager
 def save_epochs(
-    directory: Path, monitor: str, keep: int = 2
+    directory: Folder, monitor: str, keep: int = 2
 ) -> Iterator[Callable[[Epoch], None]]:
     """Yields a callback for `fit` that saves every epoch's state, while the next runs.
 
     The last ones stay on disk, and the best: should the newest be damaged, there is one
     before it, with what was the best then. One that is being written has another
     name until it is complete, so that an interruption leaves the ones before as they
-    were. On several hosts all must call it; the directory is one that all see.
+    were. Damaged ones that are in the way are put aside, into a directory beside this
+    one. On several hosts all must call it; the directory is one that all see.
 
     Args:
         directory: Made if it does not exist.
@@ -54,14 +60,18 @@ def save_epochs(
     """
     best = policies.BestN(get_metric_fn=lambda metrics: -metrics[_VALUE], n=keep)
     kept = policies.AnyPreservationPolicy([policies.LatestN(keep), best])
+    directory = Path(directory)
     # By ourselves: orbax does not mind a file in the way until the first save.
     directory.mkdir(parents=True, exist_ok=True)
+    _put_damaged_aside(directory, saved_epochs(directory), _value)
     with _manager(directory, preservation_policy=kept) as manager:
 
         def save(epoch: Epoch) -> None:
+            check_monitor(monitor, sorted(epoch.metrics))
             value = epoch.metrics[monitor]
             better = epoch.improved and isfinite(value)
             _check_space(directory, epoch.state)
+            _make_way(manager, directory, epoch)
             with _said_as_os_error(directory), _interrupts_held_back():
                 saved = manager.save(
                     epoch.number,
@@ -122,7 +132,7 @@ def _check_space(directory: Path, state: TrainState) -> None:
 
 
 def restore_state(
-    directory: Path,
+    directory: Folder,
     recipe: Recipe,
     tx: optax.GradientTransformation,
     which: Which = "best",
@@ -138,6 +148,7 @@ def restore_state(
     Raises:
         CheckpointError: There is none, it is damaged, or it holds another architecture.
     """
+    directory = Path(directory)
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     state = abstract_state(recipe, tx)
     target = _target(state, jax.tree.map(lambda _: device, state))
@@ -152,7 +163,7 @@ def restore_state(
 
 
 def restore_progress(
-    directory: Path,
+    directory: Folder,
     recipe: Recipe,
     tx: optax.GradientTransformation,
     parallel: Parallel,
@@ -160,8 +171,8 @@ def restore_progress(
 ) -> Progress:
     """Reads how far a training came, for `fit`'s `resume`; without its history.
 
-    A damaged checkpoint is put aside, with a warning, and the one before it is taken.
-    The devices may be other ones than those that it was written from.
+    Where a checkpoint is damaged, the one before it is taken, with a warning. The
+    devices may be other ones than those that it was written from.
 
     Args:
         directory: As given to `save_epochs`.
@@ -174,15 +185,17 @@ def restore_progress(
         CheckpointError: There is none that can be read, or it holds another
             architecture.
     """
+    directory = Path(directory)
     state = abstract_state(recipe, tx)
     target = _target(state, shardings(state, parallel.mesh, parallel.layout))
     with _reader(directory) as manager:
         values = _values_or_warn(manager, directory)
+        damaged = set(manager.all_steps()) - values.keys()
         saved = sorted(values, reverse=True)
         for number in [each for each in saved if epoch is None or each <= epoch]:
             restored = _or_warn(_read, manager, directory, number, target)
             if restored is None:
-                _put_aside(directory, number)
+                damaged.add(number)
                 continue
             best = Best(trained_model(recipe, restored))
             for value, each in _by_value(values, number):
@@ -192,22 +205,26 @@ def restore_progress(
                 if found is not None:
                     best = Best(trained_model(recipe, found), each, value)
                     break
-            return Progress(restored, best, number)
+            return Progress(restored, best, number, damaged=sorted(damaged))
     raise CheckpointError(f"{directory}: no finished epoch was saved there")
 
 
-def saved_epochs(directory: Path) -> list[int]:
+def saved_epochs(directory: Folder) -> list[int]:
     """The epochs that there are checkpoints of, in order; empty without any."""
+    directory = Path(directory)
     if not directory.is_dir():
         return []
     return sorted(ocp.utils.checkpoint_steps(directory))
 
 
-def discard_after(directory: Path, epoch: int) -> None:
-    """Deletes the checkpoints of later epochs, which are to be trained again."""
+def discard_after(directory: Folder, epoch: int, damaged: Collection[int] = ()) -> None:
+    """Deletes the checkpoints of later epochs, which are to be trained again.
+
+    Those that could not be read are left for `save_epochs` to put aside.
+    """
     for number in saved_epochs(directory):
-        if number > epoch:
-            shutil.rmtree(directory / str(number))
+        if number > epoch and number not in damaged:
+            shutil.rmtree(Path(directory, str(number)))
 
 
 def _by_value(values: Mapping[int, float], last: int) -> list[tuple[float, int]]:
@@ -222,14 +239,11 @@ def _by_value(values: Mapping[int, float], last: int) -> list[tuple[float, int]]
 def _values_or_warn(
     manager: ocp.CheckpointManager, directory: Path
 ) -> dict[int, float]:
-    """The monitored values by epoch; where they are damaged, it is put aside."""
+    """The monitored values by epoch, without those that are damaged."""
     found = {
         epoch: _or_warn(_value, manager, directory, epoch)
         for epoch in manager.all_steps()
     }
-    for epoch, value in found.items():
-        if value is None:
-            _put_aside(directory, epoch)
     return {epoch: value for epoch, value in found.items() if value is not None}
 
 
@@ -246,12 +260,13 @@ def _or_warn(
     directory: Path,
     epoch: int,
     *arguments: Any,
+    remedy: str = "the one before it is taken",
 ) -> T | None:
     found = None
     try:
         found = read(manager, directory, epoch, *arguments)
     except DamagedCheckpoint as error:
-        warnings.warn(f"{error}; the one before it is taken", stacklevel=3)
+        warnings.warn(f"{error}; {remedy}", stacklevel=3)
     if jax.process_count() == 1:
         return found
     # What one host cannot read, none takes.
@@ -259,11 +274,37 @@ def _or_warn(
     return found if good.all() else None
 
 
-def _put_aside(directory: Path, epoch: int) -> None:
-    """Out of the way of the epoch when it is saved again."""
+def _make_way(manager: ocp.CheckpointManager, directory: Path, epoch: Epoch) -> None:
+    """For an epoch that is to be saved: where there is a damaged one of its number."""
+    later = [each for each in saved_epochs(directory) if each >= epoch.number]
+    if not later:
+        return
+    where = jax.tree.map(lambda leaf: leaf.sharding, epoch.state)
+    _put_damaged_aside(directory, later, _read, _target(epoch.state, where))
+    manager.reload()
+
+
+def _put_damaged_aside(
+    directory: Path, epochs: Sequence[int], read: Callable[..., Any], *arguments: Any
+) -> None:
+    """Those of these checkpoints that `read` finds damaged."""
+    if not epochs:
+        return
+    aside = directory.with_name(f"{directory.name}-damaged")
+    to = f"it is put aside, into {aside}"
+    with _reader(directory) as manager:
+        damaged = [
+            each
+            for each in epochs
+            if _or_warn(read, manager, directory, each, *arguments, remedy=to) is None
+        ]
+    for epoch in damaged:
+        _put_aside(directory, epoch, aside)
+
+
+def _put_aside(directory: Path, epoch: int, aside: Path) -> None:
     _wait_for_all(f"the damage of {epoch}")  # all have seen it
     if jax.process_index() == 0:
-        aside = directory.with_name(f"{directory.name}-damaged")
         aside.mkdir(exist_ok=True)
         shutil.rmtree(aside / str(epoch), ignore_errors=True)
         (directory / str(epoch)).rename(aside / str(epoch))
@@ -316,22 +357,32 @@ def _said_as_damaged(directory: Path, epoch: int) -> Iterator[None]:
 
 
 def _difference(target: TrainState, stored: Any) -> str | None:
-    """The first array that is not in both trees with the same shape.
+    """The first array or empty container that is not in both trees alike.
 
-    Said before orbax reads: it would say so from the middle of many reads.
+    Said before orbax reads: it would say so from the middle of many reads, and in words
+    that do not tell another optimizer from damage.
     """
-    asked, found = _shapes(target), _shapes(stored)
-    for path in sorted(asked.keys() | found.keys()):
-        if asked.get(path) != found.get(path):
-            return f"{path} has shape {found.get(path)}, asked for {asked.get(path)}"
-    return None
+    asked, found = _contents(target), _contents(stored)
+    paths = {path for path, _ in asked.items() ^ found.items()}
+    if not paths:
+        return None
+    # An array tells more than a container.
+    path = min(paths, key=lambda p: (_EMPTY in (asked.get(p), found.get(p)), p))
+    there, here = found.get(path, "not there"), asked.get(path, "nothing")
+    return f"{path} is {there}, asked for was {here}"
 
 
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    """Path -> shape; without the key, which is stored as its words."""
-    paths = jax.tree_util.tree_flatten_with_path(tree)[0]
-    named = {jax.tree_util.keystr(p, simple=True, separator="."): x for p, x in paths}
-    return {path: tuple(x.shape) for path, x in named.items() if path != "key"}
+def _contents(tree: Any) -> dict[str, str]:
+    """Path -> what is there; without the key, which is stored as its words.
+
+    Optimizers differ in containers without arrays too, such as `optax.EmptyState`.
+    """
+    flat = ocp.tree.to_flat_dict(tree, sep=".", keep_empty_nodes=True)
+    return {
+        path: f"an array of shape {tuple(x.shape)}" if hasattr(x, "shape") else _EMPTY
+        for path, x in flat.items()
+        if path != "key"
+    }
 
 
 def _manager(directory: Path, **options: Any) -> ocp.CheckpointManager:
@@ -355,7 +406,7 @@ def abstract_state(recipe: Recipe, tx: optax.GradientTransformation) -> TrainSta
 def abstract_batch(recipe: Recipe) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes and dtypes of a batch of two examples."""
     return {
-        "x": jax.ShapeDtypeStruct((2, *recipe.model.shape), jnp.float32),
+        "x": jax.ShapeDtypeStruct((2, *recipe.module.shape), jnp.float32),
         "label": jax.ShapeDtypeStruct((2,), jnp.int32),
     }
 

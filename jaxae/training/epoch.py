@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from jaxae.recipe import Recipe
 from jaxae.training.batch import SHUFFLE, total_weight
 from jaxae.training.loss import Metrics, batch_loss
 from jaxae.training.step import Step
-from jaxae.types import Batch, Params, Recipe, TrainState, Variables
+from jaxae.types import Batch, Params, TrainState, Variables
 
 Carry = TypeVar("Carry")
 

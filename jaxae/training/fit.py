@@ -1,37 +1,35 @@
 """Training a recipe: data, devices, validation and the loop put together."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
 
-from jaxae.checks import check_count, check_key, check_recipe
-from jaxae.errors import TrainingDiverged, require
-from jaxae.training.epoch import make_validation
+from jaxae.checks import check_count, check_key
+from jaxae.errors import TrainingDiverged, ensure
+from jaxae.inputs import check_recipe
+from jaxae.recipe import Recipe
 from jaxae.training.loop import (
     Best,
     Epoch,
     Fit,
     Member,
     Progress,
+    check_callbacks,
     copy_model,
     run_epochs,
 )
-from jaxae.training.loss import Metrics
-from jaxae.training.parallel import (
-    DATA,
-    Parallel,
-    default_mesh,
-    divide,
-    gather,
-    replicated,
-    shardings,
-)
+from jaxae.training.monitor import choose_monitor
+from jaxae.training.parallel import Parallel, default_mesh, replicated
 from jaxae.training.placement import place, place_data
+from jaxae.training.programs import (
+    Plan,
+    default_optimizer,
+    init_program,
+    validation_program,
+)
 from jaxae.training.progress import progress_log
 from jaxae.training.runners import (
     Row,
@@ -40,14 +38,13 @@ from jaxae.training.runners import (
     is_array_data,
     stream_runner,
 )
-from jaxae.training.state import init_state, trained_model
-from jaxae.training.step import Step, make_train_step
-from jaxae.types import Batch, Params, Recipe, TrainState
+from jaxae.training.state import trained_model
+from jaxae.types import TrainState
 
 
 def fit(
     recipe: Recipe,
-    images: Any,
+    data: Any,
     *,
     key: jax.Array,
     epochs: int = 10,
@@ -69,7 +66,7 @@ def fit(
 
     Args:
         recipe: The family, see `jaxae.recipes`.
-        images: An array [n, *shape] of bytes, or of floats in [0, 1]; or a mapping with
+        data: An array [n, *shape] of bytes, or of floats in [0, 1]; or a mapping with
             such an array as "x" and, where there are any, "label" [n] and "weight" [n];
             or an iterable of batches of either kind, or a function from the number of
             steps done to one. An array goes to the devices whole, batches one by one;
@@ -82,9 +79,10 @@ def fit(
             not end, or where it can be read only once. Not for an array.
         tx: An optimizer over {"model": ..., "objective": ...}; Adam at 1e-3 if None.
         validation: An array or a mapping, to judge every epoch by.
-        monitor: The metric that the best epoch has least of; "validation_loss" where
-            there are validation data and otherwise "loss", unless given. With a weight
-            that is scheduled to grow, "loss" is least early: give validation data.
+        monitor: The metric that the best epoch has least of; unless given the recipe's,
+            as "loss", where there are validation data of these: "validation_loss".
+            With a weight that is scheduled to grow, "loss" is least early: give
+            validation data.
         callbacks: Called after every epoch, before the next one starts.
         max_skipped: Updates in a row that are not finite before training gives up.
         progress: Report every epoch.
@@ -103,6 +101,15 @@ def fit(
         ValueError: An argument or the data are not as they must be.
         TrainingDiverged: `max_skipped` updates in a row were not finite, or the
             monitored metric of no epoch was.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> fitted = jaxae.fit(recipe, x, key=key, epochs=1, progress=False)
+        >>> fitted.best_epoch, sorted(fitted.history[0])[:3]
+        (1, ['distortion_nats', 'elbo_nats', 'epoch'])
     """
     check_recipe(recipe)
     check_key(key)
@@ -110,32 +117,27 @@ def fit(
     check_count("batch_size", batch_size)
     check_count("max_skipped", max_skipped)
     check_count("accumulate", accumulate)
-    tx = optax.adam(1e-3) if tx is None else tx
-    parallel = Parallel(default_mesh(), replicated) if parallel is None else parallel
-    mesh, layout, mapped = parallel
-    gathered = gather(mesh, layout)
-    step = make_train_step(
+    check_callbacks(callbacks, stop)
+    plan = Plan(
         recipe,
-        tx,
-        DATA if mapped else None,
-        accumulate=accumulate,
-        remat=remat,
-        gather=gathered,
+        default_optimizer() if tx is None else tx,
+        Parallel(default_mesh(), replicated) if parallel is None else parallel,
+        accumulate,
+        remat,
     )
-    runner = _runner(
-        recipe, step, images, batch_size, steps_per_epoch, parallel, resume
-    )
+    runner = _runner(plan, data, batch_size, steps_per_epoch, resume)
+    judged = validation is not None
+    monitor = choose_monitor(monitor, recipe, plan.tx, runner.example, judged)
     key_init, key_validation = jax.random.split(key)
     steps = runner.steps and epochs * runner.steps
-    validate = make_validator(
-        recipe, validation, key_validation, batch_size, steps, mesh, gathered
-    )
+    validate = make_validator(plan, validation, key_validation, batch_size, steps)
     if resume is None:
-        state = fresh_state(recipe, tx, runner.example, key_init, parallel)
+        state = init_program(plan)(runner.example, key_init)
         best = Best(copy_model(trained_model(recipe, state)))
         resume = Progress(state, best)
     else:
         # A copy, as the epochs donate it.
+        mesh, layout, _ = plan.parallel
         resume = resume._replace(state=place(resume.state, mesh, layout))
 
     def epoch(state: TrainState) -> tuple[TrainState, list[Row]]:
@@ -146,7 +148,6 @@ def fit(
         for callback in callbacks:
             callback(epoch)
 
-    monitor = monitor or ("loss" if validation is None else "validation_loss")
     with progress_log(epochs, enabled=progress) as report:
         (result,) = run_epochs(
             [Member(recipe, resume, monitor)],
@@ -166,44 +167,25 @@ def fit(
 
 
 def _runner(
-    recipe: Recipe,
-    step: Step,
-    images: Any,
+    plan: Plan,
+    data: Any,
     batch_size: int,
     steps_per_epoch: int | None,
-    parallel: Parallel,
     resume: Progress | None,
 ) -> Runner:
-    if is_array_data(images):
-        whole = "None for an array, whose epoch is one pass"
-        require(steps_per_epoch is None, "steps_per_epoch", steps_per_epoch, whole)
-        return array_runner(recipe, step, images, batch_size, parallel)
-    if callable(images):
-        images = images(0 if resume is None else int(resume.state.step))
-    return stream_runner(recipe, step, images, steps_per_epoch, parallel)
-
-
-def fresh_state(
-    recipe: Recipe,
-    tx: optax.GradientTransformation,
-    example: Batch,
-    key: jax.Array,
-    parallel: Parallel,
-) -> TrainState:
-    """A state that is made where the layout puts it, by all devices together."""
-    init = partial(init_state, recipe, tx)
-    where = shardings(jax.eval_shape(init, example, key), *parallel[:2])
-    return jax.jit(init, out_shardings=where)(example, key)
+    if is_array_data(data):
+        ensure(
+            steps_per_epoch is None,
+            "steps_per_epoch must be left out for an array, whose epoch is one pass",
+        )
+        return array_runner(plan, data, batch_size)
+    if callable(data):
+        data = data(0 if resume is None else int(resume.state.step))
+    return stream_runner(plan, data, steps_per_epoch)
 
 
 def make_validator(
-    recipe: Recipe,
-    validation: Any,
-    key: jax.Array,
-    batch_size: int,
-    steps: int | None,
-    mesh: Mesh,
-    gathered: Callable[[Params], Params],
+    plan: Plan, validation: Any, key: jax.Array, batch_size: int, steps: int | None
 ) -> Callable[[TrainState], Row]:
     """The function state -> {"validation_...": mean}; of nothing without data.
 
@@ -213,16 +195,12 @@ def make_validator(
     """
     if validation is None:
         return lambda state: {}
-    data = place_data(recipe, validation, mesh, "validation")
-    mean = make_validation(recipe, batch_size, partial(divide, mesh=mesh))
-
-    @jax.jit
-    def compiled(state: TrainState, data: Batch) -> Metrics:
-        at = state.step if steps is None else jnp.asarray(steps - 1, jnp.int32)
-        return mean(gathered(state.params), state.collections, at, data, key)
+    data = place_data(plan.recipe, validation, plan.parallel.mesh, "validation")
+    program = validation_program(plan, batch_size)
 
     def validate(state: TrainState) -> Row:
-        means = compiled(state, data)
-        return {f"validation_{k}": float(v) for k, v in jax.device_get(means).items()}
+        at = state.step if steps is None else jnp.asarray(steps - 1, jnp.int32)
+        means = jax.device_get(program(state, at, data, key))
+        return {f"validation_{k}": float(v) for k, v in means.items()}
 
     return validate

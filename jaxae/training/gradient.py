@@ -7,16 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jaxae.recipe import Recipe
 from jaxae.training.batch import PART, total_weight
 from jaxae.training.loss import Aux, Metrics, batch_loss
-from jaxae.types import (
-    Batch,
-    Observed,
-    Params,
-    Recipe,
-    TrainState,
-    Variables,
-)
+from jaxae.types import Batch, Observed, Params, TrainState, Variables
 
 
 class Gradient(NamedTuple):

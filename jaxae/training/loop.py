@@ -1,17 +1,18 @@
 """Epoch after epoch: the history, the best model, callbacks, when to stop."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxae.errors import TrainingDiverged, require
+from jaxae.recipe import Model, Recipe
 from jaxae.training.progress import Report
 from jaxae.training.runners import Row
 from jaxae.training.state import trained_model
-from jaxae.types import Model, Recipe, TrainState
+from jaxae.types import TrainState
 
 T = TypeVar("T")
 
@@ -54,12 +55,14 @@ class Progress(NamedTuple):
         best: The best epoch so far.
         epoch: Epochs done.
         history: Their rows, where they are to be in the history again.
+        damaged: Epochs with a checkpoint that cannot be read.
     """
 
     state: TrainState
     best: Best
     epoch: int = 0
     history: Sequence[Row] = ()
+    damaged: Sequence[int] = ()
 
 
 class Fit(NamedTuple):
@@ -93,7 +96,6 @@ class Member:
         """Notes an epoch."""
         self.done += 1
         row = {"epoch": self.done, **row}
-        require(self.monitor in row, "monitor", self.monitor, f"one of {sorted(row)}")
         self.history.append(row)
         if improved := row[self.monitor] < self.best.value:
             model = copy_model(trained_model(self.recipe, state))
@@ -105,6 +107,13 @@ class Member:
         return Fit(self.best.model, state, self.history, self.best.epoch)
 
 
+def check_callbacks(callbacks: Any, stop: Any) -> None:
+    """Raises ArgumentError unless they can be called: not first after an epoch."""
+    several = isinstance(callbacks, Sequence) and all(map(callable, callbacks))
+    require(several, "callbacks", callbacks, "a sequence of functions")
+    require(callable(stop), "stop", stop, "a function")
+
+
 @jax.jit
 def copied(tree: T) -> T:
     """Buffers of its own: the next epoch reuses those of the state."""
@@ -113,7 +122,7 @@ def copied(tree: T) -> T:
 
 def copy_model(model: Model) -> Model:
     """With buffers of its own."""
-    return model._replace(variables=copied(model.variables))
+    return model.replace(variables=copied(model.variables))
 
 
 def run_epochs(

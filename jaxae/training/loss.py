@@ -3,28 +3,22 @@
 from collections.abc import Mapping, Sequence
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array
 from numpyro.distributions import Distribution
 
-from jaxae.autoencoder import call
 from jaxae.averages import weighted_mean
+from jaxae.errors import ensure
+from jaxae.models.family import call
 from jaxae.networks.remat import KEEP_LAYERS
+from jaxae.recipe import Recipe
 from jaxae.training.batch import (
     DROPOUT,
     MODEL,
     OBJECTIVE,
     model_batch,
 )
-from jaxae.types import (
-    Batch,
-    Context,
-    Latent,
-    Observed,
-    Params,
-    Recipe,
-    Trace,
-    Variables,
-)
+from jaxae.types import Batch, Context, Latent, Observed, Params, Trace, Variables
 
 Metrics = Mapping[str, Array]
 Aux = tuple[Metrics, Variables, Observed]
@@ -44,7 +38,7 @@ def batch_loss(
     seen = model_batch(recipe, batch, key)
 
     def apply(variables: Variables, seen: Batch) -> tuple[Trace, Variables]:
-        return recipe.model.apply(
+        return recipe.module.apply(
             variables,
             seen,
             jax.random.fold_in(key, MODEL),
@@ -61,6 +55,14 @@ def batch_loss(
     key_objective = jax.random.fold_in(key, OBJECTIVE)
     context = _context(recipe, params, collections, seen, key_objective, step)
     loss, metrics = recipe.objective.loss(params["objective"], trace, context)
+    rows = seen["x"].shape[:1]
+    for name, value in {"loss": loss, **metrics}.items():
+        came = jnp.shape(value)
+        ensure(
+            came == rows,
+            f"an objective's {name} must have the shape {rows}, a number for every "
+            f"example, got {came} from {recipe.objective!r:.300}",
+        )
     metrics = {**latent_metrics(trace.latents), **metrics}
     weight = seen.get("weight")
     means = {name: weighted_mean(value, weight) for name, value in metrics.items()}
@@ -92,11 +94,11 @@ def _context(
     def encode(params: Params, inputs: Array) -> tuple[Latent, ...]:
         variables = {"params": params, **collections}
         return call(
-            recipe.model, variables, {**seen, "inputs": inputs}, key, method="encode"
+            recipe.module, variables, {**seen, "inputs": inputs}, key, method="encode"
         )
 
     def decode(params: Params, codes: tuple[Array, ...]) -> Distribution:
         variables = {"params": params, **collections}
-        return call(recipe.model, variables, codes, seen, method="decode")
+        return call(recipe.module, variables, codes, seen, method="decode")
 
     return Context(key, step, seen, params["model"], encode, decode)

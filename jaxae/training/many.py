@@ -2,25 +2,38 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxae.checks import check_count, check_keys, check_recipe
-from jaxae.errors import require
+from jaxae.checks import check_count, check_keys
+from jaxae.errors import ensure, require
+from jaxae.inputs import check_recipe
+from jaxae.recipe import Recipe
 from jaxae.training.epoch import make_epoch, make_validation
-from jaxae.training.loop import Best, Epoch, Fit, Member, Progress, run_epochs
+from jaxae.training.loop import (
+    Best,
+    Epoch,
+    Fit,
+    Member,
+    Progress,
+    check_callbacks,
+    run_epochs,
+)
 from jaxae.training.loss import Metrics
+from jaxae.training.monitor import choose_monitor
 from jaxae.training.parallel import DATA, default_mesh, make_mesh
 from jaxae.training.placement import local, place_data
 from jaxae.training.progress import progress_log
 from jaxae.training.runners import Row, as_row, is_array_data, timed
 from jaxae.training.state import init_state, trained_model
 from jaxae.training.step import make_train_step
-from jaxae.types import Batch, Recipe, TrainState
+from jaxae.types import Batch, TrainState
 
 Build = Callable[[Any], tuple[Recipe, optax.GradientTransformation]]
 """From a member's value to its recipe and optimizer. While training the value is traced
@@ -29,7 +42,7 @@ by JAX: the numbers of a recipe may follow from it, shapes and choices may not."
 
 def fit_many(
     build: Build,
-    images: Any,
+    data: Any,
     *,
     keys: jax.Array,
     values: Any = None,
@@ -54,7 +67,7 @@ def fit_many(
 
     Args:
         build: A member's value -> (recipe, tx).
-        images: An array or a mapping, as for `fit`.
+        data: An array or a mapping, as for `fit`.
         keys: [S] typed keys, such as `jax.vmap(jax.random.key)(jnp.arange(8))`.
         values: Arrays [S, ...], in any tree: what `build` gets, of every member its
             own. None where the members differ in their keys alone.
@@ -80,22 +93,40 @@ def fit_many(
     Raises:
         ValueError: An argument or the data are not as they must be.
         TrainingDiverged: In all members `max_skipped` updates in a row were not finite.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> import optax
+        >>> def build(beta):
+        ...     recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2, beta=beta)
+        ...     return recipe, optax.adam(1e-3)
+        >>> fits = jaxae.fit_many(
+        ...     build, x, keys=jax.vmap(jax.random.key)(np.arange(2)),
+        ...     values=np.array([0.5, 2.0], np.float32), epochs=1, progress=False
+        ... )
+        >>> [fitted.model.recipe.objective for fitted in fits]
+        [objectives.ELBO(beta=0.5), objectives.ELBO(beta=2.0)]
     """
     count = check_keys(keys)
     check_count("epochs", epochs)
     check_count("batch_size", batch_size)
     check_count("accumulate", accumulate)
+    check_callbacks(callbacks, stop)
     check_count("max_skipped", max_skipped)
-    require(is_array_data(images), "images", type(images).__name__, "an array")
-    require(
-        jax.process_count() == 1, "hosts", jax.process_count(), "1, for many models"
-    )
+    kind = f"a value of type {type(data).__name__}"
+    ensure(is_array_data(data), f"data must be an array or a mapping, got {kind}")
+    hosts = jax.process_count()
+    ensure(hosts == 1, f"many models are trained on one host, not on {hosts}")
     _check_values(values, count)
-    recipes = [build(value)[0] for value in each(values, count)]
+    built = [build(value) for value in each(_as_numbers(values), count)]
+    recipes = [recipe for recipe, _ in built]
     for recipe in recipes:
         check_recipe(recipe)
     mesh = _part_of(default_mesh() if mesh is None else mesh, count)
-    data = place_data(recipes[0], images, mesh, "images")
+    data = place_data(recipes[0], data, mesh, "data")
+    example = {name: jnp.zeros_like(rows[:2]) for name, rows in data.items()}
+    monitor = choose_monitor(monitor, *built[0], example, validation is not None)
     key_init, key_validation = jax.vmap(jax.random.split, out_axes=1)(keys)
 
     def train(value: Any, state: TrainState, data: Batch) -> tuple[TrainState, Metrics]:
@@ -121,21 +152,20 @@ def fit_many(
         return (_member(state, i) for i in range(count))
 
     if resume is None:
-        example = {name: jnp.zeros_like(rows[:2]) for name, rows in data.items()}
         state = _fresh_states(build, values, key_init, example, mesh)
         firsts = zip(recipes, split(state), strict=True)
         resume = [Progress(own, Best(trained_model(r, own))) for r, own in firsts]
     else:
         require(len(resume) == count, "resume", len(resume), f"of {count} members")
         done = {start.epoch for start in resume}
-        require(len(done) == 1, "resume", f"after {done}", "all after the same epoch")
+        same = "resume must have all members after the same epoch"
+        ensure(len(done) == 1, f"{same}, got epochs {sorted(done)}")
         state = _stack([start.state for start in resume], mesh)
 
     def notify(member: int, epoch: Epoch) -> None:
         for callback in callbacks:
             callback(member, epoch)
 
-    monitor = monitor or ("loss" if validation is None else "validation_loss")
     pairs = zip(recipes, resume, strict=True)
     with progress_log(epochs, enabled=progress) as report:
         return run_epochs(
@@ -151,6 +181,11 @@ def fit_many(
         )
 
 
+def _as_numbers(values: Any) -> Any:
+    """On the host, where a member's numbers become Python's: recipes are compared."""
+    return jax.tree.map(np.asarray, values)
+
+
 def _check_values(values: Any, count: int) -> None:
     shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(values)]
     right = all(shape[:1] == (count,) for shape in shapes)
@@ -163,8 +198,12 @@ def _member(state: TrainState, i: int | jax.Array) -> TrainState:
 
 
 def each(tree: Any, count: int) -> list[Any]:
-    """From arrays [S, ...] to S trees of arrays [...]."""
-    return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(count)]
+    """From arrays [S, ...] to S trees of arrays [...]; NumPy's scalars to numbers."""
+
+    def row(x: Any, i: int) -> Any:
+        return x[i].item() if isinstance(x[i], np.generic) else x[i]
+
+    return [jax.tree.map(partial(row, i=i), tree) for i in range(count)]
 
 
 def _part_of(mesh: Mesh, count: int) -> Mesh:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
-from jaxae.errors import require
+from jaxae.errors import ensure, require
 from jaxae.training.epoch import count_examples, make_epoch
 from jaxae.training.loss import Metrics
 from jaxae.training.parallel import DATA, Parallel, replicated
@@ -26,13 +26,13 @@ def check_mapped(
 ) -> None:
     """Raises ValueError for what pmap does not do."""
     hosts, count = jax.process_count(), parallel.mesh.size
-    require(hosts == 1, "parallel", f"pmap on {hosts} hosts", "shardings there")
+    ensure(hosts == 1, f"parallel must use shardings on {hosts} hosts, not pmap")
     plain = parallel.layout is replicated and parallel.mesh.axis_names == (DATA,)
-    require(plain, "parallel", "pmap with a layout", "`replicated` along one axis")
+    ensure(plain, "parallel must have the layout `replicated`, on one axis, for pmap")
     fits = batch_size is None or batch_size % count == 0
     require(fits, "batch_size", batch_size, f"a multiple of the {count} devices")
     enough = examples is None or examples >= count
-    require(enough, "images", examples, f"at least {count}, one for every device")
+    require(enough, "data", examples, f"at least {count}, one for every device")
 
 
 def mapped_epoch(step: Step, batch_size: int, mesh: Mesh) -> Any:
@@ -80,7 +80,7 @@ def mapped_step(step: Step, mesh: Mesh) -> MappedStep:
 
     def counted(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         rows = batch["x"].shape[0]
-        require(rows % count == 0, "images", rows, f"a multiple of {count} rows")
+        require(rows % count == 0, "data", rows, f"a multiple of {count} rows")
         dealt = {k: v.reshape(count, -1, *v.shape[1:]) for k, v in batch.items()}
         state, metrics = mapped(state, dealt)
         return state, jax.tree.map(lambda x: x[0], metrics)

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxae.checks import check_data
 from jaxae.errors import require
+from jaxae.inputs import check_data
+from jaxae.recipe import Recipe
 from jaxae.training.parallel import DATA, Layout, replicated, shardings
-from jaxae.types import Batch, Recipe
+from jaxae.types import Batch
 
 T = TypeVar("T")
 

@@ -11,22 +11,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxae.checks import check_count, check_data
-from jaxae.errors import require
-from jaxae.training.epoch import count_examples, make_epoch, means
-from jaxae.training.mapped import check_mapped, mapped_epoch, mapped_step
-from jaxae.training.parallel import Parallel, compile_step, on_mesh
+from jaxae.checks import check_count
+from jaxae.errors import ensure
+from jaxae.inputs import check_data
+from jaxae.recipe import Recipe
+from jaxae.training.epoch import means
+from jaxae.training.loss import Metrics
+from jaxae.training.mapped import check_mapped
+from jaxae.training.parallel import Parallel
 from jaxae.training.placement import Share, place_batch, place_data
-from jaxae.training.step import Step
-from jaxae.types import Batch, Recipe, TrainState
+from jaxae.training.programs import Plan, batch_programs, epoch_program
+from jaxae.types import Batch, TrainState
 
 Row = dict[str, int | float]
 RunEpoch = Callable[[TrainState], tuple[TrainState, Row]]
 
 
-def is_array_data(images: Any) -> bool:
-    """Whether `images` is an array or a mapping of arrays, rather than batches."""
-    return isinstance(images, Mapping) or hasattr(images, "shape")
+def is_array_data(data: Any) -> bool:
+    """Whether `data` is an array or a mapping of arrays, rather than batches."""
+    return isinstance(data, Mapping) or hasattr(data, "shape")
 
 
 class Runner(NamedTuple):
@@ -43,21 +46,15 @@ class Runner(NamedTuple):
     steps: int | None
 
 
-def array_runner(
-    recipe: Recipe, step: Step, images: Any, batch_size: int, parallel: Parallel
-) -> Runner:
+def array_runner(plan: Plan, data: Any, batch_size: int) -> Runner:
     """Puts the data on the devices and compiles the epoch at its first call."""
-    mesh, layout, mapped = parallel
-    data = place_data(recipe, images, mesh, "images")
+    mesh = plan.parallel.mesh
+    data = place_data(plan.recipe, data, mesh, "data")
     count = data["x"].shape[0]
-    if mapped:
-        check_mapped(parallel, batch_size, count)
+    if plan.parallel.pmap:
+        check_mapped(plan.parallel, batch_size, count)
         count -= count % mesh.size  # the rest is left out
-        epoch = mapped_epoch(step, batch_size, mesh)
-    else:
-        epoch = make_epoch(on_mesh(step, mesh, layout), batch_size)
-        epoch = jax.jit(epoch, donate_argnums=0)
-    one_pass = timed(epoch, count)
+    one_pass = timed(epoch_program(plan, batch_size), count)
 
     def run(state: TrainState) -> tuple[TrainState, Row]:
         state, metrics, timing = one_pass(state, data)
@@ -88,18 +85,15 @@ def timed(
 
 
 def stream_runner(
-    recipe: Recipe,
-    step: Step,
-    batches: Iterable[Any],
-    steps_per_epoch: int | None,
-    parallel: Parallel,
+    plan: Plan, batches: Iterable[Any], steps_per_epoch: int | None
 ) -> Runner:
     """Steps through batches as they come; metrics stay on the device until the end."""
     if steps_per_epoch is not None:
         check_count("steps_per_epoch", steps_per_epoch)
-    first, epochs = _epochs(recipe, batches, steps_per_epoch, parallel)
-    spread, counted, collect = _compile(step, parallel)
-    add = jax.jit(partial(jax.tree.map, operator.add), donate_argnums=0)
+    first, epochs = _epochs(plan.recipe, batches, steps_per_epoch, plan.parallel)
+    if plan.parallel.pmap:
+        check_mapped(plan.parallel)
+    spread, counted, collect = batch_programs(plan)
 
     def run(state: TrainState) -> tuple[TrainState, Row]:
         start, count, totals = time.perf_counter(), 0, {}
@@ -107,24 +101,16 @@ def stream_runner(
         for batch in next(epochs, ()):
             count += batch["x"].shape[0]
             state, new = counted(state, batch)
-            totals = add(totals, new) if totals else new
-        require(totals, "images", "an iterable with no batch left", _AGAIN)
+            totals = _add(totals, new) if totals else new
+        ensure(totals, f"data has no batch left: give {_AGAIN}")
         return collect(state), as_row(_fetch(means(totals))) | _speed(count, start)
 
     return Runner(first, run, steps_per_epoch)
 
 
-def _compile(step: Step, parallel: Parallel) -> tuple[Any, Any, Any]:
-    """What becomes of the state before an epoch, with a batch, and after the epoch."""
-    if parallel.pmap:
-        check_mapped(parallel)
-        return mapped_step(step, parallel.mesh)
-    counted = compile_step(count_examples(step), parallel.mesh, parallel.layout)
-    return _same, counted, _same
-
-
-def _same(state: TrainState) -> TrainState:
-    return state
+@partial(jax.jit, donate_argnums=0)
+def _add(totals: Metrics, new: Metrics) -> Metrics:
+    return jax.tree.map(operator.add, totals, new)
 
 
 _AGAIN = (
@@ -137,15 +123,12 @@ def _epochs(
     recipe: Recipe, batches: Iterable[Any], steps: int | None, parallel: Parallel
 ) -> tuple[Batch, Iterator[Iterator[Batch]]]:
     """The first checked batch, and the batches of one epoch after the other."""
-    require(
-        isinstance(batches, Iterable),
-        "images",
-        type(batches).__name__,
-        "an array, a mapping of arrays or an iterable of batches, or a function to it",
-    )
+    kinds = "an array, a mapping of arrays, an iterable of batches or a function to one"
+    came = f"a value of type {type(batches).__name__}"
+    ensure(isinstance(batches, Iterable), f"data must be {kinds}, got {came}")
     stream = iter(batches)
     first = next(stream, None)
-    require(first is not None, "images", "an iterable without a batch", "not empty")
+    ensure(first is not None, "data must have a batch, got an empty iterable")
     # The batch that was looked at comes first again.
     stream = chain([first], stream)
 
@@ -165,9 +148,9 @@ def _epochs(
 
     def check(batch: Any) -> Batch:
         if isinstance(batch, Share):
-            batch = batch._replace(batch=check_data(recipe, batch.batch, "images"))
+            batch = batch._replace(batch=check_data(recipe, batch.batch, "data"))
         else:
-            batch = check_data(recipe, batch, "images")
+            batch = check_data(recipe, batch, "data")
         return place_batch(batch, parallel.mesh)
 
     epochs = passes() if steps is None else counted()
@@ -181,7 +164,7 @@ def _fetch(metrics: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return jax.device_get(dict(metrics))
 
 
-def as_row(metrics: Mapping[str, np.ndarray | np.floating]) -> Row:
+def as_row(metrics: Mapping[str, np.ndarray | np.floating | float]) -> Row:
     """Numbers of Python's own."""
     return {name: float(value) for name, value in metrics.items()}
 

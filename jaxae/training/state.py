@@ -1,16 +1,23 @@
 """A fresh train state, and the model in a state."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from jaxae.objectives.base import each_its_own
+from jaxae.recipe import Model, Recipe
 from jaxae.training.batch import DROPOUT, MODEL, OBJECTIVE, model_batch
-from jaxae.types import Batch, Model, Recipe, TrainState, Variables
+from jaxae.types import TrainState, Variables
 
 
 def init_state(
-    recipe: Recipe, tx: optax.GradientTransformation, batch: Batch, key: jax.Array
+    recipe: Recipe,
+    tx: optax.GradientTransformation,
+    batch: Mapping[str, ArrayLike],
+    key: jax.Array,
 ) -> TrainState:
     """A fresh state; only the shapes and dtypes of `batch` matter.
 
@@ -21,8 +28,9 @@ def init_state(
         key: A typed key. Weights, noise and data order all follow from it.
     """
     key_init, key_train = jax.random.split(key)
-    inputs = model_batch(recipe, batch, key_init)
-    trace, variables = recipe.model.init_with_output(
+    arrays = {name: jnp.asarray(values) for name, values in batch.items()}
+    inputs = model_batch(recipe, arrays, key_init)
+    trace, variables = recipe.module.init_with_output(
         {
             "params": jax.random.fold_in(key_init, MODEL),
             "dropout": jax.random.fold_in(key_init, DROPOUT),
@@ -38,23 +46,22 @@ def init_state(
         "model": variables.get("params", {}),
         "objective": recipe.objective.init(key_objective, trace),
     }
-    zero = jnp.zeros((), jnp.int32)
     opt_state = optimizer(recipe, tx).init(params)
-    return TrainState(zero, key_train, params, collections, opt_state, zero)
+    # Two arrays: a state whose leaves share a buffer cannot be donated.
+    step, skipped = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
+    return TrainState(step, key_train, params, collections, opt_state, skipped)
 
 
 def optimizer(
     recipe: Recipe, tx: optax.GradientTransformation
 ) -> optax.GradientTransformation:
     """`tx`, beside which the objective may have an optimizer for its own parameters."""
-    own = recipe.objective.tx
-    if own is None:
-        return tx
-    return each_its_own({"model": tx, "objective": own(tx)})
+    own = recipe.objective.tx(tx)
+    return tx if own is None else each_its_own({"model": tx, "objective": own})
 
 
 def variables(state: TrainState) -> Variables:
-    """The model's variables, as `recipe.model.apply` takes them."""
+    """The model's variables, as `recipe.module.apply` takes them."""
     return {"params": state.params["model"], **state.collections}
 
 

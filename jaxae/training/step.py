@@ -2,18 +2,21 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from jaxae.sums import sum_last
+from jaxae.distributions.sums import sum_last
+from jaxae.errors import ensure
+from jaxae.recipe import Recipe
 from jaxae.training.batch import DEVICE, HOOKS, total_weight
 from jaxae.training.gradient import make_gradient
 from jaxae.training.loss import Metrics
 from jaxae.training.state import optimizer
-from jaxae.types import Batch, Hook, Observed, Params, Recipe, TrainState
+from jaxae.types import Batch, Hook, Observed, Params, TrainState
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
@@ -47,6 +50,20 @@ def make_train_step(
             by memory, as those of GPU and TPU; XLA's for the CPU by default does not.
         gather: What becomes of the parameters before they are used, see
             `jaxae.training.parallel.gather`.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> import optax
+        >>> tx = optax.adam(1e-3)
+        >>> batch = {'x': x}
+        >>> init = jaxae.training.init_state
+        >>> state = init(recipe, tx, batch, jax.random.key(0))
+        >>> step = jax.jit(jaxae.make_train_step(recipe, tx), donate_argnums=0)
+        >>> state, metrics = step(state, batch)
+        >>> int(state.step), metrics['loss'].shape
+        (1, ())
     """
     tx = optimizer(recipe, tx)
     gradient = make_gradient(recipe, accumulate=accumulate, remat=remat, gather=gather)
@@ -124,6 +141,10 @@ def _agree(
     return jax.lax.pmax(values, axis_name)
 
 
+def _form(leaf: Array) -> tuple[tuple[int, ...], Any]:
+    return leaf.shape, leaf.dtype
+
+
 def _run_hooks(
     hooks: Sequence[Hook],
     state: TrainState,
@@ -134,7 +155,10 @@ def _run_hooks(
     """One after the other; under pmap, what the first device makes of its share."""
     for i, hook in enumerate(hooks):
         key_hook = jax.random.fold_in(jax.random.fold_in(key, HOOKS), i)
-        state = hook(state, seen, key_hook)
+        new = hook(state, seen, key_hook)
+        forms = jax.tree.map(_form, state), jax.tree.map(_form, new)
+        ensure(forms[0] == forms[1], f"{hook!r:.300} must keep the state's shapes")
+        state = new
     if not hooks or axis_name is None:
         return state
     local = state.params, state.collections, state.opt_state

@@ -14,7 +14,7 @@ def _normal(seed, n, d):
 
 def test_it_is_that_of_scipys_square_root():
     a, b = _normal(0, 50, 5), _normal(1, 70, 5)
-    cov_a, cov_b = np.cov(a.T, bias=True), np.cov(b.T, bias=True)
+    cov_a, cov_b = np.cov(a.T), np.cov(b.T)
     shift = np.square(a.mean(0) - b.mean(0)).sum()
     root = scipy.linalg.sqrtm(cov_a @ cov_b).real
     expected = shift + np.trace(cov_a + cov_b - 2 * root)
@@ -25,9 +25,15 @@ def test_it_is_that_of_scipys_square_root():
 def test_a_shift_and_a_scale_in_one_dimension():
     x = np.random.default_rng(2).normal(size=(100, 1))
     # (m₁ - m₂)² + (s₁ - s₂)²
-    mean, std = x.mean(), x.std()
+    mean, std = x.mean(), x.std(ddof=1)
     expected = (2 * mean + 3) ** 2 + (2 * std) ** 2
     assert frechet_distance(x, 3 * x + 3) == pytest.approx(expected, rel=1e-9)
+
+
+def test_covariances_are_those_of_samples():
+    # 1² + (√2 - √8)²: the variances of two points are 2 and 8, not 1 and 4.
+    found = frechet_distance([[0.0], [2.0]], [[0.0], [4.0]])
+    assert found == pytest.approx(3.0, rel=1e-12)
 
 
 def test_a_set_has_no_distance_to_itself_even_where_covariances_are_singular():

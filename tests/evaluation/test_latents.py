@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 
 import jaxae
-from jaxae import recipes
+from jaxae import networks, recipes
 from jaxae.evaluation import codebook_usage
-from jaxae.types import Model
+from jaxae.recipe import Model
 
 KEY = jax.random.key(0)
-LINEAR = recipes.mlp(hidden=())
+LINEAR = networks.FullyConnected(hidden=())
 
 
 def fresh(recipe, count=40):
-    x = np.random.default_rng(0).uniform(size=(count, *recipe.model.shape))
+    x = np.random.default_rng(0).uniform(size=(count, *recipe.module.shape))
     x = np.asarray(x, np.float32)
     batch = {"x": jnp.asarray(x), "inputs": jnp.asarray(x)}
-    return Model(recipe, jax.jit(recipe.model.init)(KEY, batch, KEY)), x
+    return Model(recipe, jax.jit(recipe.module.init)(KEY, batch, KEY)), x
 
 
 @pytest.mark.parametrize("books", [1, 2])

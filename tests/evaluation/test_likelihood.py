@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from jaxae import evaluation, likelihoods, recipes
-from jaxae.checks import check_data
+from jaxae import evaluation, likelihoods, networks, recipes
 from jaxae.evaluation import examples
 from jaxae.evaluation.likelihood import _nll, elbo_terms, nll_nats
-from jaxae.types import Model
+from jaxae.inputs import check_data
+from jaxae.recipe import Model
 
 D = 3
 KEY = jax.random.key(0)
@@ -19,7 +19,10 @@ KEY = jax.random.key(0)
 def _model(scale, log_std, bias=0.0):
     """q(z | x) = N(scale·x + bias, exp(2·log_std)·I), and p(x) = N(0, 2I)."""
     recipe = recipes.vae(
-        (D,), D, network=recipes.mlp(hidden=()), likelihood=likelihoods.Gaussian(1.0)
+        (D,),
+        D,
+        network=networks.FullyConnected(hidden=()),
+        likelihood=likelihoods.Gaussian(1.0),
     )
     eye, zeros = np.eye(D, dtype=np.float32), np.zeros((D, D), np.float32)
     encoder = {
@@ -65,7 +68,7 @@ def test_with_the_exact_posterior_the_nll_has_no_variance(num_samples):
 def test_with_the_exact_posterior_every_log_weight_is_log_p():
     x = _x(20)
     batch = {"x": jnp.asarray(x), "inputs": jnp.asarray(x)}
-    module, variables = EXACT.recipe.model, EXACT.variables
+    module, variables = EXACT.recipe.module, EXACT.variables
     weights = evaluation.log_weights(module.apply(variables, batch, KEY, num_samples=5))
     expected = np.broadcast_to(_log_p(x), (5, 20))
     np.testing.assert_allclose(weights, expected, rtol=ROUNDING, atol=ROUNDING)
@@ -160,9 +163,9 @@ def test_an_example_does_not_depend_on_the_others(binary):
     model, x = LOOSE, _x(9)
     if binary:
         # Its pixels are drawn by the key, too.
-        recipe = recipes.vae((D,), 2, network=recipes.mlp(hidden=()))
+        recipe = recipes.vae((D,), 2, network=networks.FullyConnected(hidden=()))
         batch = {"x": jnp.full((1, D), 0.5), "inputs": jnp.full((1, D), 0.5)}
-        model = Model(recipe, recipe.model.init(KEY, batch, KEY))
+        model = Model(recipe, recipe.module.init(KEY, batch, KEY))
         x = np.random.default_rng(0).random((9, D), np.float32)
     others = np.concatenate([x[:4], x[:3]])
     options = {"num_samples": 10, "image_chunk": 1}
@@ -182,7 +185,7 @@ def _temporary_bytes(num_samples, image_chunk=5, sample_chunk=20):
     data = check_data(LOOSE.recipe, _x(10), "images")
     keys = jax.random.split(KEY, 10)
     static = (num_samples, sample_chunk)
-    recipe, variables = LOOSE
+    recipe, variables = LOOSE.recipe, LOOSE.variables
     lowered = examples._mapped.lower(
         _nll, recipe, image_chunk, static, variables, data, keys, ()
     )
@@ -233,5 +236,5 @@ def test_a_number_below_one_is_named(name):
 
 
 def test_images_of_another_shape_are_named():
-    with pytest.raises(ValueError, match=r"images must be of shape \[n, 3\]"):
+    with pytest.raises(ValueError, match=r"data must be of shape \[n, 3\]"):
         nll_nats(EXACT, np.zeros((2, D + 1), np.float32), KEY)

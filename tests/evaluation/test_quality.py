@@ -10,12 +10,12 @@ import pytest
 import skimage.metrics
 from flax import linen as nn
 
-from jaxae import bottlenecks, corruptions, evaluation, objectives, recipes
-from jaxae.autoencoder import AutoEncoder
+from jaxae import bottlenecks, corruptions, evaluation, networks, objectives, recipes
 from jaxae.evaluation import NAMES, evaluate, reconstruction_quality
 from jaxae.likelihoods import Gaussian
+from jaxae.models.autoencoder import AutoEncoder
 from jaxae.preparation import unit_interval
-from jaxae.types import Model, Recipe
+from jaxae.recipe import Model, Recipe
 
 KEY = jax.random.key(0)
 SHAPE = (6, 5, 2)
@@ -47,6 +47,24 @@ def test_psnr_is_that_of_scikit_image():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("data_range", [255.0, 0.25])
+def test_psnr_and_ssim_of_images_with_another_range(data_range):
+    a, b = (np.float32(data_range) * image for image in _pair((13, 12, 3)))
+    compare = {
+        evaluation.psnr_db: skimage.metrics.peak_signal_noise_ratio,
+        evaluation.ssim: functools.partial(
+            skimage.metrics.structural_similarity, **SKIMAGE
+        ),
+    }
+    for score, reference in compare.items():
+        found = jax.jit(score, static_argnums=2)(a, b, data_range)
+        pairs = zip(a, b, strict=True)
+        expected = [reference(*pair, data_range=data_range) for pair in pairs]
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=SSIM_ERROR)
+        with pytest.raises(ValueError, match="data_range must be above 0, got 0"):
+            score(jnp.asarray(a), jnp.asarray(b), data_range=0.0)
+
+
 def test_psnr_of_equal_images_is_100_and_of_nearly_equal_ones_not():
     a = jnp.asarray(_pair((7, 9, 3))[0])
     np.testing.assert_allclose(evaluation.psnr_db(a, a), 100, rtol=1e-6)
@@ -58,6 +76,14 @@ def test_psnr_of_equal_images_is_100_and_of_nearly_equal_ones_not():
 # in the denominator: errors of 1e-7 become 1e-4 at worst.
 SSIM_ERROR = 1e-4
 
+SKIMAGE = {
+    "channel_axis": -1,
+    "gaussian_weights": True,
+    "sigma": 1.5,
+    "use_sample_covariance": False,
+}
+"""scikit-image's structural similarity as Wang et al. (2004) define it."""
+
 
 @pytest.mark.parametrize(
     "shape", [(28, 28, 1), (32, 32, 3), (11, 17, 1), (13, 12, 3), (11, 11, 1)]
@@ -66,15 +92,7 @@ def test_ssim_is_that_of_scikit_image(shape):
     a, b = _pair(shape)
     found = jax.jit(evaluation.ssim)(a, b)
     expected = [
-        skimage.metrics.structural_similarity(
-            x,
-            y,
-            data_range=1.0,
-            channel_axis=-1,
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-        )
+        skimage.metrics.structural_similarity(x, y, data_range=1.0, **SKIMAGE)
         for x, y in zip(a, b, strict=True)
     ]
     assert np.ptp(expected) > 10 * SSIM_ERROR and max(expected) < 0.99
@@ -123,6 +141,26 @@ def test_ssim_of_equal_images_is_one():
     np.testing.assert_allclose(jax.jit(evaluation.ssim)(a, a), 1, rtol=1e-6)
 
 
+def test_ssim_of_images_far_from_zero():
+    """The variances are those of what differs, whatever the images have in common."""
+    a, b = (image + np.float32(100) for image in _pair((13, 12, 3)))
+    expected = [
+        skimage.metrics.structural_similarity(
+            np.float64(x), np.float64(y), data_range=1.0, **SKIMAGE
+        )
+        for x, y in zip(a, b, strict=True)
+    ]
+    found = jax.jit(evaluation.ssim)(a, b)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=SSIM_ERROR)
+
+
+def test_ssim_names_what_are_no_pairs_of_images():
+    image = jnp.zeros((2, 8, 8, 1))
+    for other in (image[..., 0], image[:, 1:]):
+        with pytest.raises(ValueError, match="a and b must be images"):
+            evaluation.ssim(other, image)
+
+
 def test_active_units_are_the_dimensions_that_vary():
     n = 100
     wave = np.where(np.arange(n) % 2, 1.0, -1.0)
@@ -147,7 +185,7 @@ class _Scale(nn.Module):
 def _scaling(factor, corruption, shape=SHAPE):
     parts = (_Scale(), bottlenecks.Deterministic(None), _Scale(factor), Gaussian())
     module = AutoEncoder(shape, *parts)
-    objective = objectives.reconstruction()
+    objective = objectives.Reconstruction()
     return Model(Recipe(module, objective, unit_interval, corruption), {})
 
 
@@ -188,7 +226,7 @@ def test_with_damage_the_target_is_the_clean_image():
 
 
 def test_a_model_that_returns_the_damaged_image_gains_nothing():
-    model = _scaling(1.0, corruptions.gaussian_noise(0.2))
+    model = _scaling(1.0, corruptions.GaussianNoise(0.2))
     found = reconstruction_quality(model, _images(), KEY)
     # XLA may round the two equal errors otherwise.
     np.testing.assert_allclose(found["psnr_gain_db"], 0.0, atol=1e-4)
@@ -200,7 +238,7 @@ def test_in_a_hole_the_model_counts_and_elsewhere_the_image():
     x, means = _images(), _images(1, seed=1)[0]
     hole = np.zeros(SHAPE, bool)
     hole[1:4, 2:4] = True
-    model = _scaling(0.5, corruptions.holes(3, 2, at=(1, 2), fill=0.8))
+    model = _scaling(0.5, corruptions.Holes(3, 2, at=(1, 2), fill=0.8))
     found = reconstruction_quality(model, x, KEY, pixel_means=means)
     output = np.where(hole, np.float32(0.4), x)
     damaged = np.where(hole, np.float32(0.8), x)
@@ -221,7 +259,7 @@ def test_bytes_are_levels():
 
 
 def test_quality_does_not_depend_on_the_chunk_or_the_company():
-    model, x = _scaling(0.5, corruptions.gaussian_noise(0.2), (4,)), _images(shape=(4,))
+    model, x = _scaling(0.5, corruptions.GaussianNoise(0.2), (4,)), _images(shape=(4,))
     whole = reconstruction_quality(model, x, KEY)
     chunked = reconstruction_quality(model, x, KEY, chunk=3)
     fewer = reconstruction_quality(model, x[:4], KEY)
@@ -241,7 +279,7 @@ NLL = {"nll_nats", "nll_samples", "bits_per_dim"}
 EXPLAINED = {"explained_variance"}
 SPARSE = {"l0", "dead_fraction"}
 CODES = {"codebook_usage", "codebook_perplexity"}
-LINEAR = recipes.mlp(hidden=())
+LINEAR = networks.FullyConnected(hidden=())
 
 
 @pytest.mark.parametrize(
@@ -303,10 +341,10 @@ LINEAR = recipes.mlp(hidden=())
     ],
 )
 def test_evaluate_has_a_number_for_all_that_the_family_has(recipe, options, expected):
-    shape = recipe.model.shape
+    shape = recipe.module.shape
     x, key = _images(5, shape), jax.random.key(1)
     batch = {"x": jnp.asarray(x), "inputs": jnp.asarray(x)}
-    variables = jax.jit(recipe.model.init)(key, batch, key)
+    variables = jax.jit(recipe.module.init)(key, batch, key)
     found = evaluate(Model(recipe, variables), x, KEY, **options)
     assert tuple(found) == NAMES
     assert {name for name, value in found.items() if value is not None} == expected
@@ -318,3 +356,14 @@ def test_evaluate_has_a_number_for_all_that_the_family_has(recipe, options, expe
         nats = found["bits_per_dim"] * math.log(2) * math.prod(shape)
         assert found["nll_nats"] == pytest.approx(nats, rel=1e-6)
         assert found["nll_samples"] == 20
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_examples_that_are_all_alike_have_no_variance_to_explain(count):
+    x = np.tile(_images(1, (4,)), (count, 1))
+    model = _scaling(0.5, corruptions.identity, (4,))
+    found = evaluate(model, x, KEY)
+    assert found["explained_variance"] is None
+    assert found["mse"] == pytest.approx((0.25 * x**2).mean(), rel=1e-5)
+    other = np.concatenate([x, 2 * x])
+    assert evaluate(model, other, KEY)["explained_variance"] < 0

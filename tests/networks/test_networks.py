@@ -9,9 +9,9 @@ import optax
 import pytest
 
 from jaxae import bottlenecks, corruptions, networks, recipes
-from jaxae.autoencoder import AutoEncoder
 from jaxae.errors import ArgumentError
 from jaxae.likelihoods import Gaussian
+from jaxae.models.autoencoder import AutoEncoder
 from jaxae.training import init_state
 
 KEY = jax.random.key(0)
@@ -135,10 +135,11 @@ def test_a_residual_block_adds_to_its_input():
 
 
 def test_a_spatial_auto_encoder():
-    encoder, decoder = recipes.conv((2, 4))
+    pair = networks.Convolutional((2, 4))
     bottleneck = bottlenecks.Deterministic(None)
     shape = (7, 5, 3)
-    model = AutoEncoder(shape, encoder, bottleneck, decoder(shape), Gaussian())
+    networks_of = pair.encoder(), bottleneck, pair.decoder(shape)
+    model = AutoEncoder(shape, *networks_of, Gaussian())
     x = normal(2, *shape)
     trace, _ = jax.eval_shape(model.init_with_output, KEY, {"x": x, "inputs": x}, KEY)
     assert trace.latents[0].z.shape == (1, 2, 2, 2, 4)
@@ -146,7 +147,7 @@ def test_a_spatial_auto_encoder():
 
 
 def test_the_keras_denoiser_has_its_size():
-    model = recipes.keras_denoiser().model
+    model = recipes.keras_denoiser().module
     batch = {
         name: jax.ShapeDtypeStruct((2, 28, 28, 1), jnp.float32)
         for name in "x inputs".split()
@@ -180,12 +181,15 @@ def test_every_family_initialises_with_every_network(family, network, likelihood
 def test_the_mask_channel_of_a_vector_has_an_entry_for_every_entry():
     """One number for the whole vector would hide which entries are missing."""
     recipe = recipes.inpainting_autoencoder(
-        (3,), 3, network=recipes.mlp(()), corruption=corruptions.masking(0.5)
+        (3,),
+        3,
+        network=networks.FullyConnected(()),
+        corruption=corruptions.Masking(0.5),
     )
     x = jnp.zeros((3, 3))
     batch = {"x": x, "inputs": x, "mask": jnp.eye(3, dtype=bool)}
     key = jax.random.key(0)
-    trace, _ = recipe.model.init_with_output(key, batch, key)
+    trace, _ = recipe.module.init_with_output(key, batch, key)
     codes = np.asarray(trace.latents[0].z[0])
     assert np.abs(codes[0] - codes[1]).max() > 1e-3
     assert np.abs(codes[1] - codes[2]).max() > 1e-3

@@ -17,7 +17,7 @@ from train.benchmark import __main__ as program
 from train.benchmark import peak, rounds
 from train.benchmark.__main__ import Arguments, benchmark, interpreters
 from train.benchmark.cases import CASES, PEERS
-from train.benchmark.report import case_rows
+from train.benchmark.report import case_rows, show
 from train.benchmark.results import Result, Round, check_models, ratio, spread
 from train.benchmark.rounds import MODULES, alternate, missing
 
@@ -155,6 +155,20 @@ def test_starts_are_timed_from_the_command(monkeypatch, tmp_path):
     assert set(names) <= set(row)
 
 
+def test_the_table_has_a_line_for_every_peer(capsys):
+    broken = Result(MLP, "pythae", failed="out of [bold]luck")
+    show([[result("jaxae", 0.5), result("torch", 1.0), broken]], [1e11, 2e11])
+    title, _, names, _, *lines = capsys.readouterr().out.splitlines()
+    assert title.split() == ["VAE", "784-512-16,", "batch", "100"]
+    assert names.split()[-4:] == ["of", "peak", "memory", "device"]
+    speeds = ["60,000", "60,000", "to", "60,000", "2.00", "x", "100.00"]
+    share = f"{MLP.flops * 60_000 / 2e11:.1%}"
+    assert lines[1].split() == ["torch", *speeds, share, "1", "MiB"]
+    assert lines[2].split() == ["pythae", "failed"]
+    assert lines[4] == "pythae failed: out of [bold]luck"
+    assert lines[5] == "peak of a float32 product: 100 GFLOP/s before, 200 after"
+
+
 def test_ratios_are_of_rounds_and_medians_of_ratios():
     ours, theirs = result("jaxae", 1.0, 2.0, 4.0), result("torch", 2.0, 3.0, 40.0)
     assert ratio(ours, theirs) == (2.0, 1.5, 10.0)
@@ -216,7 +230,7 @@ def test_networks_of_pythae_have_its_shapes_and_parameters():
         key = jax.random.key(0)
 
         def init():
-            trace, variables = recipe.model.init_with_output(
+            trace, variables = recipe.module.init_with_output(
                 key, batch, key, train=True
             )
             return trace.likelihood.mean, variables

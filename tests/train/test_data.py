@@ -1,5 +1,6 @@
 """Every source of images, its rules and its errors, on real files."""
 
+import errno
 import gzip
 import importlib.util
 import json
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from train.data import DataError, cache, load, mnist
+from train.data import DataError, cache, idx, load, mnist
 from train.data.images import as_images, as_labels, resize
 from train.data.split import divide
 from train.data.types import Split
@@ -74,7 +75,7 @@ def grey(count, side=4):
 # --- the embedded set ---------------------------------------------------------------
 
 
-def idx(name, header):
+def raw(name, header):
     content = gzip.decompress((ROOT / "train/data/mnist" / name).read_bytes())
     return np.frombuffer(content, np.uint8)[header:]
 
@@ -83,16 +84,16 @@ def test_mnist_is_the_original_in_its_order_and_division(mnist_cache):
     dataset = load(cache_dir=mnist_cache)
     assert dataset.name == "mnist"
     assert sizes(dataset) == (50_000, 10_000, 10_000)
-    images = idx("train-images-idx3-ubyte.gz", 16).reshape(60_000, 28, 28, 1)
-    labels = idx("train-labels-idx1-ubyte.gz", 8)
+    images = raw("train-images-idx3-ubyte.gz", 16).reshape(60_000, 28, 28, 1)
+    labels = raw("train-labels-idx1-ubyte.gz", 8)
     np.testing.assert_array_equal(dataset.train.images, images[:50_000])
     np.testing.assert_array_equal(dataset.train.labels, labels[:50_000])
     np.testing.assert_array_equal(dataset.validation.images, images[50_000:])
     np.testing.assert_array_equal(dataset.validation.labels, labels[50_000:])
-    tests = idx("t10k-images-idx3-ubyte.gz", 16).reshape(10_000, 28, 28, 1)
+    tests = raw("t10k-images-idx3-ubyte.gz", 16).reshape(10_000, 28, 28, 1)
     np.testing.assert_array_equal(dataset.test.images, tests)
     np.testing.assert_array_equal(
-        dataset.test.labels, idx("t10k-labels-idx1-ubyte.gz", 8)
+        dataset.test.labels, raw("t10k-labels-idx1-ubyte.gz", 8)
     )
     assert dataset.train.images.dtype == np.uint8
     assert dataset.train.labels.dtype == np.int32
@@ -104,16 +105,16 @@ def test_mnist_is_the_original_in_its_order_and_division(mnist_cache):
 
 
 def test_mnist_readme_states_the_checksums():
-    text = (mnist.FOLDER / "README.md").read_text()
-    for name, digest in mnist.SHA256.items():
+    text = (idx.FOLDER / "README.md").read_text()
+    for name, digest in idx.SHA256.items():
         assert f"| `{name}` | `{digest}` |" in text
 
 
-@pytest.mark.parametrize("name", mnist.SHA256)
+@pytest.mark.parametrize("name", idx.SHA256)
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
 def test_a_damaged_mnist_file_is_named(tmp_path, monkeypatch, name, damage):
-    shutil.copytree(mnist.FOLDER, tmp_path / "mnist")
-    monkeypatch.setattr(mnist, "FOLDER", tmp_path / "mnist")
+    shutil.copytree(idx.FOLDER, tmp_path / "mnist")
+    monkeypatch.setattr(idx, "FOLDER", tmp_path / "mnist")
     path = tmp_path / "mnist" / name
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -124,12 +125,12 @@ def test_a_damaged_mnist_file_is_named(tmp_path, monkeypatch, name, damage):
     else:
         path.unlink()
     with pytest.raises(DataError, match=name):
-        mnist.read_files()
+        idx.read_files()
 
 
 def test_damage_is_reported_through_tfds_as_the_same_error(tmp_path, monkeypatch):
-    shutil.copytree(mnist.FOLDER, tmp_path / "mnist")
-    monkeypatch.setattr(mnist, "FOLDER", tmp_path / "mnist")
+    shutil.copytree(idx.FOLDER, tmp_path / "mnist")
+    monkeypatch.setattr(idx, "FOLDER", tmp_path / "mnist")
     (tmp_path / "mnist" / "t10k-labels-idx1-ubyte.gz").write_bytes(b"")
     with pytest.raises(DataError, match=r"^\S*t10k-labels-idx1-ubyte.gz: damaged"):
         load("mnist")
@@ -567,6 +568,64 @@ def test_hidden_files_are_left_out(tmp_path):
     assert sizes(load(str(tmp_path))) == (1, 1, 1)
 
 
+def test_links_are_followed(tmp_path):
+    """Class folders and images that lie elsewhere, and no circle without end."""
+    for i, image in enumerate(grey(30)):
+        save(tmp_path / "store" / "abc"[i % 3] / f"{i}.png", image)
+    root = tmp_path / "root"
+    (root / "b").mkdir(parents=True)
+    (root / "a").symlink_to(tmp_path / "store" / "a")
+    (root / "c").symlink_to(Path("..", "store", "c"))
+    for path in (tmp_path / "store" / "b").iterdir():
+        (root / "b" / path.name).symlink_to(path)
+    (root / "b" / "again").symlink_to(root)
+    (tmp_path / "link").symlink_to(root)
+    for folder in (root, tmp_path / "link"):
+        images, labels = everything(load(str(folder)))
+        assert sorted(images[:, 0, 0, 0].tolist()) == [*range(30)]
+        np.testing.assert_array_equal(labels, images[:, 0, 0, 0] % 3)
+
+
+def test_a_changed_image_behind_a_link_is_seen(tmp_path):
+    for i, image in enumerate(grey(10)):
+        save(tmp_path / "store" / f"{i}.png", image)
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "all").symlink_to(tmp_path / "store")
+    assert everything(load(str(tmp_path / "root")))[0].max() == 9
+    save(tmp_path / "store" / "10.png", np.full((4, 4), 200))
+    assert everything(load(str(tmp_path / "root")))[0].max() == 200
+
+
+def test_nothing_is_left_out_silently(tmp_path):
+    for i, image in enumerate(grey(5)):
+        save(tmp_path / f"{i}.{['jpg', 'JPEG', 'jpe', 'JFIF', 'Png'][i]}", image)
+    assert sizes(load(str(tmp_path))) == (3, 1, 1)
+    save(tmp_path / "5.WEBP", grey(1)[0])
+    save(tmp_path / "6.bmp", grey(1)[0])
+    with pytest.warns(
+        UserWarning, match=r"2 images are left out, as 5\.WEBP: only PNG"
+    ):
+        assert sizes(load(str(tmp_path))) == (3, 1, 1)
+    (tmp_path / "cats").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="cats is a link to nothing"):
+        load(str(tmp_path))
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    save(tmp_path / "a" / "0.png", grey(1)[0])
+    scandir = os.scandir
+
+    def refuse(path):
+        # Permissions would not stop an administrator.
+        if Path(path).name == "a":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr("train.data.folder.os.scandir", refuse)
+    with pytest.raises(DataError, match=r"cannot be read: .*Permission denied.*a'"):
+        load(str(tmp_path))
+
+
 def test_grey_among_colours_is_repeated(tmp_path):
     save(tmp_path / "a.png", np.full((2, 2), 7))
     save(tmp_path / "b.png", np.broadcast_to([10, 20, 30], (2, 2, 3)))
@@ -839,6 +898,43 @@ def test_the_default_folder(monkeypatch, tmp_path):
     assert cache.default_folder() == Path.home() / ".cache" / "jaxae"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache.default_folder() == Path.home() / ".cache" / "jaxae"
+
+
+def test_names_of_files_are_no_names_of_users(faces, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    faces.rename("~faces")
+    assert sizes(load("~faces")) == (8, 1, 1)
+
+
+def test_without_a_home_there_is_no_cache(faces, monkeypatch):
+    def homeless(*_):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    for variable in ("JAXAE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    cache._tell_of_no_home.cache_clear()
+    with pytest.warns(UserWarning, match="going on without a cache: there is no home"):
+        assert sizes(load(str(faces))) == (8, 1, 1)
+    assert cache.default_folder() is None  # which is said once
+    monkeypatch.setenv("JAXAE_CACHE", "~/mine")
+    assert cache.default_folder() is None
+
+
+def test_the_nearest_source_is_suggested(tmp_path, monkeypatch):
+    np.save(tmp_path / "digits.npy", grey(3))
+    (tmp_path / "photos").mkdir()
+    for wrong, right in (("digit.npy", "digits.npy"), ("Photo", "photos")):
+        with pytest.raises(DataError, match=f"did you mean {right}\\?"):
+            load(str(tmp_path / wrong))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"got 'MNSIT'; did you mean mnist\?"):
+        load("MNSIT")
+    with pytest.raises(DataError, match=r"~no such user/x\.npy: no such file"):
+        load("~no such user/x.npy")
+    with pytest.raises(DataError, match=r"\.npz: no such file$"):
+        load(str(tmp_path / "of another kind.npz"))
 
 
 # --- the program --------------------------------------------------------------------

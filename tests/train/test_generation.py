@@ -29,7 +29,7 @@ def run(tmp_path_factory):
         (image.T if label[i] else image)[i // 2 % 8] = 255
     np.savez(folder / "bars.npz", images=x, labels=label)
     small = ["--epochs", "2", "--batch-size", "20", "--nll-samples", "0"]
-    sizes = ["--model.latent-dim", "3", "--model.network.hidden", "9"]
+    sizes = ["--model.latent-dim", "3", "--model.network", "mlp:9"]
     data = ["--data", str(folder / "bars.npz"), "--out", str(folder / "run")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAXAE_CACHE", str(folder / "cache"))
@@ -95,7 +95,9 @@ def test_without_labels_there_is_no_classifier(run):
 
 def test_an_auto_encoder_without_a_prior_draws_from_a_mixture():
     x = np.random.default_rng(0).uniform(size=(30, 5)).astype(np.float32)
-    recipe = jaxae.recipes.autoencoder((5,), 2, network=jaxae.recipes.mlp((8,)))
+    recipe = jaxae.recipes.autoencoder(
+        (5,), 2, network=jaxae.networks.FullyConnected((8,))
+    )
     model = jaxae.fit(recipe, x, key=jax.random.key(0), epochs=1, progress=False).model
     sampler = gaussian_mixture(jaxae.encode(model, x), jax.random.key(1), components=2)
     new = jaxae.decode(model, sampler(jax.random.key(2), 7))

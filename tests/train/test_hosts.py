@@ -19,7 +19,7 @@ import optax
 import pytest
 
 import jaxae
-from jaxae import Parallel, recipes
+from jaxae import Parallel, networks, recipes
 from jaxae.errors import ArgumentError
 from jaxae.training.parallel import fsdp, make_mesh, replicated
 from jaxae.training.placement import Share, local
@@ -33,13 +33,15 @@ STEPS, BATCH, SEED = 10, 16, 5  # steps of an epoch, of which there are two
 LOST = "another host was lost, or the connection to it"
 
 RECIPES = {
-    "vae": lambda: recipes.vae((8, 8, 1), 2, network=recipes.mlp((32,))),
+    "vae": lambda: recipes.vae((8, 8, 1), 2, network=networks.FullyConnected((32,))),
     "conv": lambda: recipes.vae(
-        (8, 8, 1), 2, network=recipes.conv((8,), batch_norm=True)
+        (8, 8, 1), 2, network=networks.Convolutional((8,), batch_norm=True)
     ),
-    "vqvae": lambda: recipes.vqvae((8, 8, 1), 16, 8, network=recipes.conv((8,))),
+    "vqvae": lambda: recipes.vqvae(
+        (8, 8, 1), 16, 8, network=networks.Convolutional((8,))
+    ),
     "factor": lambda: recipes.factor_vae(
-        (8, 8, 1), 2, network=recipes.mlp((32,)), hidden=(16,)
+        (8, 8, 1), 2, network=networks.FullyConnected((32,)), hidden=(16,)
     ),
 }
 
@@ -203,7 +205,7 @@ def images(tmp_path_factory) -> Path:
 
 def arguments(images: Path, out: Path, *options: str, epochs: int) -> list[str]:
     """240 of the images are for training: the last batch is a whole one too."""
-    size = ["--model.latent-dim", "2", "--model.network.hidden", "32"]
+    size = ["--model.latent-dim", "2", "--model.network", "mlp:32"]
     length = ["--epochs", str(epochs), "--batch-size", "40", "--nll-samples", "0"]
     where = ["--data", str(images), "--out", str(out)]
     return ["-m", "train", "vae", *where, *size, *length, *options]

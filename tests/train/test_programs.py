@@ -6,23 +6,31 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 import pytest
 from PIL import Image
 
 import jaxae
 from jaxae.errors import ArgumentError, CheckpointError
-from train import apply, evaluate
+from jaxae.training import init_state, trained_model
+from train import apply, evaluate, export
 from train.__main__ import parse
+from train.commands import parse as parse_arguments
+from train.data import read_images
+from train.errors import RunError
 from train.presets import PRESETS
-from train.run import RunError, open_run
+from train.run import open_run
 from train.training import train
 
 ROOT = Path(__file__).parents[2]
 COUNT = 60
+HOLES = ["--model.corruption", "holes:3:3"]
 RESULT_KEYS = {
     "elbo_nats",
     "nll_nats",
@@ -73,8 +81,8 @@ def vae(tmp_path_factory, images):
     options = [
         "--model.latent-dim",
         "3",
-        "--model.network.hidden",
-        "9",
+        "--model.network",
+        "mlp:9",
         "--tensorboard",
     ]
     return run_preset(out, images, "vae", *options)
@@ -151,7 +159,7 @@ def test_other_presets(preset, tmp_path, images):
         tmp_path / "run",
         images,
         preset,
-        *(["--model.hole", "3", "3"] if preset == "inpaint" else []),
+        *(HOLES if preset == "inpaint" else []),
     )
     result = results(run)
     assert result.keys() >= RESULT_KEYS
@@ -187,7 +195,7 @@ def test_a_run_is_not_overwritten_without_being_told(vae, images, tmp_path):
 
 @pytest.mark.slow
 def test_overwrite_replaces_a_run(tmp_path, images):
-    options = ["--model.latent-dim", "2", "--model.network.hidden", "5"]
+    options = ["--model.latent-dim", "2", "--model.network", "mlp:5"]
     run_preset(tmp_path / "run", images, "ae", *options)
     run = run_preset(tmp_path / "run", images, "ae", *options, "--overwrite")
     assert len(run.history()) == 2
@@ -229,13 +237,13 @@ def test_several_latents_are_written_side_by_side(tmp_path):
 
 def test_apply_has_no_label_for_a_model_without(vae, tmp_path):
     options = {"task": "sample", "out": tmp_path / "x.npy", "count": 2}
-    with pytest.raises(ArgumentError, match="label must be None"):
+    with pytest.raises(ArgumentError, match="label must be left out"):
         apply.apply(apply.Arguments(vae.path, label=3, **options))
 
 
 @pytest.mark.slow
 def test_apply_restores_only_what_the_mask_names(tmp_path, images):
-    run = run_preset(tmp_path / "run", images, "inpaint", "--model.hole", "3", "3")
+    run = run_preset(tmp_path / "run", images, "inpaint", *HOLES)
     x = np.load(images)["images"]
     mask = np.zeros(x.shape, bool)
     mask[:, 2:5, 2:5] = True
@@ -243,7 +251,7 @@ def test_apply_restores_only_what_the_mask_names(tmp_path, images):
     out = tmp_path / "restored.npy"
     apply.apply(
         apply.Arguments(
-            run.path, images, task="restore", out=out, mask=tmp_path / "mask.npy"
+            run.path, images, task="repair", out=out, mask=tmp_path / "mask.npy"
         )
     )
     restored = np.load(out)[..., 0]
@@ -251,12 +259,100 @@ def test_apply_restores_only_what_the_mask_names(tmp_path, images):
     assert not np.allclose(restored[mask], x[mask] / 255, atol=1e-3)
 
 
+@pytest.fixture(scope="module")
+def conditional() -> jaxae.Model:
+    """Shown the labels, with the weights that it starts from."""
+    recipe = jaxae.recipes.conditional_vae(
+        (24, 24, 1), 2, num_labels=4, network=jaxae.networks.FullyConnected((5,))
+    )
+    batch = {"x": np.zeros((2, 24, 24, 1), np.float32), "label": np.zeros(2, np.int32)}
+    init = jax.jit(partial(init_state, recipe, optax.sgd(0.1)))
+    return trained_model(recipe, init(batch, jax.random.key(0)))
+
+
+@pytest.fixture
+def restore(conditional, monkeypatch, tmp_path):
+    """What `train.apply` makes of images and masks, as arrays or as a folder."""
+    monkeypatch.setattr("train.run.open_run", lambda path: path)
+    monkeypatch.setattr("train.run.restore_model", lambda run: (conditional, 1))
+    np.save(tmp_path / "images.npy", images_of_noise())
+
+    def use(mask: np.ndarray | Path | None, **options) -> np.ndarray:
+        if isinstance(mask, np.ndarray):
+            np.save(tmp_path / "mask.npy", mask)
+            mask = tmp_path / "mask.npy"
+        out = tmp_path / "restored.npy"
+        out.unlink(missing_ok=True)
+        images = tmp_path / "images.npy"
+        options = {"task": "repair", "out": out, "mask": mask, "label": 3, **options}
+        apply.apply(apply.Arguments(tmp_path, images, **options))
+        return np.load(out)
+
+    return use
+
+
+def images_of_noise() -> np.ndarray:
+    return np.random.default_rng(0).uniform(size=(2, 24, 24, 1)).astype(np.float32)
+
+
+def holes() -> np.ndarray:
+    """A seventh of two images, [2, 24, 24]."""
+    holes = np.zeros((2, 24, 24), bool)
+    holes[0, 3:14, 5:14] = True
+    holes[1, 9:20, 11:17] = True
+    return holes
+
+
+def test_apply_restores_with_a_mask_and_a_label(restore, conditional):
+    x, labels = images_of_noise(), np.full(2, 3)
+    expected = jaxae.repair(conditional, x, mask=holes(), label=labels)
+    np.testing.assert_array_equal(restore(holes()), expected)
+    whole = jaxae.repair(conditional, x, label=labels)
+    np.testing.assert_array_equal(restore(None), whole)
+
+
+def test_masks_may_be_jpeg(restore, tmp_path):
+    """They hold few pixels that are just black or white."""
+    (tmp_path / "masks").mkdir()
+    for number, hole in enumerate(holes()):
+        picture = Image.fromarray(hole.astype(np.uint8) * 255)
+        picture.save(tmp_path / "masks" / f"{number}.jpg", quality=60)
+    stored = read_images(tmp_path / "masks")[..., 0]
+    assert (stored != 0).mean() > 1.5 * holes().mean()
+    np.testing.assert_array_equal(restore(tmp_path / "masks"), restore(holes()))
+
+
+@pytest.mark.parametrize(
+    "values", [(0, 1, np.uint8), (0, 255, np.int64), (0.0, 1.0, float), (10, 240, int)]
+)
+def test_masks_have_the_values_of_images(values, restore):
+    black, white, dtype = values
+    mask = np.where(holes(), white, black).astype(dtype)
+    np.testing.assert_array_equal(restore(mask), restore(holes()))
+
+
+def test_a_mask_without_white_is_refused(restore):
+    with pytest.raises(ArgumentError, match=r"--mask must be black and white.*got '7"):
+        restore(holes().astype(np.uint8) * 7)
+    x = images_of_noise()
+    np.testing.assert_array_equal(restore(np.zeros((2, 24, 24), np.uint8)), x)
+
+
+def test_masks_of_vectors_name_single_values(tmp_path):
+    mask = np.array([[True, False, False], [False, False, True]])
+    np.save(tmp_path / "mask.npy", mask)
+    np.testing.assert_array_equal(apply.missing(tmp_path / "mask.npy", None), mask)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"task": "encode"}, "INPUT must be given"),
+        ({"task": "encode"}, "INPUT is missing, the images to encode"),
         ({"task": "encode", "input": "images", "out": "codes"}, "a .npy file"),
-        ({"task": "encode", "input": "images", "mask": "images"}, "for restore only"),
+        (
+            {"task": "encode", "input": "images", "mask": "images"},
+            "of no use to encode",
+        ),
     ],
 )
 def test_apply_says_what_does_not_go_together(options, message, vae, images, tmp_path):
@@ -286,7 +382,7 @@ def test_missing_and_damaged_runs(vae, tmp_path):
 
 def test_a_checkpoint_of_another_architecture(vae, tmp_path):
     config = json.loads((vae.path / "config.json").read_text())
-    config["config"]["model"]["latent_dim"] = 4
+    config["config"]["model.latent_dim"] = 4
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "checkpoints").symlink_to(vae.path / "checkpoints")
     with pytest.raises(CheckpointError, match="another architecture"):
@@ -295,7 +391,7 @@ def test_a_checkpoint_of_another_architecture(vae, tmp_path):
 
 def test_images_that_the_model_cannot_take(vae, tmp_path):
     np.save(tmp_path / "rgb.npy", np.zeros((3, 8, 8, 3), np.uint8))
-    with pytest.raises(ArgumentError, match=r"images must be of shape \[n, 8, 8, 1\]"):
+    with pytest.raises(ArgumentError, match=r"x must be of shape \[n, 8, 8, 1\]"):
         apply.apply(
             apply.Arguments(vae.path, tmp_path / "rgb.npy", out=tmp_path / "out.npy")
         )
@@ -307,19 +403,19 @@ def command(*arguments: str, **options) -> subprocess.CompletedProcess:
         [sys.executable, "-m", *arguments],
         cwd=ROOT,
         capture_output=True,
-        text=True,
-        timeout=120,
+        timeout=300,
         check=False,
-        **options,
+        **{"text": True, **options},
     )
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "vea"], "vea"),
+        (["train", "vea"], "no preset 'vea'; did you mean vae"),
         (["train", "vae", "--epoch", "3"], "--epoch"),
-        (["train", "vae", "--model.likelihood", "binomial"], "binomial"),
+        (["train", "vae", "--model.likelihood", "binomal"], "'binomal'"),
+        (["train", "vae", "--sweep", "model.bta", "1"], "did you mean model.beta"),
         (["train", "vae", "--model.latent-dim", "0"], "latent_dim must be"),
         (["train", "vae", "--data", "nowhere.npy"], "nowhere.npy"),
         (["train", "vae", "--epochs", "0"], "--epochs must be"),
@@ -333,6 +429,117 @@ def test_mistakes_end_in_one_message(arguments, message, tmp_path):
     assert ended.returncode in (1, 2)
     assert message in ended.stderr + ended.stdout
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "nearest"),
+    [
+        ("train.__main__", ["Conv-Vea"], "conv-vae"),
+        ("train.scaling.__main__", ["vea"], "vae"),
+        ("train.__main__", ["vae", "--precision", "bfloat1"], "bfloat16"),
+        ("train.apply", ["run", "x", "--task", "encod"], "encode"),
+        ("train.export", ["run", "--platforms", "cpu", "tpuu"], "tpu"),
+        ("train.benchmark.seeds", ["vea"], "vae"),
+    ],
+)
+def test_the_nearest_name_is_suggested(
+    program, arguments, nearest, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys, "argv", [program, *arguments])
+    with pytest.raises(SystemExit) as ended:
+        import_module(program).main()
+    assert ended.value.code == 2
+    words = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert f"did you mean {nearest}" in words
+
+
+def test_choices_are_parsed_and_shown_as_before(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", "x run --platforms cpu tpu".split())
+    assert parse_arguments(export.Arguments, "x").platforms == ("cpu", "tpu")
+    assert parse(["vae", "--precision", "bfloat16"])[1].precision == "bfloat16"
+    with pytest.raises(SystemExit):
+        parse(["vae", "--help"])
+    printed = capsys.readouterr().out
+    assert "--precision {float32,bfloat16}" in printed
+    assert "(default: float32)" in printed
+
+
+SMALL = "--epochs 1 --nll-samples 0 --model.latent-dim 2 --model.network.hidden 5"
+
+
+def test_nothing_is_lost_on_an_output_without_unicode(images, tmp_path):
+    out = tmp_path / "run"
+    arguments = ["vae", "--data", str(images), "--out", str(out), *SMALL.split()]
+    arguments += ["--seeds", "2"]
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1251"}
+    ended = command("train", *arguments, env=environment, encoding="cp1251")
+    assert ended.returncode == 0, ended.stderr
+    assert " \\xd7 cpu" in ended.stdout  # the sign is not in this encoding, ± is
+    assert "mean ± standard deviation" in ended.stdout
+
+
+def test_help_is_printed_in_any_encoding():
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ended = command("train", "conv-vae", "--help", env=environment)
+    assert ended.returncode == 0 and "usage" in ended.stdout, ended.stderr
+
+
+def test_no_directory_is_made_by_a_program_that_cannot_print(images, tmp_path):
+    out = tmp_path / "run"
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "train", "ae", "--data", images, "--out", out],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+    assert ended.returncode == 1
+    assert "error: " in ended.stderr and "Traceback" not in ended.stderr
+    assert not out.exists()
+
+
+HOMELESS = """
+import os, pwd, runpy, sys
+for name in ("HOME", "USER", "LOGNAME", "XDG_CACHE_HOME", "JAXAE_CACHE",
+             "MPLCONFIGDIR", "TFDS_DATA_DIR"):
+    os.environ.pop(name, None)
+def nobody(*_):
+    raise KeyError("no such entry in the password file")
+pwd.getpwuid = pwd.getpwnam = nobody
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__")
+"""
+
+
+def homeless(*arguments: str, folder: Path) -> subprocess.CompletedProcess:
+    """A program of a user whom the machine does not know, as in containers."""
+    return subprocess.run(
+        [sys.executable, "-c", HOMELESS, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_who_has_no_home_trains_without_a_cache(images, tmp_path):
+    out = tmp_path / "run"
+    arguments = ["vae", "--data", str(images), "--out", str(out), *SMALL.split()]
+    ended = homeless("train", *arguments, folder=tmp_path)
+    assert ended.returncode == 0 and "Traceback" not in ended.stderr, ended.stderr
+    told = "warning: going on without a cache: there is no home directory; set JAXAE"
+    assert ended.stderr.count(told) == 1
+    assert (out / "report.html").exists()
+    missing = homeless("train.data", "~/x.npy", folder=tmp_path)
+    assert missing.stderr.startswith("error: ~/x.npy: no such file")
+    tfds = homeless("train.data", "tfds:cifar10", folder=tmp_path)
+    assert "no home directory to look in: set TFDS_DATA_DIR" in tfds.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 @pytest.fixture
@@ -396,7 +603,7 @@ def test_batches_from_the_disk_train_a_sparse_auto_encoder(images, tmp_path):
 
 @pytest.mark.slow
 def test_the_seed_decides_everything(images, tmp_path):
-    options = ["--model.network.hidden", "9"]
+    options = ["--model.network", "mlp:9"]
     first, again = (
         run_preset(tmp_path / name, images, "vae", *options) for name in "ab"
     )

@@ -15,11 +15,12 @@ import pytest
 from PIL import Image
 
 import jaxae
-from jaxae import recipes
+from jaxae import networks, recipes
 from jaxae.evaluation.quality import hole_mse
 from jaxae.training import init_state, trained_model
 from train.__main__ import parse
 from train.data.types import Split
+from train.options import flat
 from train.presets import PRESETS
 from train.report import write_report
 from train.report.page import rerun_command
@@ -72,7 +73,7 @@ CONFIG = {
     "preset": "vae",
     "data": DATA,
     "epochs": 2,
-    "model": {"latent_dim": 3, "network": {"hidden": [300, 300]}},
+    "model": {"latent_dim": 3, "network": "mlp:300,300:gated=yes"},
     "seed": 7,
     "image_size": None,
 }
@@ -88,7 +89,7 @@ RESULT = {
 }
 LABELS = np.arange(40, dtype=np.int32) % 10
 
-MLP = recipes.mlp((16,))
+MLP = networks.FullyConnected((16,))
 VAE = recipes.vae((12, 12, 1), 3, network=MLP)
 FAMILIES = {
     "vae": VAE,
@@ -116,7 +117,7 @@ PICTURES = {
 
 def random_model(recipe):
     """Weights of the right shapes; initialising them would take a compilation."""
-    batch = {"x": examples(*recipe.model.shape, count=2)}
+    batch = {"x": examples(*recipe.module.shape, count=2)}
     init = partial(init_state, recipe, optax.identity())
     shapes = trained_model(recipe, jax.eval_shape(init, batch, jax.random.key(0)))
     normal = np.random.default_rng(0).normal
@@ -155,7 +156,7 @@ def run_of(tmp_path_factory):
     def make(family):
         run, recipe = tmp_path_factory.mktemp(family), FAMILIES[family]
         config = {"data": "digits"} if family == "vectors" else CONFIG
-        report(run, recipe, examples(*recipe.model.shape), LABELS, config)
+        report(run, recipe, examples(*recipe.module.shape), LABELS, config)
         return run
 
     return make
@@ -212,17 +213,15 @@ def test_the_command_says_what_differs_from_the_preset(page_and_text):
 
 
 def test_the_command_makes_the_same_configuration_again():
-    default = PRESETS["vae"][1]
+    default = PRESETS["vae"].config()
     model = dataclasses.replace(
-        default.model,
-        beta=0.5,
-        network=dataclasses.replace(default.model.network, hidden=(9, 8), gated=False),
+        default.model, beta="linear:0:1:epochs=2", network="mlp:9,8", num_samples=2
     )
     size, optimizer = (12, 12), dataclasses.replace(default.optimizer, clip_norm=1.0)
     config = dataclasses.replace(
         default, model=model, image_size=size, optimizer=optimizer, tensorboard=True
     )
-    saved = {"preset": "vae", **dataclasses.asdict(config)}
+    saved = {"preset": "vae", **flat(config)}
     words = shlex.split(rerun_command(saved))
     assert words[:3] == ["python", "-m", "train"]
     assert parse(words[3:]) == ("vae", config)

@@ -17,14 +17,15 @@ import pytest
 from jaxae.errors import CheckpointError
 from jaxae.training.checkpoint import restore_state, saved_epochs
 from train.__main__ import parse
-from train.run import RunError, append_metrics, open_run
+from train.errors import RunError
+from train.run import append_metrics, open_run
 from train.termination import EXIT_STATUS, Terminated
 from train.training import train
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 110  # seconds; what takes longer hangs
+PATIENCE = 600  # seconds; what takes longer hangs
 TIMES = ("seconds", "images_per_second", "train_seconds")
-OPTIONS = "--model.latent-dim 2 --model.network.hidden 32 --nll-samples 0".split()
+OPTIONS = "--model.latent-dim 2 --model.network mlp:32 --nll-samples 0".split()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -257,8 +258,11 @@ def test_a_damaged_checkpoint_is_put_aside(runs, ended, images):
     cut_short(newest)
     with pytest.warns(UserWarning, match="the checkpoint is damaged") as warned:
         run_here(images, ended, "--resume")
-    (message,) = [str(warning.message) for warning in warned]
-    assert str(newest) in message and "\n" not in message
+    read, written = [str(warning.message) for warning in warned]
+    assert read.endswith("the one before it is taken")
+    assert written.endswith(f"put aside, into {ended / 'checkpoints-damaged'}")
+    for message in (read, written):
+        assert str(newest) in message and "\n" not in message
     assert (ended / "checkpoints-damaged" / "4").is_dir()
     assert_same_run(ended, runs / "whole")
 
@@ -270,6 +274,8 @@ def test_nothing_but_damaged_checkpoints(ended, images):
         run_here(images, ended, "--resume")
     assert str(ended) in str(raised.value)
     assert len(history(ended)) == 4  # nothing is lost before it is replaced
+    assert saved_epochs(ended / "checkpoints") == [3, 4]
+    assert not (ended / "checkpoints-damaged").exists()
 
 
 def test_a_finished_run_is_evaluated_again(runs, images, tmp_path):

@@ -9,16 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from jaxae.errors import ArgumentError
-from jaxae.training.compiled import Collective, Memory
 from train.scaling import checks
 from train.scaling.__main__ import scale
 from train.scaling.arguments import parse
 from train.scaling.checks import check
+from train.scaling.compiled import Collective, Memory
+from train.scaling.figure import draw
 from train.scaling.measure import Measured
-from train.scaling.predict import RING, ring_seconds
+from train.scaling.predict import RING, Predicted, ring_seconds
 from train.scaling.program import Cost
 from train.scaling.study import Point, plan
 from train.scaling.words import percent, seconds, size
@@ -26,7 +28,7 @@ from train.scaling.words import percent, seconds, size
 ROOT = Path(__file__).parents[2]
 SMALL = (
     *("--shape", "4", "4", "1", "--model.latent-dim", "2"),
-    *("--model.network.hidden", "48", "--steps", "2", "--rounds", "2"),
+    *("--model.network", "mlp:48:gated=yes", "--steps", "2", "--rounds", "2"),
 )
 PARAMETERS = 4 * sum(
     rows * columns + columns
@@ -50,7 +52,7 @@ def measured(tmp_path_factory):
 def test_options_of_a_preset_are_those_of_training():
     name, arguments = parse(["conv-vae", "--model.latent-dim", "5"])
     assert (name, arguments.model.latent_dim) == ("conv-vae", 5)
-    assert arguments.model.network.channels == (32, 64)
+    assert arguments.model.network == "conv"
     assert parse([])[0] == "vae"
 
 
@@ -264,6 +266,26 @@ def test_failed_check_is_the_exit_status(tmp_path):
     assert [row["devices"] for row in result["rows"]] == [1, 3]
 
 
+@pytest.mark.parametrize("options", [(), ("--compile-only", "--mode", "both")])
+def test_the_legends_cover_nothing_and_are_not_cut_off(options):
+    study = plan(*parse(["vae", *SMALL, "--devices", "1", "4", *options]))
+    cost = Cost(1.0, Memory(1, 1, 1, 1), 1.0, {}, False)
+    rows = [
+        Predicted(point, cost, 1.0, 0.5, 0.7, 1.0)
+        if options
+        else Measured(point, cost, 5.0, 1.0, 0.7)
+        for point in study.points
+    ]
+    figure = draw(study, rows, "title")
+    FigureCanvasAgg(figure).draw()
+    for axes in figure.axes:
+        legend = axes.get_legend()
+        box, names = legend.get_window_extent(), [t.get_text() for t in legend.texts]
+        assert box.y0 >= 0 and not box.overlaps(axes.get_window_extent())
+        assert len(set(names)) == len(names) >= 3
+        assert axes.get_xlabel() == "devices" and axes.get_ylabel()
+
+
 def test_number_of_simulated_devices():
     assert parse(["vae"])[1].simulated is None
     assert parse(["vae", "--simulate", "3"])[1].simulated == 3
@@ -278,6 +300,10 @@ def test_number_of_simulated_devices():
         (size(999), "999 B"),
         (size(4467472), "4.47 MB"),
         (size(2.5e9), "2.5 GB"),
+        (size(2.5e12), "2.5 TB"),
+        (size(999_600), "1 MB"),
+        (seconds(0.99961), "1 s"),
+        (seconds(2e-9), "0.002 µs"),
         (seconds(0.0), "0 s"),
         (seconds(2.5e-6), "2.5 µs"),
         (seconds(0.0123), "12.3 ms"),

@@ -12,8 +12,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxae import Epoch, fit, make_train_step, recipes
-from jaxae.errors import CheckpointError
+from jaxae import Epoch, fit, make_train_step, networks, recipes
+from jaxae.errors import ArgumentError, CheckpointError
 from jaxae.training import Parallel, init_state, parallel
 from jaxae.training.checkpoint import (
     discard_after,
@@ -30,8 +30,9 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )
 
-NETWORK = recipes.mlp((3,), batch_norm=True)
+NETWORK = networks.FullyConnected((3,), batch_norm=True)
 RECIPE = recipes.vae((4,), 2, network=NETWORK)
+PLAIN = recipes.autoencoder((4,), 2, network=networks.FullyConnected((3,)))
 # Epochs have two steps: the second epoch is the best, the later ones are ruined.
 TX = optax.chain(
     optax.scale_by_adam(),
@@ -111,8 +112,13 @@ def test_training_goes_on_from_the_last_state(saved):
     ("recipe", "tx"),
     [
         (recipes.vae((4,), 3, network=NETWORK), TX),
-        (recipes.vae((4,), 2, network=recipes.mlp((3, 3), batch_norm=True)), TX),
-        (recipes.vae((4,), 2, network=recipes.mlp((3,))), TX),
+        (
+            recipes.vae(
+                (4,), 2, network=networks.FullyConnected((3, 3), batch_norm=True)
+            ),
+            TX,
+        ),
+        (recipes.vae((4,), 2, network=networks.FullyConnected((3,))), TX),
         (RECIPE, optax.sgd(0.1)),
     ],
     ids=["latent_dim", "depth", "batch_norm", "optimizer"],
@@ -122,6 +128,40 @@ def test_another_architecture(saved, recipe, tx):
     with pytest.raises(CheckpointError, match="another architecture") as raised:
         restore_state(directory, recipe, tx)
     assert str(directory) in str(raised.value)
+
+
+SGD = optax.sgd(0.1)
+PAIRS = {
+    "more empty containers": (optax.adam(0.1), optax.adamw(0.1)),
+    "fewer empty containers": (optax.adamw(0.1), optax.adam(0.1)),
+    "a container in a container": (SGD, optax.chain(optax.clip(1.0), SGD)),
+    "more arrays": (SGD, optax.sgd(0.1, momentum=0.9)),
+}
+
+
+def contents(directory):
+    return {
+        path.relative_to(directory): path.read_bytes() for path in files_of(directory)
+    }
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_another_optimizer_is_told_from_damage_and_nothing_is_touched(pair, tmp_path):
+    right, wrong = PAIRS[pair]
+    directory = tmp_path / "checkpoints"
+    state = init_state(PLAIN, right, {"x": jnp.zeros((2, 4))}, jax.random.key(0))
+    with save_epochs(directory, "loss") as save:
+        for number in (1, 2):
+            save(Epoch(number, state, {"loss": 1.0 / number}, True))
+    before = contents(tmp_path)
+    with pytest.raises(CheckpointError, match="another architecture or optimizer"):
+        restore_progress(directory, PLAIN, wrong, on(1))
+    with pytest.raises(CheckpointError, match="another architecture or optimizer"):
+        restore_state(directory, PLAIN, wrong)
+    assert contents(tmp_path) == before
+    progress = restore_progress(directory, PLAIN, right, on(1))
+    assert progress.epoch == progress.best.epoch == 2 and not progress.damaged
+    assert_identical(progress.state, leaves(state))
 
 
 def test_a_missing_directory(tmp_path):
@@ -190,7 +230,7 @@ def all_divided(monkeypatch):
     monkeypatch.setattr(parallel, "LEAST_SHARDED", 1)
 
 
-WIDE = recipes.vae((16,), 4, network=recipes.mlp((8,), batch_norm=True))
+WIDE = recipes.vae((16,), 4, network=networks.FullyConnected((8,), batch_norm=True))
 
 
 @cache
@@ -199,7 +239,7 @@ def initial(recipe):
 
 
 def state_of(recipe, seed):
-    batch = {"x": jnp.zeros((2, *recipe.model.shape))}
+    batch = {"x": jnp.zeros((2, *recipe.module.shape))}
     return initial(recipe)(batch, jax.random.key(seed))
 
 
@@ -292,21 +332,43 @@ def test_progress_up_to_an_epoch(epochs):
 
 @pytest.mark.parametrize("part", ["default", "metrics"])
 def test_the_newest_is_damaged(part, epochs):
-    """It is put aside, and the one before it taken, with the best of then."""
+    """The one before it is taken, with the best of then; it is put aside only when
+    training goes on."""
     directory, states = epochs
     cut(*files_of(directory / "5" / part))
+    before = contents(directory.parent)
     with pytest.warns(UserWarning, match="5: the checkpoint is damaged") as warned:
         progress = restore_progress(directory, RECIPE, TX, on(1))
         epoch = progress.epoch
     assert len(warned) == 1
     assert (epoch, progress.best.epoch, progress.best.value) == (4, 4, 2.0)
     assert_identical(progress.state, leaves(states[4]))
-    assert saved_epochs(directory) == [2, 4]
-    assert saved_epochs(directory.with_name("checkpoints-damaged")) == [5]
+    assert progress.damaged == [5]
+    discard_after(directory, 4, progress.damaged)
+    assert contents(directory.parent) == before
     # Nothing stands in the way of training that epoch again.
-    with save_epochs(directory, "loss") as save:
-        save(Epoch(5, states[5], {"loss": 6.0}, False))
+    aside = directory.with_name("checkpoints-damaged")
+    with pytest.warns(UserWarning, match=f"put aside, into {aside}") as warned:
+        with save_epochs(directory, "loss") as save:
+            save(Epoch(5, states[5], {"loss": 6.0}, False))
+    assert len(warned) == 1
     assert saved_epochs(directory) == [2, 4, 5]
+    assert saved_epochs(aside) == [5]
+    state, epoch = restore_state(directory, RECIPE, TX, "last")
+    assert epoch == 5
+    assert_identical(state, leaves(states[5]))
+
+
+def test_two_damaged_ones_are_put_aside_together(epochs):
+    directory, states = epochs
+    cut(*files_of(directory / "4" / "default"), *files_of(directory / "5" / "default"))
+    with pytest.warns(UserWarning, match="the one before it is taken"):
+        progress = restore_progress(directory, RECIPE, TX, on(1))
+    assert progress.epoch == 2 and progress.damaged == [4, 5]
+    with pytest.warns(UserWarning, match="put aside"):
+        with save_epochs(directory, "loss") as save:
+            save(Epoch(3, states[3], {"loss": 5.0}, False))
+    assert saved_epochs(directory) == [2, 3]
 
 
 @pytest.mark.parametrize("part", ["default", "metrics"])
@@ -333,7 +395,7 @@ def test_damaged_values_are_said_to_be(content, epochs):
         restore_state(directory, RECIPE, TX)
     with pytest.raises(CheckpointError, match="no finished epoch"):
         restore_progress(directory, RECIPE, TX, on(1))
-    assert saved_epochs(directory) == []
+    assert saved_epochs(directory) == [2, 4, 5]
 
 
 def test_more_are_kept_where_several_go_on_together(saved, tmp_path):
@@ -373,6 +435,27 @@ def test_a_library_goes_on_without_the_history(tmp_path):
     whole = fit(RECIPE, X, epochs=3, **options)
     assert_identical(rest.state, leaves(whole.state))
     assert saved_epochs(tmp_path)[-1] == 3
+
+
+def test_a_directory_may_be_a_string(saved, tmp_path):
+    state, _ = restore_state(str(saved[0]), RECIPE, TX)
+    directory = f"{tmp_path}/run"
+    with save_epochs(directory, "loss") as save:
+        for number in (1, 2):
+            save(Epoch(number, state, {"loss": 1.0}, number == 1))
+    assert saved_epochs(directory) == [1, 2]
+    assert restore_progress(directory, RECIPE, TX, on(1)).epoch == 2
+    discard_after(directory, 1)
+    assert saved_epochs(tmp_path / "run") == [1]
+
+
+def test_an_unknown_monitor_is_named(saved, tmp_path):
+    state, _ = restore_state(saved[0], RECIPE, TX)
+    with (
+        pytest.raises(ArgumentError, match="monitor must be one of epoch, loss, got"),
+        save_epochs(tmp_path, "los") as save,
+    ):
+        save(Epoch(1, state, {"epoch": 1, "loss": 1.0}, True))
 
 
 def test_an_epoch_is_not_silently_left_unsaved(saved):

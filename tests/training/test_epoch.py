@@ -1,5 +1,6 @@
 """One pass: every example once, nothing padded, one trace, right means."""
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -8,34 +9,42 @@ import numpy as np
 import optax
 import pytest
 
-from jaxae import Objective, fit, make_train_step, recipes
+from jaxae import Objective, fit, make_train_step, networks, recipes
 from jaxae.networks.norm import MOMENTUM
 from jaxae.training import init_state, make_epoch, make_validation
 
 EXAMPLES, BATCH = 10, 4
 
 
-def ledger_recipe(traces=None):
-    """A recipe that writes down in which step every example was seen.
+class Ledger(Objective):
+    """Writes down in which step every example was seen.
 
     Example i is the byte i. Row i of the objective's parameters gains (1, step + 1)
     each time that SGD with rate 1 meets the example; the model stays as it is.
     """
 
-    def loss(ledger, trace, context):
+    traced: Callable[[int], object] = abs  # called with the size of a batch
+
+    def init(self, key, trace):
+        return jnp.zeros((EXAMPLES, 2))
+
+    def loss(self, params, trace, context):
         size = trace.target.shape[0]
-        if traces is not None:
-            traces.append(size)
+        self.traced(size)
         number = jnp.round(trace.target[:, 0] * 255).astype(jnp.int32)
         entry = jnp.stack([jnp.ones(()), context.step.astype(float) + 1.0])
-        gain = (ledger[number] * entry[None]).sum(axis=-1)
+        gain = (params[number] * entry[None]).sum(axis=-1)
         # The step takes the mean, so the sum over the batch is that times its size.
         return -size * gain, {"power": jnp.exp2(number.astype(jnp.float32))}
 
-    network = recipes.mlp((3,), batch_norm=True)
+
+LEDGER = Ledger()
+
+
+def ledger_recipe(objective=LEDGER):
+    network = networks.FullyConnected((3,), batch_norm=True)
     recipe = recipes.autoencoder((1,), 2, network=network)
-    ledger = Objective(lambda key, trace: jnp.zeros((EXAMPLES, 2)), loss)
-    return recipe._replace(objective=ledger)
+    return recipe.replace(objective=objective)
 
 
 def numbers(count=EXAMPLES):
@@ -117,7 +126,7 @@ def test_fewer_examples_than_a_batch():
 def test_arrays_are_traced_once_per_batch_shape(count, sizes):
     traces = []
     fit(
-        ledger_recipe(traces),
+        ledger_recipe(Ledger(traces.append)),
         numbers(count),
         key=jax.random.key(0),
         epochs=3,
@@ -130,7 +139,13 @@ def test_arrays_are_traced_once_per_batch_shape(count, sizes):
 def test_streams_are_traced_once_per_batch_shape():
     traces = []
     batches = [numbers(4), numbers(2), numbers(4), numbers(2)]
-    fit(ledger_recipe(traces), batches, key=jax.random.key(0), epochs=2, progress=False)
+    fit(
+        ledger_recipe(Ledger(traces.append)),
+        batches,
+        key=jax.random.key(0),
+        epochs=2,
+        progress=False,
+    )
     assert traces == [4, 2]
 
 
@@ -148,14 +163,12 @@ def test_validation_is_a_mean_over_the_examples_and_repeats():
 
 
 def test_skipped_steps_are_counted_and_left_out_of_the_means():
-    recipe = ledger_recipe()
-    whole = recipe.objective.loss
+    class Poisoned(Ledger):
+        def loss(self, params, trace, context):
+            loss, metrics = super().loss(params, trace, context)
+            return loss + jnp.where(context.step == 1, jnp.nan, 0.0), metrics
 
-    def poisoned(ledger, trace, context):
-        loss, metrics = whole(ledger, trace, context)
-        return loss + jnp.where(context.step == 1, jnp.nan, 0.0), metrics
-
-    recipe = recipe._replace(objective=recipe.objective._replace(loss=poisoned))
+    recipe = ledger_recipe(Poisoned())
     epoch = jax.jit(make_epoch(make_train_step(recipe, optax.sgd(1.0)), BATCH))
     state, row = epoch(start(recipe), {"x": jnp.asarray(numbers())})
     counted = ledger_of(state)[:, 0]

@@ -8,15 +8,23 @@ import numpy as np
 import optax
 import pytest
 
-from jaxae import TrainingDiverged, fit, recipes, reconstruct
+from jaxae import (
+    Objective,
+    TrainingDiverged,
+    fit,
+    networks,
+    recipes,
+    reconstruct,
+)
 from jaxae.errors import ArgumentError
-from jaxae.objectives import cyclical
+from jaxae.schedules import Cyclical
 from jaxae.training import Progress, trained_model
 from jaxae.training.loop import Best
+from jaxae.training.monitor import metric_names
 
 KEY = jax.random.key(0)
 # One per process: what is compiled for the recipe alone is compiled once.
-RECIPE = recipes.autoencoder((2, 2, 1), 2, network=recipes.mlp((3,)))
+RECIPE = recipes.autoencoder((2, 2, 1), 2, network=networks.FullyConnected((3,)))
 
 
 def floats(count=8, seed=0):
@@ -87,11 +95,11 @@ def test_the_result_depends_on_the_key_alone(by_floats):
 
 
 UNUSUAL = {
-    "few": (3, (2, 2, 1), recipes.mlp((3,))),
-    "single": (1, (2, 2, 1), recipes.mlp((3,), batch_norm=True)),
-    "1x1": (5, (1, 1, 1), recipes.conv((2,))),
-    "7x5 RGB": (5, (7, 5, 3), recipes.conv((2,))),
-    "vectors": (5, (6,), recipes.mlp((3,), gated=True)),
+    "few": (3, (2, 2, 1), networks.FullyConnected((3,))),
+    "single": (1, (2, 2, 1), networks.FullyConnected((3,), batch_norm=True)),
+    "1x1": (5, (1, 1, 1), networks.Convolutional((2,))),
+    "7x5 RGB": (5, (7, 5, 3), networks.Convolutional((2,))),
+    "vectors": (5, (6,), networks.FullyConnected((3,), gated=True)),
 }
 
 
@@ -155,7 +163,7 @@ def test_an_endless_stream_needs_the_length_of_an_epoch():
 
 def test_an_iterator_is_good_for_one_epoch():
     assert int(train(iter([floats(2), floats(2)])).state.step) == 2
-    with pytest.raises(ArgumentError, match=r"images must be .*anew.*no batch left"):
+    with pytest.raises(ArgumentError, match=r"data has no batch left: give .* anew"):
         train(iter([floats(2)]), epochs=2)
 
 
@@ -165,12 +173,12 @@ def test_a_loader_that_runs_dry_ends_in_an_error():
             batches, self.batches = self.batches, ()
             return iter(batches)
 
-    with pytest.raises(ArgumentError, match="no batch left"):
+    with pytest.raises(ArgumentError, match="data has no batch left"):
         train(Dry(floats(2)), steps_per_epoch=1, epochs=3)
 
 
 def test_a_batch_is_checked_when_it_comes():
-    with pytest.raises(ArgumentError, match=r"images must be of shape \[n, 2, 2, 1\]"):
+    with pytest.raises(ArgumentError, match=r"data must be of shape \[n, 2, 2, 1\]"):
         train([floats(2), floats(2)[..., 0]])
 
 
@@ -238,18 +246,63 @@ def test_the_state_is_donated(ruined):
 def test_the_monitored_metric_decides():
     best = train(floats(), epochs=3, monitor="epoch").best_epoch
     assert best == 1
-    with pytest.raises(ArgumentError, match=r"monitor must be one of .*'loss'.*'nll'"):
-        train(floats(), monitor="nll")
+
+
+@pytest.mark.parametrize(
+    ("monitor", "validation", "nearest"),
+    [
+        ("los", None, "'loss'"),
+        ("validaton_loss", floats(), "'validation_loss'"),
+        ("validation_distortion_nat", floats(), "'validation_distortion_nats'"),
+        # Nothing is validated.
+        ("validation_loss", None, ""),
+    ],
+)
+def test_an_unknown_monitor_is_refused_before_the_first_epoch(
+    monitor, validation, nearest
+):
+    taken = []
+
+    def batches():
+        for batch in itertools.repeat(floats()):
+            taken.append(batch)
+            yield batch
+
+    message = f"monitor must be one of .*loss.*, got '{monitor}'.*{nearest}"
+    with pytest.raises(ArgumentError, match=message):
+        train(batches(), steps_per_epoch=9, monitor=monitor, validation=validation)
+    assert len(taken) == 1  # the one that says what the examples look like
+
+
+VAE = recipes.vae((4,), 2, network=networks.FullyConnected((3,)))
+CRITIC = recipes.factor_vae((4,), 2, network=networks.FullyConnected((3,)), hidden=(3,))
+
+
+@pytest.mark.parametrize("recipe", [VAE, CRITIC], ids=["vae", "factor_vae"])
+def test_the_names_of_the_metrics_are_known_before(recipe):
+    x = floats().reshape(8, 4)
+    names = metric_names(recipe, optax.adam(1e-3), {"x": jnp.asarray(x[:2])}, True)
+    monitor = "validation_distortion_nats"
+    (row,) = train(x, recipe, validation=x, monitor=monitor).history
+    assert names == sorted(row)
+
+
+class Poisoned(Objective):
+    """Every loss from step `after` on is NaN."""
+
+    objective: Objective
+    after: int
+
+    def init(self, key, trace):
+        return self.objective.init(key, trace)
+
+    def loss(self, params, trace, context):
+        value, metrics = self.objective.loss(params, trace, context)
+        return value + jnp.where(context.step >= self.after, jnp.nan, 0.0), metrics
 
 
 def poisoned(after):
-    """Every loss from step `after` on is NaN."""
-
-    def loss(params, trace, context):
-        value, metrics = RECIPE.objective.loss(params, trace, context)
-        return value + jnp.where(context.step >= after, jnp.nan, 0.0), metrics
-
-    return RECIPE._replace(objective=RECIPE.objective._replace(loss=loss))
+    return RECIPE.replace(objective=Poisoned(RECIPE.objective, after))
 
 
 def test_training_gives_up_after_updates_that_are_not_finite():
@@ -311,7 +364,7 @@ def test_no_progress_is_silent(capsys):
 def test_validation_has_the_schedules_of_the_last_step():
     """Else the best epoch of a warm-up would be the first, where the rate is free."""
     beta = optax.linear_schedule(0.0, 1.0, 10)  # steps 0 and 1
-    recipe = recipes.vae((2, 2, 1), 2, network=recipes.mlp((3,)), beta=beta)
+    recipe = recipes.vae((2, 2, 1), 2, network=networks.FullyConnected((3,)), beta=beta)
     x = floats()
     for row in train(x, recipe, epochs=2, batch_size=8, validation=x).history:
         expected = row["validation_distortion_nats"] + 0.1 * row["validation_rate_nats"]
@@ -319,7 +372,9 @@ def test_validation_has_the_schedules_of_the_last_step():
 
 
 def test_a_cycle_that_ends_with_the_training_is_not_over():
-    recipe = recipes.vae((2, 2, 1), 2, network=recipes.mlp((3,)), beta=cyclical(2))
+    recipe = recipes.vae(
+        (2, 2, 1), 2, network=networks.FullyConnected((3,)), beta=Cyclical(2)
+    )
     x = floats()
     row = train(x, recipe, epochs=2, batch_size=8, validation=x).history[-1]
     assert row["validation_rate_nats"] > 1e-4
@@ -327,7 +382,9 @@ def test_a_cycle_that_ends_with_the_training_is_not_over():
     assert row["validation_loss"] == pytest.approx(expected, rel=1e-6)
 
 
-NOISY = recipes.vae((2, 2, 1), 2, network=recipes.mlp((3,), batch_norm=True))
+NOISY = recipes.vae(
+    (2, 2, 1), 2, network=networks.FullyConnected((3,), batch_norm=True)
+)
 
 
 def batches_from(step):

@@ -8,18 +8,20 @@ import numpy as np
 import optax
 import pytest
 
-from jaxae import Progress, TrainingDiverged, fit, objectives, recipes
+from jaxae import Progress, TrainingDiverged, fit, networks, objectives, recipes
 from jaxae.errors import ArgumentError
 from jaxae.training import fit_many, many
-from jaxae.training.compiled import collectives
 from jaxae.training.loop import Best
 from jaxae.training.parallel import make_mesh
 from jaxae.training.placement import place
+from train.scaling.compiled import collectives
 
 slow = pytest.mark.slow
 TIMING = ("seconds", "images_per_second")
-VAE = recipes.vae((4,), 2, network=recipes.mlp((3,)))
-NORMALISED = recipes.autoencoder((4,), 2, network=recipes.mlp((3,), batch_norm=True))
+VAE = recipes.vae((4,), 2, network=networks.FullyConnected((3,)))
+NORMALISED = recipes.autoencoder(
+    (4,), 2, network=networks.FullyConnected((3,), batch_norm=True)
+)
 ADAM, SGD = optax.adam(1e-2), optax.sgd(0.05)
 # What reaches the decoder's BatchNorm through a bias has a gradient of zero, of whose
 # rounding Adam makes steps.
@@ -171,8 +173,8 @@ def test_values_are_weights_of_the_objective():
 
     def build(beta):
         # As a schedule, which may return an array.
-        objective = objectives.elbo(lambda step: beta)
-        return VAE._replace(objective=objective), ADAM
+        objective = objectives.ELBO(lambda step: beta)
+        return VAE.replace(objective=objective), ADAM
 
     one_seed = jnp.repeat(seeds(1), 3)
     members = train(build, keys=one_seed, values=betas)
@@ -283,7 +285,7 @@ def test_mistakes_are_named(options, message):
 
 
 def test_a_stream_is_not_for_many():
-    with pytest.raises(ArgumentError, match="images must be an array, got 'list'"):
+    with pytest.raises(ArgumentError, match=r"data must be an array or .* type list"):
         fit_many(build_vae, [X, X], keys=seeds(2), **OPTIONS)
 
 

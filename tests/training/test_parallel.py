@@ -12,11 +12,10 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 import jaxae
-from jaxae import Parallel, fit, make_train_step, recipes
+from jaxae import Parallel, fit, make_train_step, networks, recipes
 from jaxae.errors import ArgumentError
 from jaxae.training import init_state, parallel
 from jaxae.training import mapped as mapped_module
-from jaxae.training.compiled import collectives, memory
 from jaxae.training.parallel import (
     DATA,
     by_path,
@@ -29,16 +28,23 @@ from jaxae.training.parallel import (
     shardings,
 )
 from jaxae.training.placement import Share, local, place, place_batch
+from train.scaling.compiled import collectives, memory
 
 DEVICES = 8
 SGD = optax.sgd(0.05)
-VAE = recipes.vae((8,), 2, network=recipes.mlp((16,)))
+VAE = recipes.vae((8,), 2, network=networks.FullyConnected((16,)))
 # No noise and no statistics of the batch.
-PLAIN = recipes.autoencoder((8,), 2, network=recipes.mlp((16,)))
-NORMALISED = recipes.autoencoder((8,), 2, network=recipes.mlp((16,), batch_norm=True))
-CONV = recipes.autoencoder((8, 8, 1), 2, network=recipes.conv((8,), batch_norm=True))
-VQ = recipes.vqvae((4, 4, 1), 16, 8, network=recipes.conv((8,)))
-FACTOR = recipes.factor_vae((8,), 2, network=recipes.mlp((16,)), hidden=(16,))
+PLAIN = recipes.autoencoder((8,), 2, network=networks.FullyConnected((16,)))
+NORMALISED = recipes.autoencoder(
+    (8,), 2, network=networks.FullyConnected((16,), batch_norm=True)
+)
+CONV = recipes.autoencoder(
+    (8, 8, 1), 2, network=networks.Convolutional((8,), batch_norm=True)
+)
+VQ = recipes.vqvae((4, 4, 1), 16, 8, network=networks.Convolutional((8,)))
+FACTOR = recipes.factor_vae(
+    (8,), 2, network=networks.FullyConnected((16,)), hidden=(16,)
+)
 
 slow = pytest.mark.slow
 
@@ -65,12 +71,12 @@ def sgd_for(recipe):
 
 
 def rows(recipe, count, seed=0):
-    shape = (count, *recipe.model.shape)
+    shape = (count, *recipe.module.shape)
     return np.random.default_rng(seed).uniform(size=shape).astype(np.float32)
 
 
 def start(recipe, tx=SGD):
-    example = {"x": jnp.zeros((2, *recipe.model.shape))}
+    example = {"x": jnp.zeros((2, *recipe.module.shape))}
     return jax.jit(partial(init_state, recipe, tx))(example, jax.random.key(0))
 
 
@@ -339,7 +345,7 @@ def program(recipe, mesh, layout, count=16, tx=SGD, **options):
     step = make_step(recipe, tx, mesh, layout, **options)
     state = jax.eval_shape(lambda: start(recipe, tx))
     state = described(state, shardings(state, mesh, layout))
-    x = jax.ShapeDtypeStruct((count, *recipe.model.shape), jnp.float32)
+    x = jax.ShapeDtypeStruct((count, *recipe.module.shape), jnp.float32)
     batch = described({"x": x}, jax.NamedSharding(mesh, PartitionSpec(DATA)))
     return step.lower(state, batch).compile()
 
@@ -380,7 +386,7 @@ def test_one_device_sends_nothing():
 
 
 # The sizes that MNIST has.
-WIDE = recipes.vae((784,), 16, network=recipes.mlp((512,)))
+WIDE = recipes.vae((784,), 16, network=networks.FullyConnected((512,)))
 
 
 def test_fsdp_keeps_an_eighth_on_every_device(mesh):
@@ -525,7 +531,7 @@ def test_pmap_without_noise_is_the_same_training(mapped, images):
 
 
 LEARNED_CODES = recipes.vqvae(
-    (8,), 16, 4, network=recipes.mlp((16,)), codebook="gradient"
+    (8,), 16, 4, network=networks.FullyConnected((16,)), codebook="gradient"
 )
 
 
@@ -534,7 +540,9 @@ LEARNED_CODES = recipes.vqvae(
 @pytest.mark.parametrize(
     "recipe",
     [
-        pytest.param(recipes.vqvae((8,), 16, 4, network=recipes.mlp((16,))), id="EMA"),
+        pytest.param(
+            recipes.vqvae((8,), 16, 4, network=networks.FullyConnected((16,))), id="EMA"
+        ),
         pytest.param(LEARNED_CODES, id="hooks"),
     ],
 )
@@ -579,15 +587,15 @@ def test_what_pmap_does_not_do(mesh, mapped):
     x = rows(PLAIN, 16)
     with pytest.raises(ArgumentError, match=r"batch_size must be a multiple of the 8"):
         train(PLAIN, x, batch_size=12, parallel=mapped)
-    with pytest.raises(ArgumentError, match=r"images must be a multiple of 8 rows"):
+    with pytest.raises(ArgumentError, match=r"data must be a multiple of 8 rows"):
         train(PLAIN, stream(PLAIN, (12,)), parallel=mapped)
-    with pytest.raises(ArgumentError, match=r"images must be .*8.*got 5"):
+    with pytest.raises(ArgumentError, match=r"data must be .*8.*got 5"):
         train(PLAIN, x[:5], parallel=mapped)
     for wrong in (
         Parallel(mesh, fsdp, pmap=True),
         Parallel(make_mesh({DATA: 4, "model": 2}), replicated, pmap=True),
     ):
-        with pytest.raises(ArgumentError, match=r"parallel must be `replicated` along"):
+        with pytest.raises(ArgumentError, match=r"parallel must have the layout `repl"):
             train(PLAIN, x, parallel=wrong)
 
 
@@ -665,7 +673,7 @@ def test_hooks_see_the_last_part():
         return state._replace(params=params)
 
     x = rows(PLAIN, 16)
-    state, _ = one_step(PLAIN._replace(hooks=(note,)), {"x": x}, accumulate=4)
+    state, _ = one_step(PLAIN.replace(hooks=(note,)), {"x": x}, accumulate=4)
     bias = state.params["model"]["encoder"]["Dense_0"]["bias"]
     np.testing.assert_allclose(bias[:8], x[3], rtol=1e-6)
     np.testing.assert_array_equal(bias[8:], 4)
@@ -704,7 +712,7 @@ def test_a_batch_in_parts_needs_less_memory():
 
 def test_fsdp_leaves_codebooks_whole():
     """A step uses them in several places: divided they would be gathered again."""
-    recipe = recipes.vqvae((8, 8, 1), 512, 8, network=recipes.conv((8,)))
+    recipe = recipes.vqvae((8, 8, 1), 512, 8, network=networks.Convolutional((8,)))
     tx, batch = optax.adam(1e-3), {"x": jnp.zeros((16, 8, 8, 1))}
     state = jax.eval_shape(partial(init_state, recipe, tx), batch, jax.random.key(0))
     where = parallel.shardings(state, make_mesh(), parallel.fsdp)

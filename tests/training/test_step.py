@@ -9,7 +9,7 @@ import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxae import Objective, make_train_step, objectives, recipes
+from jaxae import Objective, make_train_step, networks, objectives, recipes
 from jaxae.training import init_state
 
 DEVICES = 8
@@ -34,13 +34,14 @@ class Family:
 
 
 CLASSIC = Family(
-    recipes.autoencoder((4,), 2, network=recipes.mlp((3,))), optax.sgd(0.1)
+    recipes.autoencoder((4,), 2, network=networks.FullyConnected((3,))), optax.sgd(0.1)
 )
 # Every source of noise and every collection that there is.
 NOISY = Family(
-    recipes.vae((4,), 2, network=recipes.mlp((3,), batch_norm=True)), optax.sgd(0.05)
+    recipes.vae((4,), 2, network=networks.FullyConnected((3,), batch_norm=True)),
+    optax.sgd(0.05),
 )
-_CONV = recipes.conv((4,), batch_norm=True, residual_blocks=1)
+_CONV = networks.Convolutional((4,), batch_norm=True, residual_blocks=1)
 CONV = Family(recipes.autoencoder((8, 8, 1), 2, network=_CONV), optax.sgd(0.01))
 
 
@@ -69,16 +70,19 @@ def test_weights_give_the_weighted_mean():
 def test_an_update_that_is_not_finite_changes_nothing():
     batch = {"x": images(6)}
 
-    def poison(params, trace, context):
-        # Step 1: the loss is NaN. Step 2: the loss is finite and its gradient is not.
-        itself = jax.lax.stop_gradient(params)
-        fine = jnp.sqrt(params - jnp.where(context.step == 2, itself, 0.0))
-        bad = jnp.where(context.step == 1, jnp.nan, 0.0)
-        return jnp.full(trace.target.shape[0], fine + bad), {}
+    class Poison(Objective):
+        def init(self, key, trace):
+            return jnp.ones(())
 
-    poison = Objective(lambda key, trace: jnp.ones(()), poison)
-    objective = objectives.chain(NOISY.recipe.objective, poison)
-    family = Family(NOISY.recipe._replace(objective=objective), optax.adam(1e-2))
+        def loss(self, params, trace, context):
+            # Step 1: the loss is NaN. Step 2: it is finite and its gradient is not.
+            itself = jax.lax.stop_gradient(params)
+            fine = jnp.sqrt(params - jnp.where(context.step == 2, itself, 0.0))
+            bad = jnp.where(context.step == 1, jnp.nan, 0.0)
+            return jnp.full(trace.target.shape[0], fine + bad), {}
+
+    objective = objectives.Chain((NOISY.recipe.objective, Poison()))
+    family = Family(NOISY.recipe.replace(objective=objective), optax.adam(1e-2))
     states, losses = [family.start(batch)], []
     for _ in range(4):
         state, metrics = family.step(states[-1], batch)

@@ -3,9 +3,7 @@
 The same model, the same images, the same batch size and optimizer; see the README here.
 """
 
-import datetime
 import os
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +13,16 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import tyro
 
-from jaxae.errors import ArgumentError
+from jaxae.checks import check_count
+from jaxae.errors import require
 from train.benchmark import peak
 from train.benchmark.cases import CASES, PEERS, Case
 from train.benchmark.report import show, write
 from train.benchmark.results import Result, check_models
 from train.benchmark.rounds import alternate, missing, start_over
+from train.commands import dated_folder, parse
 from train.data import load
+from train.program import program
 
 if TYPE_CHECKING:
     Name = str
@@ -52,17 +53,9 @@ class Arguments:
 
 def main() -> None:
     """Parses and measures."""
-    arguments = tyro.cli(Arguments, prog="python -m train.benchmark")
-    now = datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
-    out = arguments.out or Path("runs") / f"benchmark-{now}"
-    try:
-        benchmark(out, arguments)
-    except (ArgumentError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
+    arguments = parse(Arguments, "python -m train.benchmark")
+    with program():
+        benchmark(arguments.out or dated_folder("benchmark"), arguments)
 
 
 def benchmark(out: Path, arguments: Arguments) -> None:
@@ -72,10 +65,9 @@ def benchmark(out: Path, arguments: Arguments) -> None:
         ArgumentError: A number is not positive, or a path is none.
         OSError: The directory cannot be written to.
     """
-    for name in ("rounds", "images"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise ArgumentError(f"--{name} must be at least 1, got {value}")
+    check_count("--rounds", arguments.rounds)
+    if arguments.images is not None:
+        check_count("--images", arguments.images)
     out.mkdir(parents=True, exist_ok=True)
     pythons = interpreters(arguments.python)
     names = present(arguments.peers, pythons)
@@ -116,14 +108,9 @@ def interpreters(pairs: Sequence[str]) -> dict[str, Path]:
     pythons = {}
     for pair in pairs:
         name, _, path = pair.partition("=")
-        if name not in PEERS:
-            raise ArgumentError(
-                f"--python takes PEER=PATH with a peer of {PEERS}, got {pair}"
-            )
-        if not (Path(path).is_file() and os.access(path, os.X_OK)):
-            raise ArgumentError(
-                f"--python takes PEER=PATH of an interpreter, got {pair}: no program"
-            )
+        require(name in PEERS, "--python", pair, f"PEER=PATH with a peer of {PEERS}")
+        runs = Path(path).is_file() and os.access(path, os.X_OK)
+        require(runs, "--python", pair, "PEER=PATH with the path of an interpreter")
         # As it is: the link in a virtual environment says which one it is.
         pythons[name] = Path(path).absolute()
     return pythons

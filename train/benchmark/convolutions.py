@@ -9,7 +9,6 @@ or alone. Beside both forms stands a matrix product of as many operations.
 import functools
 import itertools
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,12 +17,14 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import tyro
 from jax import lax
 from jaxtyping import Array
 
-from jaxae.errors import ArgumentError
+from jaxae.checks import check_count
+from jaxae.errors import require
 from jaxae.networks.convolution import conv, conv_transpose
+from train.commands import parse
+from train.program import program
 from train.run import write_json
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -95,15 +96,11 @@ def shapes() -> Iterator[Shape]:
 
 def main() -> None:
     """Times the sweep, prints a line for each and the lowest ratios."""
-    arguments = tyro.cli(Arguments, prog="python -m train.benchmark.convolutions")
-    try:
+    arguments = parse(Arguments, "python -m train.benchmark.convolutions")
+    # What is timed was compiled on this machine, for this processor.
+    jax.config.update("jax_enable_compilation_cache", False)
+    with program():
         sweep(arguments)
-    except (ArgumentError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
 
 
 def sweep(arguments: Arguments) -> None:
@@ -113,10 +110,8 @@ def sweep(arguments: Arguments) -> None:
         ArgumentError: A number is not positive, or leaves nothing to measure.
         OSError: The file cannot be written.
     """
-    for name in ("every", "batch"):
-        value = getattr(arguments, name)
-        if value < 1:
-            raise ArgumentError(f"--{name} must be at least 1, got {value}")
+    check_count("--every", arguments.every)
+    check_count("--batch", arguments.batch)
     rows: list[Row] = []
     print(f"{'layer':<34}{'MFLOP':>8}{'ours':>8}{'XLA':>8}{'product':>9}  GFLOP/s")
     for shape in itertools.islice(shapes(), 0, None, arguments.every):
@@ -126,8 +121,7 @@ def sweep(arguments: Arguments) -> None:
         if arguments.out is not None:
             table = [row._asdict() | {"shape": row.shape._asdict()} for row in rows]
             write_json(arguments.out, {"rows": table})
-    if not rows:
-        raise ArgumentError(f"no layer has --least {arguments.least:g} operations")
+    require(rows, "--least", arguments.least, "at most the operations of some layer")
     ratios = sorted(rows, key=lambda row: row.ours / row.native)
     print("\nLeast in comparison with XLA's own:")
     for row in ratios[:10]:
@@ -187,18 +181,15 @@ def _arrays(shape: Shape, batch: int) -> tuple[Array, Array, Array]:
 
 def layers(shape: Shape) -> tuple[Callable[..., Array], Callable[..., Array]]:
     """Ours, and XLA's own."""
-    stride = (shape.stride, shape.stride)
+    own, xla = conv, lax.conv_general_dilated
     if shape.transposed:
-        return functools.partial(
-            conv_transpose, stride=shape.stride
-        ), lambda x, kernel: lax.conv_transpose(
-            x, kernel, stride, "SAME", dimension_numbers=LAYOUT
-        )
-    return functools.partial(
-        conv, stride=shape.stride
-    ), lambda x, kernel: lax.conv_general_dilated(
-        x, kernel, stride, "SAME", dimension_numbers=LAYOUT
-    )
+        own, xla = conv_transpose, lax.conv_transpose
+    stride = (shape.stride, shape.stride)
+
+    def native(x: Array, kernel: Array) -> Array:
+        return xla(x, kernel, stride, "SAME", dimension_numbers=LAYOUT)
+
+    return functools.partial(own, stride=shape.stride), native
 
 
 def _operations(

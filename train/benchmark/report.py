@@ -2,23 +2,16 @@
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
 
 from train.benchmark.figure import draw
 from train.benchmark.results import REFERENCE, Result, find_reference
 from train.run import write_json
+from train.tables import Columns, print_line, print_table
 
-WIDTH = 110
-"""Columns of the table in a file."""
-_RATIO = f"{REFERENCE} is"
-COLUMNS = ("images/s", "range", _RATIO, "loss", "of peak", "memory", "device")
-STARTS = ("first step", "epoch", "step again", "epoch again", _RATIO)
+Row = dict[str, Any]
 
 
 def show(results: Sequence[Sequence[Result]], peaks: Sequence[float]) -> None:
@@ -28,19 +21,18 @@ def show(results: Sequence[Sequence[Result]], peaks: Sequence[float]) -> None:
         results: Of every case, by peer.
         peaks: FLOP/s of matrix products, before and after.
     """
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH)
     for case in results:
         rows = case_rows(case, max(peaks))
         if rows:
-            console.print(table(case[0].case.words, rows))
+            starts = any("first_epoch_seconds" in row for row in rows)
+            columns = _STARTS if starts else _SPEEDS
+            cells = [_cells(row, columns) for row in rows]
+            print_table(case[0].case.words, ["", *columns], cells)
         for row in rows:
             if "failed" in row:
-                line = f"{row['peer']} failed: {row['failed']}"
-                console.print(line, markup=False, highlight=False)
+                print_line(f"{row['peer']} failed: {row['failed']}")
     before, after = (f"{value / 1e9:,.0f}" for value in peaks)
-    console.print(f"peak of a float32 product: {before} GFLOP/s before, {after} after")
+    print_line(f"peak of a float32 product: {before} GFLOP/s before, {after} after")
 
 
 def write(
@@ -55,56 +47,49 @@ def write(
         draw(rows).savefig(out / "benchmark.png")
 
 
-def case_rows(results: Sequence[Result], peak: float) -> list[dict[str, Any]]:
+def case_rows(results: Sequence[Result], peak: float) -> list[Row]:
     """One row for every peer."""
     ours = find_reference(results)
     return [each.row(ours, peak) for each in results]
 
 
-def table(words: str, rows: Sequence[dict[str, Any]]) -> Table:
-    """One line for every peer."""
-    made = Table(title=words, title_justify="left", box=SIMPLE)
-    made.add_column("")
-    starts = any("first_epoch_seconds" in row for row in rows)
-    for name in STARTS if starts else COLUMNS:
-        made.add_column(name, justify="right")
-    for row in rows:
-        if "failed" in row:
-            made.add_row(row["peer"], "failed")
-        else:
-            made.add_row(row["peer"], *(_starts(row) if starts else _speeds(row)))
-    return made
+def _cells(row: Row, columns: Columns) -> list[str]:
+    if "failed" in row:
+        return [row["peer"], "failed"]
+    return [row["peer"], *(cell(row) for cell in columns.values())]
 
 
-def _speeds(row: dict[str, Any]) -> tuple[str, ...]:
-    speed = row["images_per_second"]
-    return (
-        _number(speed["median"]),
-        f"{_number(speed['low'])} to {_number(speed['high'])}",
-        _ratio(row),
-        f"{row['loss']:.2f}",
-        f"{row['share_of_peak']:.1%}",
-        _bytes(row["peak_bytes"]),
-        _bytes(row["device_peak_bytes"]),
-    )
+def _speed(row: Row, *which: str) -> str:
+    values = (row["images_per_second"][name] for name in which)
+    return " to ".join(f"{v:,.0f}" if v >= 100 else f"{v:.1f}" for v in values)
 
 
-def _starts(row: dict[str, Any]) -> tuple[str, ...]:
-    seconds = (
-        f"{row[f'{start}_{part}_seconds']['median']:.1f} s"
-        for start in ("first", "second")
-        for part in ("step", "epoch")
-    )
-    return (*seconds, _ratio(row))
-
-
-def _ratio(row: dict[str, Any]) -> str:
-    return f"{row['ratio']['median']:.2f} x" if row["ratio"] else ""
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+def _seconds(start: str) -> Callable[[Row], str]:
+    return lambda row: f"{row[f'{start}_seconds']['median']:.1f} s"
 
 
 def _bytes(value: int | None) -> str:
     return "" if value is None else f"{value / 2**20:,.0f} MiB"
+
+
+_RATIO: Columns = {
+    f"{REFERENCE} is": lambda row: (
+        f"{row['ratio']['median']:.2f} x" if row["ratio"] else ""
+    )
+}
+_SPEEDS: Columns = {
+    "images/s": lambda row: _speed(row, "median"),
+    "range": lambda row: _speed(row, "low", "high"),
+    **_RATIO,
+    "loss": lambda row: f"{row['loss']:.2f}",
+    "of peak": lambda row: f"{row['share_of_peak']:.1%}",
+    "memory": lambda row: _bytes(row["peak_bytes"]),
+    "device": lambda row: _bytes(row["device_peak_bytes"]),
+}
+_STARTS: Columns = {
+    "first step": _seconds("first_step"),
+    "epoch": _seconds("first_epoch"),
+    "step again": _seconds("second_step"),
+    "epoch again": _seconds("second_epoch"),
+    **_RATIO,
+}

@@ -58,7 +58,7 @@ class Peer:
             pythons: Interpreters by peer, where it is not this one.
             caches: Folder for compiled programs; None to keep none.
         """
-        self._log = tempfile.TemporaryFile("w+")
+        self._log = tempfile.TemporaryFile("w+", errors="backslashreplace")
         self.started = time.perf_counter()
         told = json.dumps({**asdict(case), "peer": name})
         self._process = subprocess.Popen(

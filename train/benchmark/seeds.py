@@ -12,18 +12,25 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import tyro
 
-from train.presets import DEFAULT
+from train.commands import parse
+from train.presets import DEFAULT, PRESETS
+from train.run import write_json
+
+if TYPE_CHECKING:
+    Preset = str
+else:
+    Preset = Literal[tuple(PRESETS)]
 
 
 @dataclass(frozen=True)
 class Arguments:
     """Times one program with many seeds against a program for every seed."""
 
-    preset: tyro.conf.Positional[str] = DEFAULT
+    preset: tyro.conf.Positional[Preset] = DEFAULT
     """What is trained."""
     seeds: int = 8
     """How many."""
@@ -51,7 +58,7 @@ class Seconds(NamedTuple):
 
 def main() -> None:
     """Parses, runs both in turn, prints the medians and their ratios."""
-    arguments = tyro.cli(Arguments, prog="python -m train.benchmark.seeds")
+    arguments = parse(Arguments, "python -m train.benchmark.seeds")
     with tempfile.TemporaryDirectory() as scratch:
         _both(arguments, Path(scratch) / "warm", epochs=1)  # compiles
         rounds = [
@@ -72,7 +79,7 @@ def main() -> None:
     for name, value in result.items():
         print(f"{name:<26}", f"{value:.4g}" if isinstance(value, float) else value)
     if arguments.out is not None:
-        arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+        write_json(arguments.out, result)
 
 
 def _both(arguments: Arguments, folder: Path, epochs: int) -> tuple[Seconds, Seconds]:
@@ -99,7 +106,7 @@ def _train(arguments: Arguments, epochs: int, out: Path, *options: str) -> None:
 
 
 def _training_seconds(run: Path) -> float:
-    return json.loads((run / "result.json").read_text())["train_seconds"]
+    return json.loads((run / "result.json").read_text("utf-8"))["train_seconds"]
 
 
 if __name__ == "__main__":

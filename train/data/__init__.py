@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxae.errors import did_you_mean
 from train.data.cache import cached, default_folder
 from train.data.images import Size
 from train.data.split import check_forms, divide
-from train.data.types import PARTS, DataError, Dataset, LazySplit, Source, Split
+from train.data.types import PARTS, Dataset, LazySplit, Source, Split
+from train.errors import DataError
 
 __all__ = [
     "DataError",
@@ -69,7 +71,7 @@ def load(
         )
     found = _find(str(source), size)
     key = [FORMAT, found.identity, size, validation, test, seed]
-    folder = default_folder() if cache_dir is None else Path(cache_dir).expanduser()
+    folder = default_folder() if cache_dir is None else _path(cache_dir)
 
     lazy = found.lazy if stream else None
 
@@ -107,7 +109,7 @@ def _find(source: str, size: Size | None) -> Source:
         from train.data.tfds import tfds_source
 
         return tfds_source(source.removeprefix("tfds:"), size)
-    path = Path(source).expanduser()
+    path = _path(source)
     if path.is_dir():
         from train.data.folder import folder_source
 
@@ -118,8 +120,28 @@ def _find(source: str, size: Size | None) -> Source:
         return array_source(path, size)
     raise DataError(
         "the source of the data must be mnist, tfds:NAME, a .npy or .npz file or an "
-        f"existing folder of images, got {source!r}"
+        f"existing folder of images, got {source!r}{_near(path)}"
     )
+
+
+def _path(given: str | Path) -> Path:
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:  # there is no such user: a file may have such a name
+        return Path(given)
+
+
+def _near(path: Path) -> str:
+    """What may have been meant: the data set, or what lies beside."""
+    try:
+        beside = [
+            each.name
+            for each in path.parent.iterdir()
+            if each.suffix.lower() in (".npy", ".npz") or each.is_dir()
+        ]
+    except OSError:
+        beside = []
+    return did_you_mean(path.name, ["mnist", *beside])
 
 
 def _size(image_size: int | Size | None) -> Size | None:

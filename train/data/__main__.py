@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
+from train.commands import parse
 from train.data import DataError, load
 
 
@@ -16,7 +17,7 @@ def main(
     """Prepares a data set ahead and describes it; see `train.data.load`."""
     try:
         dataset = load(source, image_size=image_size, cache_dir=cache_dir)
-    except DataError as error:
+    except (DataError, OSError) as error:
         raise SystemExit(f"error: {error}") from error
     print(dataset.name)
     for part, (images, labels) in dataset.splits().items():
@@ -26,4 +27,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    parse(main, "python -m train.data")

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxae.errors import did_you_mean
 from train.data.images import Size, as_images, as_labels
 from train.data.rows import LazyRows, chunks
-from train.data.types import DataError, Lazy, LazySplit, Source, Split
+from train.data.types import Lazy, LazySplit, Source, Split
+from train.errors import DataError
 
 IMAGES = ("images", "x")
 LABELS = ("labels", "y")
@@ -23,7 +25,8 @@ def array_source(path: Path, size: Size | None) -> Source:
         DataError: There is no such file.
     """
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        beside = [each.name for each in path.parent.glob("*.np[yz]")]
+        raise DataError(f"{path}: no such file{did_you_mean(path.name, beside)}")
     stat = path.stat()
     identity = ["arrays", str(path.resolve()), stat.st_size, stat.st_mtime_ns]
     lazy = Lazy(lambda: _mapped(path, size), lambda: {"train": _checked(path, size)})

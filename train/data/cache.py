@@ -4,6 +4,7 @@ Entries are independent; any of them may be deleted at any time.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -22,28 +23,47 @@ Arrays = dict[str, np.ndarray]
 CHECKSUMS = "checksums.json"
 
 
-def default_folder() -> Path:
-    """$JAXAE_CACHE, else jaxae in $XDG_CACHE_HOME, else in ~/.cache."""
-    if folder := os.environ.get("JAXAE_CACHE"):
-        return Path(folder).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification says to ignore a relative path.
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "jaxae"
+def default_folder() -> Path | None:
+    """$JAXAE_CACHE, else jaxae in $XDG_CACHE_HOME, else in ~/.cache.
+
+    None, with a warning, for a user without a home, as there are in containers.
+    """
+    try:
+        if folder := os.environ.get("JAXAE_CACHE"):
+            return Path(folder).expanduser()
+        base = os.environ.get("XDG_CACHE_HOME", "")
+        # The XDG specification says to ignore a relative path.
+        cache = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
+    except RuntimeError:
+        _tell_of_no_home()
+        return None
+    return cache / "jaxae"
 
 
-def cached(folder: Path, name: str, key: Any, build: Callable[[], Arrays]) -> Arrays:
+@functools.cache  # once: a program asks for the folder several times
+def _tell_of_no_home() -> None:
+    remedy = "set JAXAE_CACHE to a directory"
+    message = f"going on without a cache: there is no home directory; {remedy}"
+    warnings.warn(message, stacklevel=3)
+
+
+def cached(
+    folder: Path | None, name: str, key: Any, build: Callable[[], Arrays]
+) -> Arrays:
     """The arrays that `build` makes, from the disk if they are there and intact.
 
     A damaged entry is made again. A folder that cannot be written costs a warning.
 
     Args:
-        folder: Of the whole cache.
+        folder: Of the whole cache; None for no cache.
         name: For people, in the name of the entry.
         key: JSON values; what they do not tell apart is taken to be the same.
         build: Called when there is no intact entry.
     """
+    if folder is None:
+        return build()
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    readable = re.sub(r"[^\w.-]+", "_", name)[:40]
+    readable = re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII)[:40]
     entry = folder / f"{readable}-{digest[:20]}"
     if (arrays := _read(entry)) is not None:
         return arrays
@@ -60,7 +80,7 @@ def cached(folder: Path, name: str, key: Any, build: Callable[[], Arrays]) -> Ar
 def _read(entry: Path) -> Arrays | None:
     """The mapped arrays of an entry, or None if it is absent or damaged."""
     try:
-        checksums = json.loads((entry / CHECKSUMS).read_text())
+        checksums = json.loads((entry / CHECKSUMS).read_text("utf-8"))
         if any(_checksum(entry / file) != checksums[file] for file in checksums):
             return None
         return {
@@ -87,7 +107,7 @@ def _write(entry: Path, arrays: Arrays) -> None:
         for name, array in arrays.items():
             np.save(new / f"{name}.npy", array, allow_pickle=False)
         checksums = {path.name: _checksum(path) for path in sorted(new.iterdir())}
-        (new / CHECKSUMS).write_text(json.dumps(checksums))
+        (new / CHECKSUMS).write_text(json.dumps(checksums), encoding="utf-8")
         if _read(entry) is None:
             with contextlib.suppress(FileNotFoundError):
                 entry.rename(Path(temporary, "damaged"))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from train.data.mnist import VERSION, read_files
+from train.data.idx import VERSION, read_files
 
 
 class EmbeddedMnist(tfds.core.GeneratorBasedBuilder):

@@ -1,6 +1,8 @@
 """A folder of PNG and JPEG images."""
 
 import contextlib
+import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,18 +10,24 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from train.data.images import Size, stack
-from train.data.types import DataError, Source, Split
+from train.data.types import Source, Split
+from train.errors import DataError
 
-SUFFIXES = {".png", ".jpg", ".jpeg"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif"}
+OTHERS = {".avif", ".bmp", ".gif", ".heic", ".pgm", ".ppm", ".tif", ".tiff", ".webp"}
 GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 
 
 def folder_source(root: Path, size: Size | None) -> Source:
-    """All `.png`, `.jpg` and `.jpeg` files below `root`, in the order of their names.
+    """All PNG and JPEG files below `root`, in the order of their names.
 
-    Files and folders whose names begin with a dot are left out. Where all images lie in
-    sub-folders, and in two at least, the sub-folders of `root` are the classes,
-    numbered in the order of their names. Every image becomes 8 bits deep:
+    `SUFFIXES` are theirs, in small letters or capitals. Other kinds of images are left
+    out with a warning, files and folders whose names begin with a dot without one.
+    Links are followed, to files and to folders.
+
+    Where all images lie in sub-folders, and in two at least, the sub-folders of `root`
+    are the classes, numbered in the order of their names. Every image becomes 8 bits
+    deep:
 
     - 16-bit grey levels are divided by 257 and rounded;
     - what is transparent is laid over white;
@@ -28,15 +36,15 @@ def folder_source(root: Path, size: Size | None) -> Source:
     - the orientation that a camera has noted is applied.
 
     Raises:
-        DataError: No images, or one that cannot be found.
+        DataError: No images, a folder that cannot be read, or a link to nothing.
     """
-    paths = _find(root)
-    if not paths:
-        raise DataError(f"{root}: no PNG or JPEG images in this folder")
     try:
+        paths = _find(root)
         stats = [path.stat() for path in paths]
     except OSError as error:
-        raise DataError(f"{root}: an image cannot be read: {error}") from error
+        raise DataError(f"{root}: cannot be read: {error}") from error
+    if not paths:
+        raise DataError(f"{root}: no PNG or JPEG images in this folder")
     files = [
         [path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns]
         for path, stat in zip(paths, stats, strict=True)
@@ -50,13 +58,30 @@ def folder_source(root: Path, size: Size | None) -> Source:
 
 
 def _find(root: Path) -> list[Path]:
-    found = {}
-    for path in root.rglob("*"):
-        relative = path.relative_to(root)
-        hidden = any(part.startswith(".") for part in relative.parts)
-        if path.suffix.lower() in SUFFIXES and not hidden and not path.is_dir():
-            found[relative.as_posix()] = path
-    return [found[name] for name in sorted(found)]
+    files = sorted(_files(root), key=lambda path: path.relative_to(root).as_posix())
+    others = [path for path in files if path.suffix.lower() in OTHERS]
+    if others:
+        left_out = f"{len(others)} images are left out, as {others[0].name}"
+        message = f"{root}: {left_out}: only PNG and JPEG are read"
+        warnings.warn(message, stacklevel=2)
+    return [path for path in files if path.suffix.lower() in SUFFIXES]
+
+
+def _files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """All files below, but for hidden ones; `above` are the folders on the way here."""
+    real = folder.resolve()
+    if real in above:
+        return  # a link back, to what is being read already
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from _files(folder / entry.name, (*above, real))
+            elif entry.is_file():
+                yield folder / entry.name
+            elif entry.is_symlink():
+                raise FileNotFoundError(f"{entry.path} is a link to nothing")
 
 
 def _read(root: Path, paths: list[Path], size: Size | None) -> Split:

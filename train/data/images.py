@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from train.data.types import DataError
+from train.errors import DataError
 
 Size = tuple[int, int]
 

@@ -5,7 +5,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from train.data.types import DataError
+from train.errors import DataError
 
 CHUNK = 250  # examples decoded at once
 

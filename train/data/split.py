@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from train.data.types import DataError, LazySplit, Split
+from train.data.types import LazySplit, Split
+from train.errors import DataError
 
 
 def divide(

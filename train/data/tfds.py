@@ -4,7 +4,6 @@ Reading one that is prepared as array_record needs no TensorFlow; preparing one 
 """
 
 import contextlib
-import difflib
 import importlib.util
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,9 +12,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import downloader
 
+from jaxae.errors import did_you_mean
 from train.data.images import Size, as_labels, stack
 from train.data.rows import LazyRows
-from train.data.types import DataError, Lazy, LazySplit, Source, Split
+from train.data.types import Lazy, LazySplit, Source, Split
+from train.errors import DataError
 
 PARTS = ("train", "validation", "test")
 CHUNK = 1000  # examples read at once
@@ -30,9 +31,14 @@ def tfds_source(name: str, size: Size | None) -> Source:
     That directory is $TFDS_DATA_DIR or ~/tensorflow_datasets.
 
     Raises:
-        DataError: There is no such data set, or it has no feature `image`.
+        DataError: There is no such data set or no such directory, or the data set has
+            no feature `image`.
     """
     builder = _builder(name)
+    if str(builder.data_path).startswith("~"):  # which TFDS would make just so
+        raise DataError(
+            f"tfds:{name}: there is no home directory to look in: set TFDS_DATA_DIR"
+        )
     features = builder.info.features or {}
     if "image" not in features:
         raise DataError(f"tfds:{name} has no feature 'image', only {sorted(features)}")
@@ -56,8 +62,7 @@ def _builder(name: str) -> Builder:
         return tfds.builder(name)
     except tfds.core.DatasetNotFoundError as error:
         known = tfds.list_builders(with_community_datasets=False)
-        close = difflib.get_close_matches(name, known)
-        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        hint = did_you_mean(name, known)
         raise DataError(f"tfds:{name}: TFDS has no such data set{hint}") from error
     except Exception as error:  # whatever its name or version makes TFDS raise
         raise DataError(f"tfds:{name} cannot be opened ({error})") from error

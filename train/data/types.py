@@ -1,19 +1,13 @@
-"""What a data set is, and the one exception for everything that is wrong with one."""
+"""What a data set is."""
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
-if TYPE_CHECKING:  # data are read without JAX
-    import jaxae
-    from train.data.rows import LazyRows, Rows
+from train.data.rows import LazyRows
 
 PARTS = ("train", "validation", "test")
-
-
-class DataError(ValueError):
-    """The data cannot be used; the message names the file and what was expected."""
 
 
 class Split(NamedTuple):
@@ -36,7 +30,7 @@ class LazySplit(NamedTuple):
         labels: [n] int32, in memory, or None.
     """
 
-    images: "LazyRows"
+    images: LazyRows
     labels: np.ndarray | None = None
 
     def head(self, count: int) -> Split:
@@ -58,34 +52,6 @@ class Dataset(NamedTuple):
         return {part: getattr(self, part) for part in PARTS}
 
 
-@overload
-def examples(recipe: "jaxae.Recipe", split: Split) -> dict[str, np.ndarray]: ...
-
-
-@overload
-def examples(
-    recipe: "jaxae.Recipe", split: Split | LazySplit
-) -> "dict[str, Rows | LazyRows]": ...
-
-
-def examples(
-    recipe: "jaxae.Recipe", split: Split | LazySplit
-) -> "Mapping[str, Rows | LazyRows]":
-    """What a recipe is trained and judged on: the labels only if it is shown them."""
-    fields: dict[str, Any] = {"x": split.images}
-    if "label" in recipe.model.view.needs and split.labels is not None:
-        fields["label"] = split.labels
-    return fields
-
-
-def label_argument(
-    recipe: "jaxae.Recipe", split: Split, count: int | None = None
-) -> dict[str, Any]:
-    """The keyword argument for models that are shown labels, of the first examples."""
-    fields = examples(recipe, split)
-    return {"label": fields["label"][:count]} if "label" in fields else {}
-
-
 class Lazy(NamedTuple):
     """How a source is read if the images for training stay where they are.
 
@@ -95,7 +61,7 @@ class Lazy(NamedTuple):
             be wrong with them is found, as far as that takes no decoding.
     """
 
-    open: "Callable[[], LazyRows]"
+    open: Callable[[], LazyRows]
     read: Callable[[], dict[str, Split | LazySplit]]
 
 

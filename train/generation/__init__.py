@@ -13,7 +13,7 @@ from jaxae import samplers
 from jaxae.evaluation import frechet_distance
 from jaxae.preparation import unit_interval
 from train.data import Dataset, LazySplit, Split
-from train.data.types import label_argument
+from train.examples import label_argument
 from train.generation.features import FeatureSpace, feature_space
 from train.run import Run
 
@@ -94,7 +94,7 @@ def _samplers(
     model: jaxae.Model, train: Split, key: jax.Array
 ) -> Iterator[tuple[str, Callable[[], samplers.Sampler]]]:
     """Those that suit the model, by name; nothing is fitted before the call."""
-    module = model.recipe.model
+    module = model.module
     if module.has_prior:
         yield "prior", lambda: samplers.prior(model)
     key_codes, key_fit = jax.random.split(key)

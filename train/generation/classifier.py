@@ -6,11 +6,13 @@ from jaxtyping import Array, Float
 from numpyro.distributions import CategoricalLogits
 
 from jaxae import likelihoods, objectives, views
-from jaxae.autoencoder import Family
 from jaxae.likelihoods import Likelihood
+from jaxae.models.family import Family
 from jaxae.networks import ConvEncoder
-from jaxae.recipes import Shape, compose_recipe
-from jaxae.types import Batch, Latent, Recipe, Trace
+from jaxae.networks.pairs import Shape
+from jaxae.recipe import Recipe
+from jaxae.recipes import compose_recipe
+from jaxae.types import Batch, Latent, Trace
 from jaxae.views import View
 
 
@@ -32,7 +34,7 @@ class Classifier(Family):
     num_labels: int
     num_features: int = 64
     likelihood: Likelihood = likelihoods.BinaryCrossEntropy()
-    view: View = views.PLAIN
+    view: View = views.Plain()
 
     def setup(self) -> None:
         """Makes the layers."""
@@ -65,5 +67,5 @@ class Classifier(Family):
 def classifier(shape: Shape, num_labels: int) -> Recipe:
     """The cross-entropy of the labels, for images in [0, 1]."""
     return compose_recipe(
-        Classifier(shape=shape, num_labels=num_labels), objectives.reconstruction()
+        Classifier(shape=shape, num_labels=num_labels), objectives.Reconstruction()
     )

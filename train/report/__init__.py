@@ -52,4 +52,6 @@ def write_report(
         config=config,
         result=result,
     )
-    (run / "report.html").write_text(page, encoding="utf-8")
+    # Names of files may hold bytes that are no text.
+    errors = "backslashreplace"
+    (run / "report.html").write_text(page, encoding="utf-8", errors=errors)

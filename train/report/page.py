@@ -3,12 +3,12 @@
 import base64
 import html
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
 
+from train.options import flat
 from train.presets import PRESETS
 from train.report.picture import Picture
 from train.report.words import explain, number, setting
@@ -52,7 +52,7 @@ def write_picture(run: Path, picture: Picture) -> str:
 
 def _results_table(result: Mapping[str, Any]) -> str:
     rows = []
-    for name, value in _flat(result):
+    for name, value in flat(result).items():
         if value is not None:
             label, reading = explain(name)
             rows.append(_row(("th", label), ("td", number(value)), ("td", reading)))
@@ -61,7 +61,8 @@ def _results_table(result: Mapping[str, Any]) -> str:
 
 def _config_table(config: Mapping[str, Any]) -> str:
     return "\n".join(
-        _row(("th", name), ("td", setting(value))) for name, value in _flat(config)
+        _row(("th", name), ("td", setting(value)))
+        for name, value in flat(config).items()
     )
 
 
@@ -70,23 +71,14 @@ def _row(*cells: tuple[str, str]) -> str:
     return f"<tr>{''.join(inside)}</tr>"
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested mappings as dotted names."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
-
-
 def rerun_command(config: Mapping[str, Any]) -> str:
     """How to run it again: the preset and what differs from it; "" without a preset."""
     preset = config.get("preset")
     if preset not in PRESETS:
         return ""
-    default = dict(_flat(asdict(PRESETS[preset][1])))
+    default = flat(PRESETS[preset].config())
     words = ["python", "-m", "train", preset]
-    for name, value in _flat(config):
+    for name, value in flat(config).items():
         # Where a run lies is not what it is.
         if name in default and name not in ("out", "overwrite"):
             words += _option(name, value, default[name])

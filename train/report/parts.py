@@ -14,7 +14,7 @@ from train.report.picture import MAX_CODES, SIDE, Picture, encoded
 
 def part_pictures(model: jaxae.Model, test: Split) -> Iterator[Picture]:
     """Those that the parts of the model have."""
-    module = model.recipe.model
+    module = model.module
     if module.num_codes:
         yield _code_usage(model, test)
     if len(module.shape) != 3 or not isinstance(module, jaxae.AutoEncoder):
@@ -28,7 +28,7 @@ def part_pictures(model: jaxae.Model, test: Split) -> Iterator[Picture]:
 
 
 def _code_usage(model: jaxae.Model, test: Split) -> Picture:
-    module = model.recipe.model
+    module = model.module
     codes = np.asarray(encoded(model, test, MAX_CODES))
     books = codes.reshape(-1, module.num_codebooks).T
     counts = [np.bincount(book, minlength=module.num_codes) for book in books]
@@ -50,7 +50,7 @@ def _atoms(model: jaxae.Model, test: Split) -> Picture:
         f"The {len(atoms)} atoms that most test images use, the most used first: what "
         "each adds to the image. Grey is nothing, white adds light, black takes it."
     )
-    images = (1 + atoms.reshape(-1, *model.recipe.model.shape)) / 2
+    images = (1 + atoms.reshape(-1, *model.module.shape)) / 2
     return Picture("atoms", "Atoms", caption, plotting.image_grid(images, SIDE))
 
 

@@ -6,7 +6,8 @@ from jaxtyping import Array, PyTree
 from matplotlib.figure import Figure
 
 import jaxae
-from train.data.types import Split, label_argument
+from train.data.types import Split
+from train.examples import label_argument
 
 # Images side by side, and rows of samples and of walks. One number for all, since every
 # further number of images that are encoded or decoded has to be compiled.

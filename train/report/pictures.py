@@ -14,7 +14,8 @@ from jaxae.corruptions import identity
 from jaxae.evaluation import psnr_db
 from jaxae.evaluation.quality import hole_mse, restored
 from jaxae.training.batch import model_batch
-from train.data.types import Split, label_argument
+from train.data.types import Split
+from train.examples import label_argument
 from train.report.parts import part_pictures
 from train.report.picture import MAX_CODES, SIDE, Picture, encoded
 
@@ -38,19 +39,19 @@ def make_pictures(
     key_damage, key_sample = jax.random.split(key)
     recipe = model.recipe
     yield _curves(history)
-    if len(recipe.model.shape) == 3:
+    if len(recipe.module.shape) == 3:
         images = jnp.asarray(test.images[:SIDE])
         labels = label_argument(recipe, test, SIDE)
         batch = _model_batch(recipe, {"x": images, **labels}, key_damage)
         if recipe.corruption is not identity:
             yield _restorations(model, batch, key_damage)
         yield _reconstructions(model, batch["x"], labels)
-        if recipe.model.has_prior:
+        if recipe.module.has_prior:
             yield _samples(model, key_sample)
         for name, images in generated.items():
             if name != "prior":
                 yield _generated(name, images)
-        blind = not recipe.model.view.needs and not recipe.model.num_codes
+        blind = not recipe.module.view.needs and not recipe.module.num_codes
         # An encoder that fills holes was never shown an image without one: what lies
         # between two such codes says nothing of the model. Nor is there anything
         # between whole numbers, or between two labels.
@@ -79,7 +80,7 @@ def _reconstructions(
         "explain them (upper row), and what is left of them after the code (lower "
         "row): the mean of p(x | z)."
     )
-    if "mask" in model.recipe.model.view.needs:
+    if "mask" in model.module.view.needs:
         caption += " The model was trained to fill holes; here it is shown none."
     figure = plotting.image_pairs(x, jaxae.reconstruct(model, x, **labels))
     return Picture("reconstructions", "Reconstructions", caption, figure)
@@ -90,7 +91,7 @@ def _samples(model: jaxae.Model, key: jax.Array) -> Picture:
         "New images: codes drawn from the prior p(z), none of which comes from an "
         "image, then the mean of p(x | z). They are as they were drawn, not chosen."
     )
-    num_labels = model.recipe.model.view.num_labels
+    num_labels = model.module.view.num_labels
     labels: dict[str, Any] = {}
     if num_labels:
         caption += " Every row has a label of its own, which the decoder is shown."
@@ -125,7 +126,7 @@ def _interpolations(model: jaxae.Model, images: np.ndarray) -> Picture:
 def _restorations(
     model: jaxae.Model, batch: Mapping[str, Array], key: jax.Array
 ) -> Picture:
-    recipe, variables = model
+    recipe, variables = model.recipe, model.variables
     target, damaged, mask = batch["x"], batch["inputs"], batch.get("mask")
     clean = _restored(recipe, variables, batch, key)
     caption = (
@@ -152,7 +153,7 @@ def _restorations(
 
 
 def _codes(model: jaxae.Model, test: Split) -> Iterator[Picture]:
-    if model.recipe.model.num_codes:
+    if model.module.num_codes:
         return
     size = flat_codes(model, test, SIDE).shape[1]
     count = min(len(test.images), MAX_CODES, max(1, MAX_CODE_VALUES // size))
@@ -168,13 +169,13 @@ def _codes(model: jaxae.Model, test: Split) -> Iterator[Picture]:
     )
     figure = plotting.code_scatter(codes, labels)
     yield Picture("codes", "The latent space", caption, figure)
-    plane = size == 2 and len(model.recipe.model.shape) == 3
-    if plane and not model.recipe.model.view.needs:
+    plane = size == 2 and len(model.module.shape) == 3
+    if plane and not model.module.view.needs:
         yield _plane(model, codes)
 
 
 def _colours(model: jaxae.Model) -> str:
-    if "label" in model.recipe.model.view.needs:
+    if "label" in model.module.view.needs:
         return "The colours are the labels, which the model is shown beside the code."
     return (
         "The colours are the labels, which the model was never told: classes that lie "

@@ -8,9 +8,7 @@ import jax
 import numpy as np
 
 import jaxae
-from jaxae.corruptions import identity
 from train.data.types import Split
-from train.presets import PRESETS
 from train.report.picture import SIDE
 from train.report.pictures import flat_codes
 
@@ -62,7 +60,7 @@ _UNITS = {"nats": "nats per image", "db": "dB", "seconds": "seconds"}
 
 def title(model: jaxae.Model, config: Mapping[str, Any]) -> str:
     """The family, and the data if the configuration names them."""
-    family = _family(model, config)
+    family = model.recipe.title
     family = family[0].upper() + family[1:]
     return f"{family} on {config['data']}" if "data" in config else family
 
@@ -75,7 +73,7 @@ def summary(
 ) -> str:
     """One paragraph: the model, its data, its training and what was measured on."""
     parameters = sum(p.size for p in jax.tree.leaves(model.variables["params"]))
-    family = _family(model, config)
+    family = model.recipe.title
     article = "An" if family[0] in "aeiou" else "A"
     source = f" on {config['data']} ({_shape(model)})" if "data" in config else ""
     seconds = sum(row.get("seconds") or 0.0 for row in history)
@@ -89,20 +87,8 @@ def summary(
     )
 
 
-def _family(model: jaxae.Model, config: Mapping[str, Any]) -> str:
-    """By the preset's name, or in words of what the recipe has."""
-    if config.get("preset") in PRESETS:
-        return PRESETS[config["preset"]][1].model.title
-    recipe = model.recipe
-    damaged = recipe.corruption is not identity
-    kind = "inpainting" if "mask" in recipe.model.view.needs else "denoising"
-    words = [kind] * damaged
-    words += ["variational"] * recipe.model.generative
-    return " ".join([*words, "auto-encoder"])
-
-
 def _shape(model: jaxae.Model) -> str:
-    shape = model.recipe.model.shape
+    shape = model.module.shape
     if len(shape) != 3:
         return f"vectors of {shape[0]:,} values"
     channels = {1: "grey", 3: "RGB"}.get(shape[2], f"{shape[2]}-channel")
@@ -110,7 +96,7 @@ def _shape(model: jaxae.Model) -> str:
 
 
 def _code_in_words(model: jaxae.Model, test: Split) -> str:
-    module = model.recipe.model
+    module = model.module
     size = flat_codes(model, test, SIDE).shape[1]
     kind = "whole number" if module.num_codes else "number"
     likelihood = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(module.likelihood).__name__)

@@ -5,11 +5,11 @@ device a batch of its own. What travels between devices and what they need of me
 read from the compiled program.
 """
 
-import datetime
 import os
 import sys
 from pathlib import Path
 
+from train.commands import dated_folder
 from train.scaling.arguments import Arguments, parse
 
 
@@ -25,11 +25,9 @@ def main() -> None:
 
     # A program that is found in the cache is not compiled, so cannot be timed.
     jax.config.update("jax_enable_compilation_cache", False)
-    now = datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
     with program():
-        passed = scale(
-            arguments.out or Path("runs") / f"scaling-{preset}-{now}", preset, arguments
-        )
+        out = arguments.out or dated_folder(f"scaling-{preset}")
+        passed = scale(out, preset, arguments)
     if not passed:
         raise SystemExit(1)
 

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
+from train.commands import parse_preset
 from train.config import Optimizer
-from train.families import Model
-from train.presets import DEFAULT, PRESETS
+from train.options import Options
+from train.presets import Preset
 
 Mode = Literal["strong", "weak"]
 
@@ -18,7 +17,7 @@ Mode = Literal["strong", "weak"]
 class Arguments:
     """Measures how a preset's training step scales with the number of devices."""
 
-    model: Model
+    model: Options
     """The family and its networks."""
     optimizer: Optimizer
     """The optimizer."""
@@ -73,19 +72,11 @@ class Arguments:
 
 
 def parse(arguments: Sequence[str]) -> tuple[str, Arguments]:
-    """The preset and what is to be done with it; `DEFAULT` where none is named."""
-    named = bool(arguments) and not arguments[0].startswith("-")
-    asks_for_help = bool(arguments) and arguments[0] in ("-h", "--help")
-    if not (named or asks_for_help):
-        arguments = [DEFAULT, *arguments]
-    presets = {
-        name: (words, Arguments(config.model, config.optimizer))
-        for name, (words, config) in PRESETS.items()
-    }
-    parsed = tyro.extras.overridable_config_cli(
-        presets,
-        args=list(arguments),
-        prog="python -m train.scaling",
-        description="How a preset's training step scales with the devices.",
-    )
-    return arguments[0], parsed
+    """The preset and what is to be done with it; the default where none is named."""
+
+    def make(preset: Preset) -> Arguments:
+        config = preset.config()
+        return Arguments(config.model, config.optimizer)
+
+    about = "How a preset's training step scales with the devices."
+    return parse_preset(arguments, make, "train.scaling", about)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxae.training.compiled import Collective
+from train.scaling.compiled import Collective
 from train.scaling.measure import Measured
 from train.scaling.predict import Predicted
 from train.scaling.study import Study

@@ -12,112 +12,90 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
-from jaxae.plotting.style import FAINT, INK, TEXT, TITLE, new_figure, style_axes
+from jaxae.plotting.style import (
+    BLUE,
+    FAINT,
+    INK,
+    ORANGE,
+    TITLE,
+    add_legend,
+    label_axes,
+    new_figure,
+    style_axes,
+)
 from train.scaling.checks import Row
 from train.scaling.measure import Measured
-from train.scaling.predict import Predicted
 from train.scaling.study import Study
+from train.scaling.words import WORDS
 
-_COLORS = {"strong": "#2563eb", "weak": "#ea7317"}
-_WORDS = {"strong": "strong: the batch stays", "weak": "weak: the batch grows"}
-_SIMULATED = "simulated devices share one processor: speeds mean nothing"
+_COLORS = {"strong": BLUE, "weak": ORANGE}
+_IDEAL = {"color": FAINT, "linestyle": "--", "linewidth": 1.0}
 
 
-def draw(study: Study, rows: Sequence[Row], simulated: bool) -> Figure:
+def draw(study: Study, rows: Sequence[Row], title: str) -> Figure:
     """Two panels: speed or time, and efficiency, both over the devices."""
-    figure = new_figure(7.2, 3.6)
+    predicted, modes = study.arguments.compile_only, study.arguments.modes
+    figure = new_figure(7.2, 4.4)
+    figure.suptitle(title, size=TITLE, color=INK, x=0.01, ha="left")
     left, right = figure.subplots(1, 2)
-    for axes in (left, right):
-        _devices_axis(axes, rows)
-    for mode in study.arguments.modes:
+    for mode in modes:
         own = [row for row in rows if row.point.mode == mode]
-        measured = [row for row in own if isinstance(row, Measured)]
-        predicted = [row for row in own if isinstance(row, Predicted)]
-        if measured:
-            _speed(left, mode, measured)
         if predicted:
-            _times(left, mode, predicted)
-        _efficiency(right, mode, own)
-    _log_axis(left)
-    right.axhline(1.0, color=FAINT, linestyle="--", linewidth=1.0, label="ideal")
+            _curve(left, own, "compute_seconds", "o-", f"{mode}: compute")
+            _curve(left, own, "communicate_seconds", "s:", f"{mode}: communicate")
+            _curve(right, own, "efficiency", "o-", f"{mode}: without overlap")
+            _curve(right, own, "overlapped_efficiency", "s:", f"{mode}: full overlap")
+        else:
+            _ideal_speeds(left, own, "ideal" if mode == modes[0] else "")
+            _curve(left, own, "images_per_second", "o-", WORDS[mode])
+            _curve(right, own, "efficiency", "o-", mode)
+    right.axhline(1.0, **_IDEAL, label="ideal")
     right.set_ylim(bottom=0.0, top=max(1.1, right.get_ylim()[1]))
     right.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    if study.arguments.compile_only:
-        _label(left, "A step, roofline estimate", "seconds")
-        _label(right, "Efficiency", "images/s per device, relative to one")
-    else:
-        _label(left, "Speed", "images per second")
-        _label(right, "Efficiency", "images/s per device, relative to the fewest")
+    _log_axis(left, "s" if predicted else "")
+    step, speed = ("time", "A step, roofline estimate"), ("images per second", "Speed")
+    label_axes(left, "devices", *(step if predicted else speed))
+    best = f"relative to {'one' if predicted else 'the fewest'}"
+    label_axes(right, "devices", f"images/s per device, {best}", "Efficiency")
     for axes in (left, right):
-        axes.legend(fontsize=TEXT - 1, labelcolor=INK, frameon=False)
-    how = {"data": "data parallel", "fsdp": "fully sharded"}[study.arguments.parallel]
-    words = f"{study.preset}, {how}"
-    if study.arguments.compile_only:
-        peak, link = study.arguments.peak_flops, study.arguments.link_bandwidth
-        words += f", predicted for {peak:g} FLOP/s and {link:g} B/s per device"
-    elif simulated:
-        words += f" ({_SIMULATED})"
-    figure.suptitle(words, size=TITLE, color=INK, x=0.01, ha="left")
+        style_axes(axes)
+        _devices_axis(axes, rows)
+        # Below, as there is no corner that no line comes to.
+        add_legend(axes, loc="upper left", bbox_to_anchor=(0.0, -0.15), borderpad=0.0)
     return figure
 
 
-def _speed(axes: Axes, mode: str, rows: Sequence[Measured]) -> None:
-    counts = [row.point.devices for row in rows]
-    speeds = [row.images_per_second for row in rows]
-    color = _COLORS[mode]
-    axes.plot(counts, speeds, "o-", color=color, markersize=4, label=_WORDS[mode])
-    ideal = [speeds[0] * count / counts[0] for count in counts]
-    axes.plot(counts, ideal, "--", color=color, linewidth=1.0, label="ideal")
+def _curve(axes: Axes, rows: Sequence[Row], name: str, style: str, label: str) -> None:
+    """A value of the rows by its name; one device alone communicates nothing."""
+    values = [getattr(row, name) for row in rows]
+    if any(values):
+        counts, color = _counts(rows), _COLORS[rows[0].point.mode]
+        axes.plot(counts, values, style, color=color, markersize=4, label=label)
 
 
-def _times(axes: Axes, mode: str, rows: Sequence[Predicted]) -> None:
-    counts = [row.point.devices for row in rows]
-    compute = [row.compute_seconds for row in rows]
-    moving = [(n, r.communicate_seconds) for n, r in zip(counts, rows, strict=True)]
-    moving = [(n, seconds) for n, seconds in moving if seconds > 0]
-    color = _COLORS[mode]
-    axes.plot(
-        counts, compute, "o-", color=color, markersize=4, label=f"{mode}: compute"
-    )
-    if moving:
-        words = f"{mode}: communicate"
-        axes.plot(
-            *zip(*moving, strict=True), "s:", color=color, markersize=4, label=words
-        )
+def _ideal_speeds(axes: Axes, rows: Sequence[Row], label: str) -> None:
+    speeds = [
+        row.images_per_second / row.efficiency
+        for row in rows
+        if isinstance(row, Measured)
+    ]
+    axes.plot(_counts(rows), speeds, **_IDEAL, label=label)
 
 
-def _efficiency(axes: Axes, mode: str, rows: Sequence[Row]) -> None:
-    counts = [row.point.devices for row in rows]
-    values = [row.efficiency for row in rows]
-    color = _COLORS[mode]
-    if not isinstance(rows[0], Predicted):
-        axes.plot(counts, values, "o-", color=color, markersize=4, label=mode)
-        return
-    overlapped = [r.overlapped_efficiency for r in rows if isinstance(r, Predicted)]
-    label = f"{mode}: without overlap"
-    axes.plot(counts, values, "o-", color=color, markersize=4, label=label)
-    label = f"{mode}: full overlap"
-    axes.plot(counts, overlapped, "s:", color=color, markersize=4, label=label)
+def _counts(rows: Sequence[Row]) -> list[int]:
+    return sorted({row.point.devices for row in rows})
 
 
-def _log_axis(axes: Axes) -> None:
+def _log_axis(axes: Axes, unit: str) -> None:
     """Ticks at 1, 2 and 5 times the powers of ten, with the prefixes of units."""
-    axes.set_yscale("log")
+    axes.set_yscale("log", nonpositive="mask")
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(EngFormatter())
+    axes.yaxis.set_major_formatter(EngFormatter(unit))
 
 
 def _devices_axis(axes: Axes, rows: Sequence[Row]) -> None:
-    style_axes(axes)
-    counts = sorted({row.point.devices for row in rows})
     axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_locator(FixedLocator(counts))
+    axes.xaxis.set_major_locator(FixedLocator(_counts(rows)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_xlabel("devices", size=TEXT, color=INK)
-
-
-def _label(axes: Axes, title: str, unit: str) -> None:
-    axes.set_title(title, size=TITLE, color=INK, loc="left")
-    axes.set_ylabel(unit, size=TEXT, color=INK)

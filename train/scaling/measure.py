@@ -42,10 +42,7 @@ def measure(study: Study) -> list[Measured]:
 
 
 def _measure_mode(study: Study, points: list[Point]) -> list[Measured]:
-    runs = []
-    for point in points:
-        print(f"{point.mode}: compiling for {point.devices}", flush=True)
-        runs.append(_Run(study, compile_point(study, point)))
+    runs = [_Run(study, compile_point(study, point)) for point in points]
     # In turn, so that what else the machine does hits all of them alike.
     for _ in range(study.arguments.rounds):
         for run in runs:

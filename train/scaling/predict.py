@@ -10,7 +10,7 @@ nothing overlaps, and the larger of them where all does.
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from jaxae.training.compiled import Collective
+from train.scaling.compiled import Collective
 from train.scaling.program import Cost, compile_point
 from train.scaling.study import Point, Study
 
@@ -65,28 +65,17 @@ class Predicted(NamedTuple):
 def predict(study: Study) -> list[Predicted]:
     """Compiles every point of the study; of a mode the first has one device."""
     rows, alone = [], 0.0
+    peak, link = study.arguments.peak_flops, study.arguments.link_bandwidth
     for point in study.points:
-        print(f"{point.mode}: compiling for {point.devices}", flush=True)
         cost = compile_point(study, point).cost
-        arguments = study.arguments
-        compute = cost.flops / arguments.peak_flops
-        communicate = ring_seconds(
-            cost.collectives, point.devices, arguments.link_bandwidth
-        )
+        compute = cost.flops / peak
+        communicate = ring_seconds(cost.collectives, point.devices, link)
         images = point.batch_size / point.devices
         if point.devices == 1:
             alone = compute / images
-        ideal = alone * images
-        rows.append(
-            Predicted(
-                point,
-                cost,
-                compute,
-                communicate,
-                ideal / (compute + communicate),
-                ideal / max(compute, communicate),
-            )
-        )
+        steps = (compute + communicate, max(compute, communicate))
+        shares = (alone * images / step for step in steps)
+        rows.append(Predicted(point, cost, compute, communicate, *shares))
     return rows
 
 

@@ -8,7 +8,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxae.errors import ArgumentError
 from jaxae.training import TrainState, make_train_step
-from jaxae.training.compiled import Collective, Memory, collectives, flops, memory
 from jaxae.training.parallel import (
     DATA,
     Layout,
@@ -21,6 +20,7 @@ from jaxae.training.parallel import (
 )
 from jaxae.training.placement import place, place_batch
 from jaxae.types import Batch
+from train.scaling.compiled import Collective, Memory, collectives, flops, memory
 from train.scaling.study import Point, Study
 
 LAYOUTS: dict[str, Layout] = {"data": replicated, "fsdp": fsdp}
@@ -63,6 +63,7 @@ class Program(NamedTuple):
 
 def compile_point(study: Study, point: Point) -> Program:
     """Compiles the step for the first devices of this process; runs nothing."""
+    print(f"{point.mode}: compiling for {point.devices}", flush=True)
     layout = LAYOUTS[study.arguments.parallel]
     mesh = make_mesh({DATA: point.devices}, jax.local_devices()[: point.devices])
     step = make_train_step(

@@ -5,28 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
 
 from train.run import write_json
-from train.scaling.arguments import Mode
 from train.scaling.checks import Check, Row
 from train.scaling.figure import draw
 from train.scaling.measure import Measured
 from train.scaling.predict import FORMULA
 from train.scaling.program import Cost
 from train.scaling.study import Study
-from train.scaling.words import percent, seconds, size
-
-WORDS = {
-    "data": "data parallel",
-    "fsdp": "fully sharded",
-    "strong": "strong scaling: the batch stays",
-    "weak": "weak scaling: the batch per device stays",
-}
-WIDTH = 110
-"""Columns of the table in a file."""
+from train.scaling.words import WORDS, percent, seconds, size
+from train.tables import Columns, print_line, print_table
 
 SIMULATED = (
     "simulated devices share this machine's cores: images/s, efficiency and the time "
@@ -43,22 +31,20 @@ def report(
     out: Path, study: Study, rows: Sequence[Row], checks: Sequence[Check]
 ) -> None:
     """Prints the table and writes scaling.json and scaling.png."""
-    notes = remarks(study, rows)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH)
+    heading, notes = title(study), remarks(study, rows)
+    columns = _columns(study)
     for mode in study.arguments.modes:
         own = [row for row in rows if row.point.mode == mode]
-        console.print(table(study, mode, own))
+        cells = [[cell(row) for cell in columns.values()] for row in own]
+        print_table(f"{heading}\n{WORDS[mode]}", [*columns], cells, left=-1)
     for note in notes:
-        console.print(f"· {note}", markup=False, highlight=False)
+        print_line(f"· {note}")
     for check in checks:
         word = "passed" if check.passed else "FAILED"
-        line = f"check {word}, {check.name}: {check.words}"
-        console.print(line, markup=False, highlight=False)
+        print_line(f"check {word}, {check.name}: {check.words}")
     write_json(out / "scaling.json", summary(study, rows, checks, notes))
-    draw(study, rows, simulated()).savefig(out / "scaling.png")
-    console.print(f"-> {out / 'scaling.json'}, {out / 'scaling.png'}", markup=False)
+    draw(study, rows, heading).savefig(out / "scaling.png")
+    print_line(f"-> {out / 'scaling.json'}, {out / 'scaling.png'}")
 
 
 def simulated() -> bool:
@@ -66,24 +52,28 @@ def simulated() -> bool:
     return jax.default_backend() == "cpu" and jax.local_device_count() > 1
 
 
-def title(study: Study, mode: Mode) -> str:
+def title(study: Study) -> str:
     """The preset, how it is divided, and on what."""
     where = jax.local_devices()[0].device_kind
     if study.arguments.compile_only:
-        where = "nothing was run"
+        where = f"predicted for {_rates(study)}"
     elif simulated():
         where = f"simulated on {where}: speeds mean nothing"
-    return f"{study.preset}, {WORDS[study.arguments.parallel]}, {where}\n{WORDS[mode]}"
+    return f"{study.preset}, {WORDS[study.arguments.parallel]}, {where}"
+
+
+def _rates(study: Study) -> str:
+    peak, link = study.arguments.peak_flops, study.arguments.link_bandwidth
+    return f"{peak:g} FLOP/s and {link:g} B/s per device"
 
 
 def remarks(study: Study, rows: Sequence[Row]) -> list[str]:
     """What a reader of the numbers has to know."""
     notes = []
     if study.arguments.compile_only:
-        peak, link = study.arguments.peak_flops, study.arguments.link_bandwidth
         notes += [
             FORMULA,
-            f"stated, not measured: peak {peak:g} FLOP/s and {link:g} B/s per device",
+            f"stated, not measured: peak {_rates(study)}",
             "percentages are images/s per device against one device",
         ]
     else:
@@ -101,43 +91,7 @@ def remarks(study: Study, rows: Sequence[Row]) -> list[str]:
     return notes
 
 
-def table(study: Study, mode: Mode, rows: Sequence[Row]) -> Table:
-    """One line per number of devices."""
-    made = Table(title=title(study, mode), title_justify="left", box=SIMPLE)
-    predicted = ("compute", "communicate", "step", "overlapped")
-    measured = ("images/s", "efficiency", "compile")
-    own = predicted if study.arguments.compile_only else measured
-    for name in ("devices", "batch", *own, "memory"):
-        made.add_column(name, justify="right")
-    made.add_column("communication")
-    for row in rows:
-        made.add_row(
-            str(row.point.devices),
-            f"{row.point.batch_size:,}",
-            *_own_cells(row),
-            size(row.cost.memory.peak),
-            communication(row.cost),
-        )
-    return made
-
-
-def _own_cells(row: Row) -> tuple[str, ...]:
-    """Of the columns that only one of the two kinds has."""
-    if isinstance(row, Measured):
-        return (
-            f"{row.images_per_second:,.0f}",
-            percent(row.efficiency),
-            f"{row.cost.compile_seconds:.1f} s",
-        )
-    return (
-        seconds(row.compute_seconds),
-        seconds(row.communicate_seconds),
-        f"{seconds(row.step_seconds)} {percent(row.efficiency):>4}",
-        f"{seconds(row.overlapped_seconds)} {percent(row.overlapped_efficiency):>4}",
-    )
-
-
-def communication(cost: Cost) -> str:
+def _communication(cost: Cost) -> str:
     """Number, kind and bytes of the collectives, a line for every kind."""
     each = [
         f"{found.count} {kind} {size(found.bytes)}"
@@ -146,22 +100,45 @@ def communication(cost: Cost) -> str:
     return "\n".join(each) or "none"
 
 
+_MEASURED: Columns = {
+    "images/s": lambda row: f"{row.images_per_second:,.0f}",
+    "efficiency": lambda row: percent(row.efficiency),
+    "compile": lambda row: f"{row.cost.compile_seconds:.1f} s",
+}
+_PREDICTED: Columns = {
+    "compute": lambda row: seconds(row.compute_seconds),
+    "communicate": lambda row: seconds(row.communicate_seconds),
+    "step": lambda row: _share(row.step_seconds, row.efficiency),
+    "overlapped": lambda row: _share(row.overlapped_seconds, row.overlapped_efficiency),
+}
+
+
+def _columns(study: Study) -> Columns:
+    return {
+        "devices": lambda row: str(row.point.devices),
+        "batch": lambda row: f"{row.point.batch_size:,}",
+        **(_PREDICTED if study.arguments.compile_only else _MEASURED),
+        "memory": lambda row: size(row.cost.memory.peak),
+        "communication": lambda row: _communication(row.cost),
+    }
+
+
+def _share(duration: float, efficiency: float) -> str:
+    return f"{seconds(duration)} {percent(efficiency):>4}"
+
+
 def summary(
     study: Study, rows: Sequence[Row], checks: Sequence[Check], notes: Sequence[str]
 ) -> dict[str, Any]:
     """All of it, for JSON."""
     arguments = study.arguments
-    asked = {
-        name: getattr(arguments, name)
-        for name in ("parallel", "shape", "steps", "rounds", "compile_only")
-    }
+    names = ["parallel", "shape", "steps", "rounds", "compile_only"]
     if arguments.compile_only:
-        asked["peak_flops"] = arguments.peak_flops
-        asked["link_bandwidth"] = arguments.link_bandwidth
+        names += ["peak_flops", "link_bandwidth"]
     return {
         "preset": study.preset,
         "model": repr(arguments.model),
-        **asked,
+        **{name: getattr(arguments, name) for name in names},
         "device": jax.local_devices()[0].device_kind,
         "simulated": simulated(),
         "jax": jax.__version__,
@@ -173,17 +150,15 @@ def summary(
 
 def _flat(row: Row) -> dict[str, Any]:
     """A row's numbers: seconds, bytes, fractions."""
-    cost = row.cost
-    values = row._asdict()
+    cost, values = row.cost, row._asdict()
     del values["point"], values["cost"]
+    derived = ("step_seconds", "overlapped_seconds")
     if isinstance(row, Measured):
-        values["images_per_second"] = row.images_per_second
-    else:
-        values["step_seconds"] = row.step_seconds
-        values["overlapped_seconds"] = row.overlapped_seconds
+        derived = ("images_per_second",)
     return {
         **row.point._asdict(),
         **values,
+        **{name: getattr(row, name) for name in derived},
         "compile_seconds": cost.compile_seconds,
         "flops": cost.flops,
         "memory_bytes": {**cost.memory._asdict(), "peak": cost.memory.peak},

@@ -11,11 +11,11 @@ import optax
 
 import jaxae
 from jaxae.checks import check_count
-from jaxae.errors import require
-from jaxae.precision import compute_in
+from jaxae.errors import ensure, require
+from jaxae.recipe import compute_in
 from jaxae.training import TrainState, init_state
 from jaxae.types import Batch
-from train.families import Plan
+from train.options import Plan
 from train.presets import PRESETS
 from train.scaling.arguments import Arguments, Mode
 
@@ -60,7 +60,7 @@ class Study(NamedTuple):
         random = np.random.default_rng(0)
         shape = (count, *self.arguments.shape)
         batch = {"x": random.integers(0, 256, shape, np.uint8)}
-        view = self.recipe.model.view
+        view = self.recipe.module.view
         if "label" in view.needs:
             labels = random.integers(0, view.num_labels, count)
             batch["label"] = labels.astype(np.int32)
@@ -108,8 +108,8 @@ def _devices(arguments: Arguments) -> list[int]:
     """Numbers of devices in order; a prediction is compared to one device."""
     there = len(jax.local_devices())
     if arguments.compile_only:
-        came = "no numbers"
-        require(arguments.devices, "--devices", came, "given with --compile-only")
+        given = len(arguments.devices) > 0
+        ensure(given, "--devices must be given with --compile-only")
     powers = {2**i for i in range(there.bit_length())}
     counts = set(arguments.devices) or powers | {there}
     for count in sorted(counts):
@@ -123,7 +123,7 @@ def _batch_size(preset: str, arguments: Arguments, counts: list[int]) -> int:
     """Such that strong scaling divides it evenly."""
     parts = math.lcm(*counts) if "strong" in arguments.modes else 1
     if arguments.batch_size is None:
-        return -(-PRESETS[preset][1].batch_size // parts) * parts
+        return -(-PRESETS[preset].config().batch_size // parts) * parts
     check_count("--batch-size", arguments.batch_size)
     even = arguments.batch_size % parts == 0
     expected = f"a multiple of {parts} to be divided among {counts} devices"

@@ -12,10 +12,11 @@ from flax.linen.dtypes import promote_dtype
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxae.errors import ArgumentError, require
+from jaxae.errors import ArgumentError, ensure, require
 from jaxae.networks.convolution.geometry import Geometry, Pads
 from jaxae.networks.convolution.primitive import correlate
 from jaxae.precision import spread
+from jaxae.values import Module
 
 Padding = str | Sequence[Sequence[int]]
 
@@ -120,7 +121,7 @@ def max_pool(x: Float[Array, "..."], window: int = 2) -> Float[Array, "b _h _w c
     return x.reshape(b, h // window, window, w // window, window, c).max((2, 4))
 
 
-class Conv(nn.Module):
+class Conv(Module):
     """`conv` with parameters: `flax.linen.Conv` for images, names and shapes included.
 
     Attributes:
@@ -146,7 +147,7 @@ class Conv(nn.Module):
         return _apply_layer(self, conv, x)
 
 
-class ConvTranspose(nn.Module):
+class ConvTranspose(Module):
     """`conv_transpose` with parameters: `flax.linen.ConvTranspose` for images.
 
     Attributes:
@@ -195,9 +196,9 @@ def _check(x: Array, kernel: Array, stride: int) -> None:
         kernel.shape,
         f"[kernel height, kernel width, {x.shape[3]}, features] for x of {x.shape}",
     )
-    expected = "floats, x and kernel of one kind"
     alike = x.dtype == kernel.dtype and jnp.issubdtype(x.dtype, jnp.floating)
-    require(alike, "dtype", f"{x.dtype} and {kernel.dtype}", expected)
+    kinds = f"{x.dtype} and {kernel.dtype}"
+    ensure(alike, f"dtype of x and kernel must be one kind of floats, got {kinds}")
     require(stride >= 1, "stride", stride, "at least 1")
 
 
@@ -211,8 +212,11 @@ def _pairs(padding: Any) -> tuple[Pads, Pads]:
 
 
 def _check_result(padding: Padding, sides: tuple[int, int]) -> None:
-    expected = "zeros enough for a result of at least one pixel"
-    require(min(sides) >= 1, "padding", f"{padding} for sides of {sides}", expected)
+    ensure(
+        min(sides) >= 1,
+        f"padding must leave a result of at least one pixel, got {padding}, "
+        f"which makes sides of {sides}",
+    )
 
 
 def _same(taps: int, stride: int) -> Pads:

@@ -4,10 +4,11 @@ All is read from the program that XLA made, for one device, without running it.
 """
 
 import re
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 from jax.stages import Compiled
+from jaxtyping import Int64
 
 from jaxae.errors import ArgumentError, require
 
@@ -109,8 +110,9 @@ def read_collectives(
     text: str, *, unknown_trips: int | None = None
 ) -> dict[str, Collective]:
     """`collectives` from a program's text, as XLA writes it."""
-    totals = _Program(text, unknown_trips).totals()
-    return {kind: totals[kind] for kind in KINDS if totals[kind].count}
+    totals = _Program(text, unknown_trips).totals().tolist()
+    each = {kind: Collective(*row) for kind, row in zip(KINDS, totals, strict=True)}
+    return {kind: found for kind, found in each.items() if found.count}
 
 
 class _Instruction(NamedTuple):
@@ -122,9 +124,9 @@ class _Instruction(NamedTuple):
     attributes: str
 
 
-_Totals = Mapping[str, Collective]
+_Totals = Int64[np.ndarray, "kinds 2"]  # counts and bytes
 
-_NONE: _Totals = dict.fromkeys(KINDS, Collective(0, 0))
+_NONE: _Totals = np.zeros((len(KINDS), 2), np.int64)
 _COMMENT = re.compile(r"/\*.*?\*/")
 _COMPUTATION = re.compile(r"(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _ASSIGNMENT = re.compile(r"\s+(?:ROOT )?%?([\w.\-]+) = (.+)")
@@ -167,7 +169,7 @@ class _Program:
     def _of_computation(self, name: str) -> _Totals:
         if name not in self._known:
             each = map(self._of_instruction, self._computations.get(name, []))
-            self._known[name] = _sum(*each)
+            self._known[name] = sum(each, _NONE)
         return self._known[name]
 
     def _of_instruction(self, name: str) -> _Totals:
@@ -181,8 +183,9 @@ class _Program:
             return _NONE
         kind = opcode.removesuffix("-start")
         if kind in KINDS:
-            moved = self._moved(kind, instruction)
-            return {**_NONE, kind: Collective(1, moved)}
+            totals = _NONE.copy()
+            totals[KINDS.index(kind)] = 1, self._moved(kind, instruction)
+            return totals
         return self._called(name, instruction)
 
     def _called(self, name: str, instruction: _Instruction) -> _Totals:
@@ -193,14 +196,14 @@ class _Program:
             inside.setdefault(role, []).extend(each)
         branches = [totals for role in _BRANCHES for totals in inside.get(role, [])]
         if branches:
-            return max(branches, key=_moved_bytes)
-        called = inside.get("calls", []) + inside.get("to_apply", [])
-        body = _sum(*inside.get("body", []))
-        condition = _sum(*inside.get("condition", []))
-        if not _any(body, condition):
-            return _sum(*called)
+            return max(branches, key=lambda totals: totals[:, 1].sum())
+        called = sum(inside.get("calls", []) + inside.get("to_apply", []), _NONE)
+        body = sum(inside.get("body", []), _NONE)
+        condition = sum(inside.get("condition", []), _NONE)
+        if not (body.any() or condition.any()):
+            return called
         trips = self._trips(name, instruction)
-        return _sum(*called, _times(body, trips), _times(condition, trips + 1))
+        return called + body * trips + condition * (trips + 1)
 
     def _trips(self, name: str, loop: _Instruction) -> int:
         if known := _TRIPS.search(loop.attributes):
@@ -282,28 +285,3 @@ def _array_bytes(letters: str, bits: str, sizes: str, packed: str) -> int:
     for size in filter(None, sizes.split(",")):
         values *= int(size.removeprefix("<="))
     return -(-values * width // 8)
-
-
-def _sum(*parts: _Totals) -> _Totals:
-    return {
-        kind: Collective(
-            sum(part[kind].count for part in parts),
-            sum(part[kind].bytes for part in parts),
-        )
-        for kind in KINDS
-    }
-
-
-def _times(totals: _Totals, trips: int) -> _Totals:
-    return {
-        kind: Collective(trips * count, trips * moved)
-        for kind, (count, moved) in totals.items()
-    }
-
-
-def _moved_bytes(totals: _Totals) -> int:
-    return sum(each.bytes for each in totals.values())
-
-
-def _any(*parts: _Totals) -> bool:
-    return any(each.count for part in parts for each in part.values())

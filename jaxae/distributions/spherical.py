@@ -12,6 +12,7 @@ dθ, by Gauss-Legendre quadrature over the angles that matter: the integrand is 
 so that `NODES` nodes give all digits of float32 for any concentration κ from 0 on.
 """
 
+import functools
 import math
 from typing import ClassVar
 
@@ -28,9 +29,6 @@ from jaxae.checks import check_count
 NODES = 256
 """Of the quadrature; enough for up to some thousand dimensions."""
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(NODES)
-_UNIT_NODES = (0.5 * (_NODES + 1.0)).astype(np.float32)  # on [0, 1]
-_LOG_UNIT_WEIGHTS = np.log(0.5 * _WEIGHTS).astype(np.float32)
 _LEAST_ANGLE = 1e-6  # keeps sin θ above 0 at both ends
 
 
@@ -81,11 +79,19 @@ def _mean_gap(concentration: Array, dim: int) -> Array:
     return (jax.nn.softmax(log_mass) * _gap(angles)).sum(axis=-1)
 
 
+@functools.cache
+def _quadrature() -> tuple[np.ndarray, np.ndarray]:
+    """The nodes on [0, 1] and the logarithms of their weights, each [NODES]."""
+    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    nodes, log_weights = 0.5 * (nodes + 1.0), np.log(0.5 * weights)
+    return nodes.astype(np.float32), log_weights.astype(np.float32)
+
+
 def _angles(concentration: Array, dim: int) -> tuple[Array, Array]:
     """The nodes θ [..., NODES], and the log of the integrand at them with weights."""
     kappa = concentration[..., None]
-    nodes = _UNIT_NODES.reshape(*[1] * concentration.ndim, NODES)
-    log_weights = _LOG_UNIT_WEIGHTS.reshape(nodes.shape)
+    shape = (*[1] * concentration.ndim, NODES)
+    nodes, log_weights = (values.reshape(shape) for values in _quadrature())
     # The value of the integral does not depend on the nodes: no gradient.
     limit = jax.lax.stop_gradient(_largest_angle(kappa, dim))
     angles = limit * nodes
@@ -200,12 +206,13 @@ def _angle_slope(angle: Array, kappa: Array, dim: int) -> Array:
     above = jnp.minimum(math.pi, angle + _largest_angle(kappa, dim)) - angle
     length = jnp.where(rising, -angle, above)[..., None]
     at, top = angle[..., None], kappa[..., None]
-    nodes = _UNIT_NODES.reshape(*[1] * angle.ndim, NODES)
-    weights = jnp.exp(_LOG_UNIT_WEIGHTS).reshape(nodes.shape)
+    shape = (*[1] * angle.ndim, NODES)
+    nodes, log_weights = (values.reshape(shape) for values in _quadrature())
     t = at + length * nodes
     log_ratio = n * (_log_sin(t) - _log_sin(at))
     log_ratio = log_ratio - top * (_gap(t) - _gap(at))
     from_mean = _mean_gap(kappa, dim)[..., None] - _gap(t)
+    weights = jnp.exp(log_weights)
     return (length * weights * from_mean * jnp.exp(log_ratio)).sum(axis=-1)
 
 

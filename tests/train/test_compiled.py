@@ -9,14 +9,14 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxae.errors import ArgumentError
-from jaxae.training.compiled import (
+from jaxae.training.parallel import DATA, make_mesh
+from train.scaling.compiled import (
     Collective,
     collectives,
     flops,
     memory,
     read_collectives,
 )
-from jaxae.training.parallel import DATA, make_mesh
 
 N = 8
 ROWS, WHOLE = PartitionSpec(DATA), PartitionSpec()

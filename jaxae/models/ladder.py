@@ -9,16 +9,16 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 from numpyro.distributions import Distribution
 
-from jaxae import views
-from jaxae.autoencoder import Codes, Family, seen_in_training
 from jaxae.checks import check_count, check_sizes
-from jaxae.distributions import Normal
-from jaxae.errors import require
+from jaxae.distributions.elementwise import Normal
+from jaxae.errors import ensure, require
 from jaxae.likelihoods import Likelihood
+from jaxae.models.family import Codes, Family, seen_in_training
 from jaxae.networks import Conv, ConvTranspose, ResidualBlock, halvings
 from jaxae.precision import widened
 from jaxae.types import Batch, Latent
-from jaxae.views import View
+from jaxae.values import Module
+from jaxae.views import Plain, View
 
 
 class LadderVAE(Family):
@@ -58,7 +58,7 @@ class LadderVAE(Family):
     latent_channels: int = 4
     stem: int = 0
     log_std_range: tuple[float, float] = (-6.0, 2.0)
-    view: View = views.PLAIN
+    view: View = Plain()
     dtype: Any = None
 
     def __post_init__(self) -> None:
@@ -73,8 +73,7 @@ class LadderVAE(Family):
         check_count("stem", self.stem, least=0)
         low, high = limits = self.log_std_range
         require(low < high, "log_std_range", limits, "(lowest, highest)")
-        labels = self.view.num_labels
-        require(not labels, "view", f"one of {labels} labels", "a view without labels")
+        ensure(self.view.num_labels == 0, "view must show no labels to a LadderVAE")
         super().__post_init__()
 
     def setup(self) -> None:
@@ -178,7 +177,7 @@ class LadderVAE(Family):
         return Normal(zeros, jnp.ones_like(zeros)).to_event(3)
 
 
-class Stage(nn.Module):
+class Stage(Module):
     """One step up: halves the image, then a residual block.
 
     Attributes:
@@ -196,7 +195,7 @@ class Stage(nn.Module):
         return ResidualBlock(dtype=self.dtype)(halved)
 
 
-class Rung(nn.Module):
+class Rung(Module):
     """One step down: a latent code of a prior or a posterior, and the state below it.
 
     States are [k, b, h, w, c]; that above the top is None.
@@ -255,8 +254,8 @@ class Rung(nn.Module):
         n, *sizes = parameters.shape
         parameters = widened(parameters).reshape(k, n // k, *sizes)
         mean, log_std = jnp.split(parameters, 2, axis=-1)
-        std = jnp.exp(jnp.clip(log_std, *self.log_std_range))
-        return Normal(mean, std).to_event(3)
+        log_std = jnp.clip(log_std, *self.log_std_range)
+        return Normal.from_log_scale(mean, log_std).to_event(3)
 
 
 def _fold(values: Float[Array, "k b ..."]) -> Float[Array, "n ..."]:

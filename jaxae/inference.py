@@ -1,11 +1,13 @@
-"""What a trained model is for: encode, decode, reconstruct, sample, restore.
+"""What a trained model is for: encode, decode, reconstruct, sample, repair.
 
-Images go in as bytes or as floats in [0, 1] and come out as floats, the mean of
-p(x | z). Any number of them works; they pass through the device in chunks of `CHUNK`.
+Examples x go in as they are stored, bytes or floats, and come out as floats, the mean
+of p(x | z). Any number of them works; they pass through the device in chunks of
+`CHUNK`. Under `jax.jit`, `jax.grad` and `jax.vmap` all of it works too: then shapes are
+checked, but not values.
 
 The codes of a model are one array [n, ...], or a tuple of arrays, top first, for models
 with several latents; they are whole numbers where the latent code is discrete. Models
-that are shown labels take those of the images as `label` [n].
+that are shown labels take those of the examples as `label` [n].
 """
 
 from functools import partial
@@ -14,14 +16,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree
 
-from jaxae.autoencoder import Family, call
-from jaxae.checks import check_count, check_images, check_key, check_labels
+from jaxae.checks import check_count, check_key
 from jaxae.corruptions import fill_in, identity
-from jaxae.errors import require
+from jaxae.errors import ensure, require
+from jaxae.inputs import check_examples, check_label, check_mask
+from jaxae.models.family import Family, call
 from jaxae.preparation import unit_interval
-from jaxae.types import Batch, Latent, Model, Variables
+from jaxae.recipe import Model
+from jaxae.types import Batch, Latent, Variables
 
 CHUNK = 250
 
@@ -31,39 +36,49 @@ Codes = PyTree[Array]
 
 def encode(
     model: Model,
-    images: Any,
+    x: Any,
     *,
     mask: Any = None,
     label: Any = None,
     key: jax.Array | None = None,
 ) -> Codes:
-    """The codes of images: the means of q(z | x), or a sample of it if given a key.
+    """The codes of examples: the means of q(z | x), or a sample of it if given a key.
 
     Args:
         model: As `fit` returns it.
-        images: [n, *shape].
-        mask: [n, h, w, 1], True where pixels are missing, for models that are shown it.
+        x: [n, *shape].
+        mask: [n, h, w, 1], or of the shape of x, True where entries are missing, for
+            models that are shown it.
         label: [n], for models that are shown it.
         key: Draws from the posterior; not for deterministic codes, which have none.
 
     Raises:
-        ValueError: The images, the mask or the labels are not as the model needs them,
+        ValueError: x, the mask or the labels are not as the model needs them,
             or the code is deterministic and a key was given.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> jaxae.encode(model, x).shape
+        (20, 2)
     """
     draw = key is not None
     key = key if draw else jax.random.key(0)
     check_key(key)
-    x = _as_floats(model, images)
+    x = _as_floats(model, x)
     _check_range(model, x)
     batch = {"inputs": x, **_side_fields(model, x.shape[0], mask, label)}
     keys = jax.random.split(key, x.shape[0])
-    return _encode(model.recipe.model, draw, model.variables, (batch, keys))
+    return _encode(model.module, draw, model.variables, (batch, keys))
 
 
 def decode(
     model: Model, codes: Any, *, mask: Any = None, label: Any = None
 ) -> Float[Array, "n ..."]:
-    """The images that codes stand for: the means of p(x | z).
+    """The examples that codes stand for: the means of p(x | z).
 
     Args:
         model: As `fit` returns it.
@@ -73,47 +88,86 @@ def decode(
 
     Raises:
         ValueError: The codes have not the shape of this model's, or are not finite.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> jaxae.decode(model, jaxae.encode(model, x)).shape
+        (20, 4, 4, 1)
     """
     leaves = codes if isinstance(codes, tuple) else (codes,)
     side = _side_fields(model, (np.shape(leaves[0]) or (0,))[0], mask, label)
     codes = _check_codes(model, codes, side)
-    return _decode(model.recipe.model, False, model.variables, (codes, side))
+    return _decode(model.module, False, model.variables, (codes, side))
 
 
 def reconstruct(
-    model: Model, images: Any, *, label: Any = None, key: jax.Array | None = None
+    model: Model, x: Any, *, label: Any = None, key: jax.Array | None = None
 ) -> Float[Array, "n ..."]:
-    """Through the bottleneck and back; by a sample of the code if given a key."""
-    return decode(model, encode(model, images, label=label, key=key), label=label)
+    """Through the bottleneck and back; by a sample of the code if given a key.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> jaxae.reconstruct(model, x).shape
+        (20, 4, 4, 1)
+    """
+    return decode(model, encode(model, x, label=label, key=key), label=label)
 
 
-def restore(
-    model: Model, images: Any, *, mask: Any = None, fill: float = 0.0
+def repair(
+    model: Model,
+    x: Any,
+    *,
+    mask: Any = None,
+    label: Any = None,
+    fill: float = 0.0,
 ) -> Float[Array, "n ..."]:
-    """Cleans damaged images, or fills their holes.
+    """Cleans damaged examples, or fills their holes.
 
     Args:
         model: A denoising or an inpainting model.
-        images: [n, *shape], damaged. Nothing is damaged further.
-        mask: [n, h, w, 1] or [n, h, w], True where pixels are missing: only those are
-            changed, and what the images hold there is not looked at. Without a mask all
-            pixels are the model's.
-        fill: What the missing pixels are set to before the model sees them; what the
+        x: [n, *shape], damaged. Nothing is damaged further.
+        mask: [n, h, w, 1] or [n, h, w], or of the shape of x, True where entries are
+            missing: only those are changed, and what x holds there is not looked at.
+            Without a mask all entries are the model's.
+        label: [n], for models that are shown it.
+        fill: What the missing entries are set to before the model sees them; what the
             corruption filled in while training.
 
     Raises:
-        ValueError: The images or the mask are not as the model needs them.
+        ValueError: x, the mask or the labels are not as the model needs them.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.inpainting_autoencoder((4, 4, 1), 8)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> mask = np.zeros((20, 4, 4, 1), bool)
+        >>> mask[:, :2] = True  # the upper half is missing
+        >>> filled = jaxae.repair(model, np.where(mask, np.nan, x), mask=mask)
+        >>> bool((filled[:, 2:] == x[:, 2:]).all())
+        True
     """
     if mask is None:
-        shown = "mask" in model.recipe.model.view.needs
-        require(not shown, "mask", None, "given to a model that fills holes")
-        return reconstruct(model, images)
-    images = np.asarray(images)
-    hole = _check_mask(images.shape, mask)
+        shown = "mask" in model.module.view.needs
+        ensure(not shown, "mask must be given to a model that fills holes")
+        return reconstruct(model, x, label=label)
+    x = x if isinstance(x, Tracer) else np.asarray(x)
+    hole = check_mask(x.shape, mask)
+    xp = jnp if isinstance(x, Tracer) or isinstance(hole, Tracer) else np
     # Filled before they are checked: a hole is often marked by NaN.
-    x = _as_floats(model, np.where(hole, np.zeros((), images.dtype), images))
+    x = _as_floats(model, xp.where(hole, np.zeros((), x.dtype), x))
     x = fill_in(x, jnp.asarray(hole), fill)
-    return jnp.where(hole, decode(model, encode(model, x, mask=hole), mask=hole), x)
+    codes = encode(model, x, mask=hole, label=label)
+    return jnp.where(hole, decode(model, codes, mask=hole, label=label), x)
 
 
 def sample(
@@ -124,7 +178,7 @@ def sample(
     label: Any = None,
     draw: bool = False,
 ) -> Float[Array, "n ..."]:
-    """Images of `count` codes from the prior.
+    """Examples of `count` codes from the prior.
 
     Args:
         model: A model with a prior.
@@ -135,16 +189,25 @@ def sample(
 
     Raises:
         ValueError: The family has no prior, or `count` is below 1.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> jaxae.sample(model, key, count=3).shape
+        (3, 4, 4, 1)
     """
     check_key(key)
     check_count("count", count)
-    key_code, key_image = jax.random.split(key)
-    module, variables = model.recipe.model, model.variables
+    key_code, key_draw = jax.random.split(key)
+    module, variables = model.module, model.variables
     side = _side_fields(model, count, None, label)
     codes = _sample_codes(module, count, variables, key_code)
     if not draw:
         return _decode(module, True, variables, (codes, side))
-    return _draw(module, variables, (codes, side, jax.random.split(key_image, count)))
+    return _draw(module, variables, (codes, side, jax.random.split(key_draw, count)))
 
 
 def sample_codes(model: Model, key: jax.Array, count: int) -> Codes:
@@ -152,10 +215,19 @@ def sample_codes(model: Model, key: jax.Array, count: int) -> Codes:
 
     Raises:
         ValueError: The family has no prior, or `count` is below 1.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> jaxae.inference.sample_codes(model, key, 3).shape
+        (3, 2)
     """
     check_key(key)
     check_count("count", count)
-    codes = _sample_codes(model.recipe.model, count, model.variables, key)
+    codes = _sample_codes(model.module, count, model.variables, key)
     return codes[0] if len(codes) == 1 else codes
 
 
@@ -169,15 +241,24 @@ def interpolate(
         start: [n, *shape].
         end: [n, *shape].
         label: [n], for models that are shown it: one for every walk.
-        steps: Images per walk, both ends included.
+        steps: Points per walk, both ends included.
 
     Raises:
-        ValueError: Different numbers of images, fewer than two steps, or codes that are
-            whole numbers.
+        ValueError: Different numbers of examples, fewer than two steps, or codes that
+            are whole numbers.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> jaxae.interpolate(model, x[:2], x[2:4], steps=5).shape
+        (2, 5, 4, 4, 1)
     """
     check_count("steps", steps, least=2)
-    discrete = model.recipe.model.num_codes > 0
-    require(not discrete, "model", "one with discrete codes", "one with real codes")
+    real = model.module.num_codes == 0
+    ensure(real, "the codes of this model are whole numbers, between which is no line")
     first = encode(model, start, label=label)
     last = encode(model, end, label=label)
     came, expected = (jax.tree.leaves(codes)[0].shape for codes in (last, first))
@@ -190,9 +271,9 @@ def interpolate(
         return points.reshape(-1, *a.shape[1:])
 
     codes = jax.tree.map(line, first, last)
-    label = None if label is None else np.repeat(np.asarray(label), steps)
-    images = decode(model, codes, label=label)
-    return images.reshape(expected[0], steps, *images.shape[1:])
+    label = None if label is None else jnp.repeat(jnp.asarray(label), steps)
+    points = decode(model, codes, label=label)
+    return points.reshape(expected[0], steps, *points.shape[1:])
 
 
 def codes_of(latents: tuple[Latent, ...]) -> Codes:
@@ -221,7 +302,7 @@ def encode_one(
     """
     latents = call(module, variables, _alone(batch), key, method="encode")
     if draw:
-        require(module.generative, "key", "a key", "None: the code is deterministic")
+        ensure(module.generative, "key must be left out: the code is deterministic")
         latents = tuple(latent._replace(mean=latent.z[0]) for latent in latents)
     return jax.tree.map(lambda code: code[0], codes_of(latents))
 
@@ -287,80 +368,65 @@ def _check_codes(model: Model, codes: Any, side: Batch) -> Codes:
     single = isinstance(expected, jax.ShapeDtypeStruct)
     leaves = (codes,) if single else tuple(codes)
     forms = (expected,) if single else expected
-    count = f"{len(forms)} arrays of codes, top first"
-    require(len(leaves) == len(forms), "codes", f"{len(leaves)} arrays", count)
+    ensure(
+        len(leaves) == len(forms),
+        f"codes must be {len(forms)} arrays, top first, got {len(leaves)}",
+    )
     pairs = zip(leaves, forms, strict=True)
-    num_codes = model.recipe.model.num_codes
+    num_codes = model.module.num_codes
     checked = tuple(_check_code(code, form, num_codes) for code, form in pairs)
     return checked[0] if single else checked
 
 
 def _check_code(code: Any, form: jax.ShapeDtypeStruct, num_codes: int) -> Array:
-    code = np.asarray(code)
+    traced = isinstance(code, Tracer)
+    code = code if traced else np.asarray(code)
     sizes = ", ".join(map(str, form.shape[1:]))
     fits = code.shape[1:] == form.shape[1:] and code.ndim and len(code)
     require(fits, "codes", code.shape, f"of shape [n, {sizes}]")
     if num_codes:
-        whole = code.dtype.kind in "iu" and code.min() >= 0 and code.max() < num_codes
-        came = f"{code.dtype} from {code.min()} to {code.max()}"
-        require(whole, "codes", came, f"whole numbers from 0 to {num_codes - 1}")
+        whole = f"codes must be whole numbers from 0 to {num_codes - 1}, got"
+        ensure(code.dtype.kind in "iu", f"{whole} {code.dtype}")
+        inside = traced or (code.min() >= 0 and code.max() < num_codes)
+        ensure(inside, f"{whole} {code.min()} to {code.max()}")
     else:
-        finite = np.isfinite(np.asarray(code, np.float32)).all()
-        require(finite, "codes", "a value not finite", "finite")
+        finite = traced or np.isfinite(np.asarray(code, np.float32)).all()
+        ensure(finite, "codes hold a value that is not finite")
     return jnp.asarray(code, form.dtype)
 
 
 def _code_shapes(model: Model, side: Batch) -> Any:
     """Of one example's code, and its dtype: [1, ...], or a tuple of them."""
-    module, variables = model.recipe.model, model.variables
-    image = jax.ShapeDtypeStruct((1, *module.shape), jnp.float32)
+    x = jax.ShapeDtypeStruct((1, *model.module.shape), jnp.float32)
     fields = {
         k: jax.ShapeDtypeStruct((1, *v.shape[1:]), v.dtype) for k, v in side.items()
     }
     keys = jax.random.split(jax.random.key(0), 1)
-    encoder = partial(_encode, module, False, variables)
-    return jax.eval_shape(encoder, ({"inputs": image, **fields}, keys))
+    encoder = partial(_encode, model.module, False, model.variables)
+    return jax.eval_shape(encoder, ({"inputs": x, **fields}, keys))
 
 
 def _side_fields(model: Model, count: int, mask: Any, label: Any) -> Batch:
     """The mask and the labels as the model needs them."""
-    module, fields = model.recipe.model, {}
+    fields = {}
     if mask is not None:
-        fields["mask"] = jnp.asarray(_check_mask((count, *module.shape), mask))
-    needed = "label" in module.view.needs
-    require(needed or label is None, "label", label, "None: the model sees no labels")
-    if needed:
-        require(label is not None, "label", None, f"given: one of {count} labels each")
-        label = np.asarray(label)
-        whole = label.dtype.kind in "iu" and label.shape == (count,)
-        require(
-            whole, "label", f"{label.dtype} {label.shape}", f"[{count}] whole numbers"
-        )
-        check_labels(model.recipe, label, "label")
-        fields["label"] = jnp.asarray(label, jnp.int32)
-    return fields
+        fields["mask"] = jnp.asarray(check_mask((count, *model.module.shape), mask))
+    label = check_label(model.recipe, label, count)
+    return fields if label is None else {**fields, "label": label}
 
 
-def _as_floats(model: Model, images: Any) -> Array:
-    checked = check_images(model.recipe, images)
+def _as_floats(model: Model, x: Any) -> Array:
+    checked = check_examples(model.recipe, x)
     return unit_interval(jax.random.key(0), jnp.asarray(checked))
 
 
 def _check_range(model: Model, x: Array) -> None:
     """Not after damage, which may leave [0, 1], nor where every number is possible."""
-    bounded = not bool(model.recipe.model.likelihood.support(jnp.asarray(-1e6)))
-    if bounded and model.recipe.corruption is identity:
+    bounded = not bool(model.module.likelihood.support(np.float32(-1e6)))
+    if bounded and model.recipe.corruption is identity and not isinstance(x, Tracer):
         low, high = float(x.min()), float(x.max())
-        came = f"values from {low:g} to {high:g}"
-        require(low >= 0 and high <= 1, "images", came, "bytes, or floats in [0, 1]")
-
-
-def _check_mask(shape: tuple[int, ...], mask: Any) -> np.ndarray:
-    mask = np.asarray(mask)
-    require(mask.dtype == bool, "mask", str(mask.dtype), "bool, True where pixels miss")
-    if mask.ndim == len(shape) - 1:
-        mask = mask[..., None]
-    one_channel = (*shape[:-1], 1)
-    fits = mask.shape in (shape, one_channel)
-    require(fits, "mask", mask.shape, f"of shape {one_channel}")
-    return mask
+        ensure(
+            low >= 0 and high <= 1,
+            "x must be bytes, or floats in [0, 1], "
+            f"got values from {low:g} to {high:g}",
+        )

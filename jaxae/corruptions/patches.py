@@ -5,18 +5,17 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxae.checks import check_count
-from jaxae.corruptions import fill_in
+from jaxae.corruptions.base import Corruption, fill_in
 from jaxae.errors import require
-from jaxae.types import Corruption
 
 
-def patches(size: int, rate: float = 0.75, *, fill: float = 0.0) -> Corruption:
+class Patches(Corruption):
     """Removes exactly round(rate · count) of an image's `count` square patches.
 
     Which ones is uniformly random and another choice for every image (He et al. 2022,
-    section 3). The patches form a grid; the mask is [b, h, w, 1].
+    section 3, https://arxiv.org/abs/2111.06377). The patches form a grid.
 
-    Args:
+    Attributes:
         size: Side of a patch in pixels.
         rate: Share of the patches that are removed.
         fill: What the removed pixels become.
@@ -26,21 +25,27 @@ def patches(size: int, rate: float = 0.75, *, fill: float = 0.0) -> Corruption:
             images are no multiples of `size` (said when the corruption is first
             applied).
     """
-    check_count("size", size)
-    require(0 <= rate <= 1, "rate", rate, "a share in [0, 1]")
 
-    def corrupt(key: jax.Array, x: Array) -> tuple[Array, Array]:
-        check_grid("x", x.shape[1:], size)
-        rows, columns = x.shape[1] // size, x.shape[2] // size
+    size: int
+    rate: float = 0.75
+    fill: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        check_count("size", self.size)
+        require(0 <= self.rate <= 1, "rate", self.rate, "a share in [0, 1]")
+
+    def __call__(self, key: jax.Array, x: Array) -> tuple[Array, Array]:
+        """Damages images [b, h, w, c]; the mask is [b, h, w, 1]."""
+        check_grid("x", x.shape[1:], self.size)
+        rows, columns = x.shape[1] // self.size, x.shape[2] // self.size
         count = rows * columns
-        removed = jnp.arange(count) < round(rate * count)
+        removed = jnp.arange(count) < round(self.rate * count)
         removed = jnp.broadcast_to(removed[None], (x.shape[0], count))
         chosen = jax.random.permutation(key, removed, axis=1, independent=True)
         grid = chosen.reshape(x.shape[0], rows, columns, 1)
-        mask = grid.repeat(size, axis=1).repeat(size, axis=2)
-        return fill_in(x, mask, fill), mask
-
-    return corrupt
+        mask = grid.repeat(self.size, axis=1).repeat(self.size, axis=2)
+        return fill_in(x, mask, self.fill), mask
 
 
 def check_grid(name: str, shape: tuple[int, ...], size: int) -> None:

@@ -21,15 +21,17 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 from numpyro import distributions as dist
-from numpyro.distributions import constraints
+from numpyro.distributions import constraints, kl_divergence
 from numpyro.distributions.util import promote_shapes
 
-from jaxae.sums import sum_last
+from jaxae.distributions.sums import sum_last
 
 LEVELS = 256
 """Levels k/255 of a value stored in eight bits."""
 
 _HALF_LEVEL = 1.0 / (LEVELS - 1)  # on [-1, 1], where two levels are 2/255 apart
+
+_LEAST_LOG_SCALE = -87.0  # of what float32 can hold without loss
 
 
 @jax.custom_jvp
@@ -42,22 +44,31 @@ def _softplus(x: Array) -> Array:
 _softplus.defjvps(lambda tangent, _, x: jax.nn.sigmoid(x) * tangent)
 
 
-class _EightBit(constraints.ParameterFreeConstraint):
-    """The levels k/255, k = 0 … 255, up to the rounding of float32."""
+class _GreyLevels(constraints.Constraint):
+    """The values k / (levels - 1), k = 0 … levels - 1, up to float32's rounding."""
 
     is_discrete = True
 
+    def __init__(self, levels: int) -> None:
+        self.levels = levels
+
     def __call__(self, x):
         xp = jnp if isinstance(x, jax.Array) else np
-        level = x * (LEVELS - 1.0)
-        on_grid = xp.abs(level - xp.round(level)) < 1e-3
+        level = x * (self.levels - 1.0)
+        on_grid = xp.abs(level - xp.round(level)) < 4e-6 * (self.levels - 1.0)
         return on_grid & (x >= 0.0) & (x <= 1.0)
 
     def feasible_like(self, prototype):
         return jnp.zeros_like(prototype)
 
+    def tree_flatten(self):
+        return (), ((), {"levels": self.levels})
 
-eight_bit = _EightBit()
+    def eq(self, other, static=False):
+        return isinstance(other, _GreyLevels) and self.levels == other.levels
+
+
+grey_levels = _GreyLevels
 
 
 class Event(dist.Independent):
@@ -214,8 +225,8 @@ class _LocationScale:
 
     def log_prob(self, value, intermediates=None):
         """Per value, in nats: [k, b, ...]."""
-        value, loc, scale = promote_shapes(value, self.loc, self.scale)
-        return self._standard_log_prob((value - loc) / scale) - jnp.log(scale)
+        value, loc, log_scale = promote_shapes(value, *_loc_and_log_scale(self))
+        return self._standard_log_prob(_scaled(value - loc, log_scale)) - log_scale
 
     def sample(self, key, sample_shape=()):
         """Draws [*sample_shape, k, b, ...]."""
@@ -234,11 +245,55 @@ class _LocationScale:
 class Normal(_LocationScale, dist.Normal):
     """Normal with mean `loc` and standard deviation `scale`."""
 
+    log_scale: Array | None = None
+    pytree_data_fields = ("log_scale",)
+
     _noise = staticmethod(jax.random.normal)
+
+    @classmethod
+    def from_log_scale(cls, loc: Array, log_scale: Array) -> "Normal":
+        """With the standard deviation exp(log_scale), however small that is.
+
+        Densities and the KL divergence take the logarithm as it is, also where
+        exp(log_scale) would be 0 in float32. `scale` itself is exp(-87) at least.
+        """
+        normal = cls(loc, jnp.exp(jnp.maximum(log_scale, _LEAST_LOG_SCALE)))
+        normal.log_scale = log_scale
+        return normal
 
     @staticmethod
     def _standard_log_prob(x: Array) -> Array:
         return -0.5 * jnp.square(x) - 0.5 * math.log(2.0 * math.pi)
+
+
+def _loc_and_log_scale(distribution: dist.Distribution) -> tuple[Array, Array]:
+    known = getattr(distribution, "log_scale", None)
+    log_scale = jnp.log(distribution.scale) if known is None else known
+    return jnp.asarray(distribution.loc), log_scale
+
+
+def _scaled(offset: Array, log_scale: Array) -> Array:
+    """offset / exp(log_scale).
+
+    As a product: the derivative of a quotient, and what XLA makes of one that is
+    divided again, have the square of the scale, which is 0 below exp(-44).
+    """
+    return offset * jnp.exp(-jnp.maximum(log_scale, _LEAST_LOG_SCALE))
+
+
+@kl_divergence.register(Normal, Normal)
+@kl_divergence.register(Normal, dist.Normal)
+@kl_divergence.register(dist.Normal, Normal)
+def _kl_of_normals(q: dist.Normal, p: dist.Normal) -> Array:
+    """½ (r² + t² - 1) - log r, with r the ratio of the scales and t the shift.
+
+    numpyro takes the logarithm of r², which is 0 in float32 for an r below exp(-43.7).
+    """
+    q_loc, q_log_scale, p_loc, p_log_scale = promote_shapes(
+        *_loc_and_log_scale(q), *_loc_and_log_scale(p)
+    )
+    log_ratio, shift = q_log_scale - p_log_scale, _scaled(q_loc - p_loc, p_log_scale)
+    return 0.5 * (jnp.exp(2.0 * log_ratio) + jnp.square(shift) - 1.0) - log_ratio
 
 
 class Laplace(_LocationScale, dist.Laplace):
@@ -252,22 +307,29 @@ class Laplace(_LocationScale, dist.Laplace):
 
 
 class Categorical(dist.Distribution):
-    """A free probability for each of the levels k/255. `logits`: [k, b, ..., 256]."""
+    """A free probability for each of the whole numbers 0 … n - 1, as floats.
+
+    `logits`: [k, b, ..., n].
+    """
 
     arg_constraints: ClassVar = {"logits": constraints.real_vector}
-    support = eight_bit
 
     def __init__(self, logits: Array) -> None:
         """`logits` is the only parameter."""
         self.logits = logits
         super().__init__(batch_shape=jnp.shape(logits)[:-1], validate_args=False)
 
+    @property
+    def support(self):
+        """The constraint that every value has to satisfy."""
+        return constraints.integer_interval(0, self.logits.shape[-1] - 1)
+
     def log_prob(self, value, intermediates=None):
         """Per value, in nats: [k, b, ...]."""
         value, logits = promote_shapes(value[..., None], self.logits)
         level = lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
         # A comparison instead of a gather, whose gradient would be a slow scatter.
-        chosen = jnp.round(value * (LEVELS - 1.0)).astype(jnp.int32) == level
+        chosen = jnp.round(value).astype(jnp.int32) == level
         picked = jnp.sum(jnp.where(chosen, logits, 0.0), axis=-1)
         return picked - jax.nn.logsumexp(logits, axis=-1)
 
@@ -275,15 +337,40 @@ class Categorical(dist.Distribution):
         """Draws [*sample_shape, k, b, ...]."""
         logits = self.logits
         logits = jnp.broadcast_to(logits, sample_shape + logits.shape)
-        level = jax.random.categorical(key, logits)
-        return level.astype(logits.dtype) / (LEVELS - 1.0)
+        return jax.random.categorical(key, logits).astype(logits.dtype)
 
     @property
     def mean(self):
         """The exact mean, [k, b, ...]."""
-        levels = jnp.linspace(0.0, 1.0, LEVELS, dtype=self.logits.dtype)
         probs = jax.nn.softmax(self.logits)
-        return jnp.matmul(probs, levels, precision="highest")
+        numbers = jnp.arange(self.logits.shape[-1], dtype=self.logits.dtype)
+        return jnp.matmul(probs, numbers, precision="highest")
+
+
+class GreyCategorical(Categorical):
+    """A free probability for each of the grey levels k / (n - 1), k = 0 … n - 1."""
+
+    @property
+    def support(self):
+        """The constraint that every value has to satisfy."""
+        return grey_levels(self.logits.shape[-1])
+
+    @property
+    def _top(self):
+        return self.logits.shape[-1] - 1.0
+
+    def log_prob(self, value, intermediates=None):
+        """Per value, in nats: [k, b, ...]."""
+        return super().log_prob(value * self._top)
+
+    def sample(self, key, sample_shape=()):
+        """Draws [*sample_shape, k, b, ...]."""
+        return super().sample(key, sample_shape) / self._top
+
+    @property
+    def mean(self):
+        """The exact mean, [k, b, ...]."""
+        return super().mean / self._top
 
 
 class DiscretizedLogisticMixture(dist.Distribution):
@@ -299,7 +386,7 @@ class DiscretizedLogisticMixture(dist.Distribution):
         "means": constraints.real_vector,
         "log_scales": constraints.real_vector,
     }
-    support = eight_bit
+    support = grey_levels(LEVELS)
 
     def __init__(self, logits: Array, means: Array, log_scales: Array) -> None:
         """Logits of the weights, means and log scales of the components."""

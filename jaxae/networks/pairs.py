@@ -1,0 +1,150 @@
+"""An encoder and its mirror image, for recipes: from a name, a value or two modules."""
+
+from collections.abc import Callable
+from typing import Any
+
+from flax import linen as nn
+
+from jaxae.errors import ArgumentError, choose, require
+from jaxae.networks.activations import Activation
+from jaxae.networks.conv import ConvDecoder, ConvEncoder
+from jaxae.networks.mlp import MLP, MLPDecoder
+from jaxae.values import Value, fields_of
+
+Shape = tuple[int, ...]
+
+
+class Pair(Value):
+    """Base of the pairs: an encoder, and from the shape of its outputs a decoder."""
+
+    def encoder(self) -> nn.Module:
+        """x -> features."""
+        raise NotImplementedError
+
+    def decoder(self, shape: Shape) -> nn.Module:
+        """A code -> outputs of this shape, without the batch."""
+        raise NotImplementedError
+
+
+class FullyConnected(Pair):
+    """An MLP and its mirror image.
+
+    Attributes:
+        hidden: Units of the encoder's layers; the decoder mirrors them.
+        gated: Gated layers, h · sigmoid(g), which replace the activation.
+        activation: Between the layers, by name or itself.
+        batch_norm: Normalise before every activation.
+
+    Raises:
+        ValueError: See `MLP`.
+
+    Example:
+        >>> import jaxae
+        >>> network = jaxae.networks.FullyConnected((300, 300), gated=True)
+        >>> recipe = jaxae.recipes.vae((28, 28, 1), latent_dim=40, network=network)
+    """
+
+    hidden: tuple[int, ...] = (512,)
+    gated: bool = False
+    activation: Activation = "relu"
+    batch_norm: bool = False
+
+    def encoder(self) -> nn.Module:
+        """x [b, ...] -> features [b, hidden[-1]]."""
+        return MLP(**fields_of(self))
+
+    def decoder(self, shape: Shape) -> nn.Module:
+        """A code [b, ...] -> [b, *shape]."""
+        mirrored: dict[str, Any] = fields_of(self) | {"hidden": self.hidden[::-1]}
+        return MLPDecoder(shape, **mirrored)
+
+
+class Convolutional(Pair):
+    """Strided convolutions and their mirror image, for images of any size.
+
+    Attributes:
+        channels: Of the encoder's stages, each of which halves the image; the decoder
+            mirrors them.
+        kernel_size: Of the strided convolutions.
+        residual_blocks: Residual blocks in every stage.
+        activation: Between the layers, by name or itself.
+        batch_norm: Normalise before every activation.
+
+    Raises:
+        ValueError: See `ConvEncoder`; or the examples are no images.
+
+    Example:
+        >>> import jaxae
+        >>> network = jaxae.networks.Convolutional((32, 64), residual_blocks=1)
+        >>> recipe = jaxae.recipes.autoencoder((32, 32, 3), network=network)
+    """
+
+    channels: tuple[int, ...] = (32, 64)
+    kernel_size: int = 3
+    residual_blocks: int = 0
+    activation: Activation = "relu"
+    batch_norm: bool = False
+
+    def encoder(self) -> nn.Module:
+        """Images [b, h, w, c] -> features [b, h', w', channels[-1]]."""
+        return ConvEncoder(**fields_of(self))
+
+    def decoder(self, shape: Shape) -> nn.Module:
+        """A code [b, ...] -> images [b, *shape]."""
+        expected = "(height, width, channels) for convolutions"
+        require(len(shape) == 3, "shape", shape, expected)
+        sizes = shape[0], shape[1], shape[2]
+        mirrored: dict[str, Any] = fields_of(self) | {"channels": self.channels[::-1]}
+        return ConvDecoder(sizes, **mirrored)
+
+
+class Own(Pair):
+    """Two modules of your own.
+
+    Attributes:
+        module: The encoder.
+        make_decoder: The decoder, of the shape of its outputs.
+    """
+
+    module: nn.Module
+    make_decoder: Callable[[Shape], nn.Module]
+
+    def encoder(self) -> nn.Module:
+        """The encoder."""
+        return self.module
+
+    def decoder(self, shape: Shape) -> nn.Module:
+        """The decoder."""
+        return self.make_decoder(shape)
+
+
+BY_NAME: dict[str, type[Pair]] = {"mlp": FullyConnected, "conv": Convolutional}
+"""What `network` may be by name, with its default arguments."""
+
+Networks = str | Pair | tuple[nn.Module, Callable[[Shape], nn.Module]]
+"""A name of `BY_NAME`, a `Pair`, or (encoder, shape of the outputs -> decoder)."""
+
+
+def as_pair(network: Networks) -> Pair:
+    """A pair by its name, as it is, or of two modules.
+
+    Raises:
+        ValueError: The name is unknown, or it is none of these.
+    """
+    if isinstance(network, Pair):
+        return network
+    if isinstance(network, str):
+        return choose("network", network, BY_NAME)()
+    if _is_own(network):
+        return Own(*network)
+    raise ArgumentError(
+        f"network must be one of {', '.join(BY_NAME)}, a pair of jaxae.networks, or "
+        "(encoder, function from the outputs' shape to the decoder), "
+        f"got {network!r:.200}"
+    )
+
+
+def _is_own(network: Any) -> bool:
+    if not isinstance(network, tuple) or len(network) != 2:
+        return False
+    return isinstance(network[0], nn.Module) and callable(network[1])

@@ -1,0 +1,137 @@
+"""A recipe: a family of auto-encoders as a choice of parts; with variables, a model."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+
+from jaxae.corruptions import identity
+from jaxae.errors import ensure, require
+from jaxae.models.family import Family
+from jaxae.objectives.base import Objective
+from jaxae.preparation import unit_interval
+from jaxae.types import Corrupt, Hook, Prepare, Variables
+from jaxae.values import Value
+
+_KNOWN = ("bfloat16", "float32")
+_NETWORKS = ("encoder", "decoder")
+
+
+class Recipe(Value):
+    """A family of auto-encoders as a choice of parts.
+
+    Attributes:
+        module: A linen module, see `jaxae.models.Family`.
+        objective: What is minimised.
+        prepare: From stored values to the target: `unit_interval` or `binarize`.
+        corruption: What damages the target before the encoder sees it.
+        num_samples: `K`, the samples of the code per example and step.
+        hooks: What happens after an update beside it, as the revival of dead codes.
+        monitor: The metric that the best epoch has least of, of the validation data
+            where there are any.
+        title: What the family is called in reports.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.vae((28, 28, 1), latent_dim=16, beta=4.0)
+        >>> recipe.objective
+        objectives.ELBO(beta=4.0)
+        >>> recipe == jaxae.recipes.vae((28, 28, 1), latent_dim=16, beta=4.0)
+        True
+        >>> eval(repr(recipe), vars(jaxae)) == recipe
+        True
+    """
+
+    module: Family
+    objective: Objective
+    prepare: Prepare = unit_interval
+    corruption: Corrupt = identity
+    num_samples: int = 1
+    hooks: tuple[Hook, ...] = ()
+    monitor: str = "loss"
+    title: str = "auto-encoder"
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A recipe with its variables: what `encode`, `sample` or `evaluate` work on.
+
+    A pytree whose leaves are the variables; the recipe is static. So models pass
+    through `jax.jit`, `jax.grad` and, stacked, `jax.vmap`.
+
+    Attributes:
+        recipe: The family.
+        variables: What its module learned and keeps.
+    """
+
+    recipe: Recipe = dataclasses.field(metadata={"static": True})
+    variables: Variables
+
+    @property
+    def module(self) -> Family:
+        """The recipe's module."""
+        return self.recipe.module
+
+    def replace(self, **changes: Any) -> "Model":
+        """The same with another recipe or other variables."""
+        return dataclasses.replace(self, **changes)
+
+    def __repr__(self) -> str:
+        """The recipe, and how many numbers there are beside it."""
+        count = sum(jnp.size(leaf) for leaf in jax.tree.leaves(self.variables))
+        return f"<Model of {count:,} numbers: {self.recipe!r}>"
+
+
+def compute_in(recipe: Recipe, dtype: DTypeLike | None) -> Recipe:
+    """The same family with an encoder and a decoder whose layers compute in `dtype`.
+
+    Every layer casts its input and its parameters to `dtype` and computes its output
+    there; the gradients reach the parameters as they are stored. Parameters, gradients
+    and the optimizer's state stay float32, as do bottlenecks, priors, likelihoods,
+    critics and losses, for which what the networks put out is cast back. A checkpoint
+    fits the recipe with any `dtype`.
+
+    Args:
+        recipe: Any whose networks have the field `dtype`, as all of `jaxae.networks`
+            and linen's own layers.
+        dtype: bfloat16 or float32; None for that of the inputs and parameters.
+
+    Raises:
+        ValueError: `dtype` is another one, or a network has no such field.
+
+    Example:
+        >>> import jaxae
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> half = jaxae.compute_in(recipe, 'bfloat16')
+        >>> half.module.encoder
+        networks.MLP(dtype='bfloat16')
+    """
+    if dtype is not None:
+        name = dtype if isinstance(dtype, str) else jnp.dtype(dtype).name
+        # The gradients of float16 would need a scaled loss.
+        require(name in _KNOWN, "dtype", name, f"None or in {_KNOWN}")
+        dtype = name  # not the dtype itself, which does not print as what makes it
+    module = recipe.module
+    if _has_dtype(module):
+        return recipe.replace(module=module.clone(dtype=dtype))
+    cast = {}
+    for name in _NETWORKS:
+        network = getattr(module, name, None)
+        kind = "none" if network is None else type(network).__name__
+        ensure(
+            _has_dtype(network),
+            f"{name} must be a module with a field `dtype` to compute in {dtype}, "
+            f"got {kind} in {type(module).__name__}",
+        )
+        cast[name] = network.clone(dtype=dtype)  # pyright: ignore[reportOptionalMemberAccess]
+    return recipe.replace(module=module.clone(**cast))
+
+
+def _has_dtype(module: object) -> bool:
+    if not isinstance(module, nn.Module):
+        return False
+    return "dtype" in {field.name for field in dataclasses.fields(module)}

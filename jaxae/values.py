@@ -1,0 +1,171 @@
+"""Parts as values: frozen, compared by their fields, printed as what makes them.
+
+Objectives, corruptions, schedules, views, hooks and recipes are `Value`s; bottlenecks,
+likelihoods and networks are linen modules, which are values already but for how they
+print: `Module` mends that. So equal recipes are equal, serve as static arguments of
+`jax.jit`, and are evaluated from what they print:
+
+    >>> import jaxae
+    >>> noise = jaxae.corruptions.GaussianNoise(0.4, clip=True)
+    >>> noise
+    corruptions.GaussianNoise(std=0.4, clip=True)
+    >>> eval(repr(noise), vars(jaxae)) == noise
+    True
+"""
+
+import dataclasses
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar, dataclass_transform
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from jaxae.errors import ensure
+
+V = TypeVar("V")
+
+_LINEN = ("parent", "name")  # what linen adds to the fields of every module
+
+
+@dataclass_transform(frozen_default=True)
+class Value:
+    """Base of what is compared by its fields; subclasses are frozen dataclasses.
+
+    Example:
+        >>> class Gain(Value):
+        ...     factor: float = 1.0
+        >>> Gain(2.0) == Gain(2.0), Gain(2.0).replace(factor=3.0).factor
+        (True, 3.0)
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Makes the subclass a frozen dataclass, as linen does with modules."""
+        super().__init_subclass__(**options)
+        dataclasses.dataclass(frozen=True, repr=False)(cls)
+
+    def __repr__(self) -> str:
+        """The expression that makes it."""
+        return expression(self)
+
+    def replace(self: V, **changes: Any) -> V:
+        """The same with other fields."""
+        return dataclasses.replace(self, **changes)  # pyright: ignore[reportArgumentType]
+
+
+class Module(nn.Module):
+    """A linen module that prints as the expression that makes it."""
+
+    def __repr__(self) -> str:
+        """The expression that makes it."""
+        return expression(self)
+
+
+def expression(value: Any) -> str:
+    """The Python expression that makes a value, with the names of `jaxae` in scope.
+
+    Fields with their default value are left out. What has no name of its own, as a
+    lambda or an array, appears as Python prints it, which cannot be evaluated.
+
+    Example:
+        >>> import jaxae
+        >>> expression(jaxae.networks.MLP((300, 300), gated=True))
+        'networks.MLP(hidden=(300, 300), gated=True)'
+    """
+    if isinstance(value, Value | nn.Module):
+        changed = [f"{k}={expression(v)}" for k, v in _changed(value)]
+        return f"{qualified_name(type(value))}({', '.join(changed)})"
+    if type(value) is tuple:
+        return f"({', '.join(map(expression, value))}{',' * (len(value) == 1)})"
+    if isinstance(value, np.generic):
+        return repr(value.item())
+    if callable(value) and _is_named(value):
+        return qualified_name(value)
+    return repr(value)
+
+
+def qualified_name(thing: Any) -> str:
+    """How a class or a function is called: after `jaxae.`, or by its module.
+
+    Example:
+        >>> import jaxae
+        >>> qualified_name(jaxae.likelihoods.Gaussian)
+        'likelihoods.Gaussian'
+        >>> qualified_name(jaxae.AutoEncoder)
+        'AutoEncoder'
+    """
+    package, *rooms = thing.__module__.split(".")
+    name = thing.__qualname__
+    if package == "jaxae":
+        top = getattr(sys.modules["jaxae"], name, None)
+        return name if top is thing else f"{rooms[0]}.{name}"
+    return name if package in ("__main__", "builtins") else f"{thing.__module__}.{name}"
+
+
+def check_hashable(name: str, value: Any) -> None:
+    """Raises ValueError unless a value has a hash; the message names the attribute."""
+    for path, part in _leaves(name, value):
+        kind = type(part).__name__
+        remedy = "a tuple in place of a list" if isinstance(part, list) else "a tuple"
+        ensure(
+            _has_hash(part),
+            f"{path} is of type {kind}, which cannot be hashed, so that programs "
+            f"cannot be compiled for it: give {remedy}, or numbers",
+        )
+
+
+def fields_of(value: Any) -> dict[str, Any]:
+    """The fields of a value or a module by name, in their order."""
+    return {
+        field.name: getattr(value, field.name)
+        for field in dataclasses.fields(value)
+        if field.init and not (isinstance(value, nn.Module) and field.name in _LINEN)
+    }
+
+
+def _changed(value: Any) -> Iterator[tuple[str, Any]]:
+    defaults = {field.name: field for field in dataclasses.fields(value)}
+    for name, own in fields_of(value).items():
+        if not _same(own, _default(defaults[name])):
+            yield name, own
+
+
+def _default(field: "dataclasses.Field[Any]") -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Equal and of one type: 1.0 and True are not the same, nor do arrays compare."""
+    if isinstance(a, jax.Array | np.ndarray) or type(a) is not type(b):
+        return a is b
+    return a == b
+
+
+def _is_named(function: Any) -> bool:
+    """Whether it is found again by its module and name."""
+    module = sys.modules.get(getattr(function, "__module__", None) or "")
+    name = getattr(function, "__qualname__", "")
+    return getattr(module, name, None) is function
+
+
+def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """What is inside a value, with the attribute that it is: modules, tuples, rest."""
+    if isinstance(value, Value | nn.Module):
+        for name, own in fields_of(value).items():
+            yield from _leaves(f"{path}.{name}", own)
+    elif type(value) is tuple:
+        for i, own in enumerate(value):
+            yield from _leaves(f"{path}[{i}]", own)
+    elif isinstance(value, Mapping) or not _has_hash(value):
+        yield path, value
+
+
+def _has_hash(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True

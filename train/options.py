@@ -1,0 +1,140 @@
+"""The options of a family, made of its recipe's signature and docstring."""
+
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, make_dataclass
+from functools import lru_cache
+from inspect import Parameter, signature
+from typing import Annotated, Any, ClassVar, NamedTuple, get_args, get_type_hints
+
+import tyro
+from docstring_parser import parse
+from flax import linen as nn
+
+import jaxae
+from jaxae.likelihoods import Likelihood
+from jaxae.networks.pairs import Networks
+from jaxae.objectives import Weight
+from jaxae.types import Corrupt
+from train import words
+from train.words import Words
+
+Family = Callable[..., jaxae.Recipe]
+
+
+class Plan(NamedTuple):
+    """What a recipe may have to know of the training that it is made for."""
+
+    train_size: int
+    steps_per_epoch: int
+
+
+@dataclass(frozen=True)
+class Options:
+    """Base of the options of all families, which `options_of` makes.
+
+    Attributes:
+        family: The recipe function.
+        parts: The options that are parts in words, with how to read them.
+    """
+
+    family: ClassVar[Family]
+    parts: ClassVar[Mapping[str, Words]]
+
+    def recipe(self, shape: tuple[int, ...], plan: Plan) -> jaxae.Recipe:
+        """For examples of this shape."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        for name, part in self.parts.items():
+            # A number that is swept comes as it is.
+            if isinstance(values[name], str):
+                option, steps = f"--model.{name}", plan.steps_per_epoch
+                values[name] = part.read(values[name], option, steps)
+        if "data_size" in signature(type(self).family).parameters:
+            values["data_size"] = plan.train_size
+        return type(self).family(shape, **values)
+
+    @classmethod
+    def is_number(cls, name: str) -> bool:
+        """Whether an option is a real number, which a sweep can vary."""
+        hint = get_type_hints(cls).get(name)
+        return cls.parts.get(name) is words.WEIGHT or hint in (float, float | None)
+
+
+@lru_cache
+def options_of(family: Family) -> type[Options]:
+    """The options of a family: all its arguments but those that the data decide."""
+    hints, described = get_type_hints(family), parse(family.__doc__ or "")
+    texts = {each.arg_name: each.description or "" for each in described.params}
+    own, parts = [], {}
+    for name, parameter in signature(family).parameters.items():
+        if name in ("shape", "data_size"):
+            continue
+        hint, default = hints[name], parameter.default
+        text = " ".join(texts.get(name, "").split())
+        part = _part(hint)
+        if part is not None:
+            parts[name] = part
+            optional = type(None) in get_args(hint)
+            hint = str | None if optional else str
+            default = None if default is None else part.write(default)
+            text = f"{text} One of: {part.forms()}"
+        hint = Annotated[hint, _argument(text, part)]
+        required = default is Parameter.empty
+        own.append((name, hint) if required else (name, hint, field(default=default)))
+    made = make_dataclass(
+        f"{family.__name__}_options",
+        own,
+        bases=(Options,),
+        frozen=True,
+        kw_only=True,
+        namespace={
+            "__doc__": described.short_description,
+            "family": staticmethod(family),
+            "parts": types.MappingProxyType(parts),
+        },
+    )
+    return made
+
+
+def _part(hint: Any) -> Words | None:
+    """How an argument of this type is read, if it is a part in words."""
+    members = set(get_args(hint))
+    if set(get_args(Networks)) <= members:
+        return words.NETWORK
+    if set(get_args(Weight)) <= members:
+        return words.WEIGHT
+    if Likelihood in members:
+        return words.LIKELIHOOD
+    if Corrupt in members:
+        return words.CORRUPTION
+    return words.CRITIC if nn.Module in members else None
+
+
+def _argument(text: str, part: Words | None) -> Any:
+    return tyro.conf.arg(help=text, metavar=part.metavar if part else None)
+
+
+def flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Value by path, as "model.beta", of nested dataclasses or mappings."""
+    inside = values if isinstance(values, Mapping) else vars(values)
+    found: dict[str, Any] = {}
+    for name, value in inside.items():
+        if isinstance(value, Mapping) or hasattr(value, "__dataclass_fields__"):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = value
+    return found
+
+
+def replaced(config: Any, path: str, value: Any) -> Any:
+    """The configuration with another value at a path.
+
+    Raises:
+        AttributeError: There is nothing at this path.
+    """
+    name, _, rest = path.partition(".")
+    if rest:
+        value = replaced(getattr(config, name), rest, value)
+    getattr(config, name)
+    values = {each.name: getattr(config, each.name) for each in fields(config)}
+    return type(config)(**values | {name: value})

@@ -294,6 +294,6 @@ def test_samples_are_finite_and_the_bound_is_below_the_likelihood():
 
 
 def test_free_bits_have_no_flow():
-    recipe = _recipe("planar")._replace(objective=ELBO(free_bits=0.1))
+    recipe = _recipe("planar").replace(objective=ELBO(free_bits=0.1))
     with pytest.raises(ValueError, match="factorised"):
         fit(recipe, _images(8), key=jax.random.key(0), epochs=1, progress=False)

@@ -76,11 +76,13 @@ class ReviveCodes(Value):
 
         started = statistics["initialized"] > 0
         books, counts, keep = jax.lax.cond(started, revive, start)
+        params = _replaced(state.params, codebook, books)
+        fresh = None if observed.fresh is None else observed.fresh(params)
         new = {**statistics, "counts": counts, "initialized": jnp.ones((), jnp.float32)}
         return state._replace(
-            params=_replaced(state.params, codebook, books),
+            params=params,
             collections=_replaced(state.collections, counters, new),
-            opt_state=reset_moments(state.opt_state, codebook, keep[..., None]),
+            opt_state=reset_moments(state.opt_state, codebook, keep[..., None], fresh),
         )
 
 

@@ -49,12 +49,13 @@ def _tie(state: TrainState, seen: Observed) -> TrainState:
         "bottleneck": {**encoder, "kernel": atoms.T, **biases},
         "decoder": {**decoder, "atoms": atoms, "bias": mean},
     }
+    params = {**state.params, "model": {**model, **new}}
+    fresh = None if seen.fresh is None else seen.fresh(params)
     opt_state = state.opt_state
     for part, values in new.items():
         for name, value in values.items():
             nothing = jnp.zeros([1] * value.ndim, value.dtype)
-            opt_state = reset_moments(opt_state, ("model", part, name), nothing)
-    params = {**state.params, "model": {**model, **new}}
+            opt_state = reset_moments(opt_state, ("model", part, name), nothing, fresh)
     return state._replace(params=params, opt_state=opt_state)
 
 
@@ -115,10 +116,12 @@ def _resample(
     encoder = _new_encoder(model["bottleneck"], directions, center, dead, scale)
     atoms = jnp.where(dead[:, None], directions, model["decoder"]["atoms"])
     decoder = {**model["decoder"], "atoms": atoms}
-    params = {**model, "bottleneck": encoder, "decoder": decoder}
+    own = {**model, "bottleneck": encoder, "decoder": decoder}
+    params = {**state.params, "model": own}
+    fresh = None if seen.fresh is None else seen.fresh(params)
     return state._replace(
-        params={**state.params, "model": params},
-        opt_state=_forget(state.opt_state, tuple(encoder), dead),
+        params=params,
+        opt_state=_forget(state.opt_state, tuple(encoder), dead, fresh),
         collections=_restart_counts(state.collections, dead),
     )
 
@@ -181,15 +184,16 @@ def _mean_of_living(
 
 
 def _forget(
-    opt_state: PyTree, names: tuple[str, ...], dead: Bool[Array, " n"]
+    opt_state: PyTree, names: tuple[str, ...], dead: Bool[Array, " n"], fresh: PyTree
 ) -> PyTree:
     """Zeroes the moments of the rows and columns that were replaced."""
     keep = (~dead).astype(jnp.float32)
     for name in names:
         shape = (1, -1) if name == "kernel" else (-1,)
         path = ("model", "bottleneck", name)
-        opt_state = reset_moments(opt_state, path, keep.reshape(shape))
-    return reset_moments(opt_state, ("model", "decoder", "atoms"), keep[:, None])
+        opt_state = reset_moments(opt_state, path, keep.reshape(shape), fresh)
+    atoms = ("model", "decoder", "atoms")
+    return reset_moments(opt_state, atoms, keep[:, None], fresh)
 
 
 def _restart_counts(collections: Variables, dead: Bool[Array, " n"]) -> Variables:

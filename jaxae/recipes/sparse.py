@@ -18,7 +18,7 @@ def sparse_autoencoder(
     activation: SparseActivation = "topk",
     k: int = 32,
     sparsity_weight: Weight = 0.01,
-    bandwidth: float = 0.001,
+    bandwidth: float = 0.3,
     aux_weight: Weight | None = None,
     k_aux: int = 256,
     dead_after: int = 10_000,

@@ -18,6 +18,12 @@ from jaxae.preparation import binarize, unit_interval
 from jaxae.recipe import Recipe
 from jaxae.values import check_hashable, expression
 
+LEAST_BYTES = 64
+"""Values from which on bytes of 0 and 1 alone are no chance."""
+
+LEAST_BYTES = 64
+"""Values from which on bytes of 0 and 1 alone are no chance."""
+
 _SIDE_FIELDS = ("label", "weight")
 
 
@@ -171,8 +177,9 @@ def _takes_unit_interval(recipe: Recipe) -> str | None:
 
 def _check_bytes(x: Any, name: str) -> None:
     """Bytes are levels k/255: of 0 and 1 alone, as some data sets store binary x."""
+    # A few dark values may be so by chance.
     ensure(
-        isinstance(x, Tracer) or x.max() != 1,
+        isinstance(x, Tracer) or x.size < LEAST_BYTES or x.max() != 1,
         f"{name} holds bytes of 0 and 1 alone, which would be read as 0 and 1/255: "
         f"give booleans, {name}.astype(bool), or levels up to 255",
     )

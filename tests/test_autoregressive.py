@@ -322,8 +322,8 @@ CODES = np.array([[0, 1], [2, 0]])
     [
         ({"codes": CODES / 1.0}, "codes must be whole numbers.*got 'float64'"),
         ({"codes": CODES > 0}, "codes must be whole numbers.*got 'bool'"),
-        ({"codes": CODES - 1}, "codes must be .* 0 to 2, got 'values from -1 to 1'"),
-        ({"codes": CODES + 1}, "codes must be .* 0 to 2, got 'values from 1 to 3'"),
+        ({"codes": CODES - 1}, "codes must be .* 0 to 2, got values from -1 to 1"),
+        ({"codes": CODES + 1}, "codes must be .* 0 to 2, got values from 1 to 3"),
         ({"codes": CODES[:0]}, "codes must be of shape"),
         ({"codes": CODES[:, :0]}, "codes must be of shape"),
         ({"codes": 1}, "codes must be of shape"),

@@ -99,15 +99,18 @@ def test_a_step_tells_hooks_how_its_optimizer_starts():
 
     recipe = recipes.autoencoder((4,), 2, network=networks.FullyConnected(()))
     plain = recipe.objective
-    player = Objective(
-        lambda key, trace: jnp.ones(3),
-        lambda params, trace, context: (
-            plain.loss({}, trace, context)[0] + jnp.square(params).sum(),
-            {},
-        ),
-        lambda tx: optax.sgd(0.1, momentum=0.9),
-    )
-    recipe = recipe._replace(objective=player, hooks=(hook,))
+
+    class Player(Objective):
+        def init(self, key, trace):
+            return jnp.ones(3)
+
+        def loss(self, params, trace, context):
+            return plain.loss({}, trace, context)[0] + jnp.square(params).sum(), {}
+
+        def tx(self, main):
+            return optax.sgd(0.1, momentum=0.9)
+
+    recipe = recipe.replace(objective=Player(), hooks=(hook,))
     tx = optax.contrib.schedule_free_adamw(0.1)
     batch = {
         "x": jnp.asarray(np.random.default_rng(0).uniform(size=(6, 4)), jnp.float32)

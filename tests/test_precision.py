@@ -329,6 +329,6 @@ def test_every_network_of_a_model_is_asked():
     )
     model = compute_in(conv, HALF).module
     assert isinstance(model, AutoEncoder)
-    assert model.encoder.dtype == model.decoder.dtype == HALF
+    assert model.encoder.dtype == model.decoder.dtype == "bfloat16"
     ladder = compute_in(recipe_of("ladder_vae"), HALF).module
-    assert isinstance(ladder, LadderVAE) and ladder.dtype == HALF
+    assert isinstance(ladder, LadderVAE) and ladder.dtype == "bfloat16"

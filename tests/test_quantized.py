@@ -63,13 +63,14 @@ def test_nearest_code_is_that_of_a_brute_force_search():
 
 @pytest.mark.parametrize("offset", [1000.0, -3e4])
 def test_the_nearest_code_does_not_depend_on_a_common_offset(offset):
-    x, codes = noise((2000, 16)) + offset, noise((64, 16), 1) + offset
+    x = jnp.asarray(noise((2000, 16)) + np.float32(offset))
+    codes = jnp.asarray(noise((64, 16), 1) + np.float32(offset))
     exact = nearest(np.float64(x), np.float64(codes))
     np.testing.assert_array_equal(codebook.nearest_code(x, codes), exact)
 
 
 def test_kmeans_and_quantizers_work_far_from_zero():
-    x = noise((40, 3)) + 1000.0
+    x = jnp.asarray(noise((40, 3)) + np.float32(1000.0))
     far, near = (codebook.kmeans(KEY, data, 6, 3) for data in (x, x - 1000.0))
     # float32 has numbers near 1000 to 6e-5.
     np.testing.assert_allclose(far - 1000.0, near, atol=2e-4)
@@ -239,7 +240,7 @@ COUNTS = np.asarray([2, 0, 1, 3, 0, 1, 1, 2])
 
 @pytest.mark.parametrize("quantizers", [1, 2])
 def test_statistics_and_metrics_are_by_weight(quantizers):
-    books, x = noise((quantizers, 4, 3)), noise((8, 2, 3), 1)
+    books, x = noise((quantizers, 4, 3)), jnp.asarray(noise((8, 2, 3), 1))
     module, variables = ema(books, decay=0.5)
     run = jax.jit(
         lambda x, weight: module.apply(
@@ -261,7 +262,7 @@ def test_statistics_and_metrics_are_by_weight(quantizers):
 
 
 def test_kmeans_starts_and_goes_by_weight():
-    x, weight = noise((8, 3)), jnp.asarray(COUNTS, jnp.float32)
+    x, weight = jnp.asarray(noise((8, 3))), jnp.asarray(COUNTS, jnp.float32)
     rows = np.asarray(x)[COUNTS > 0]
     drawn = codebook.draw_rows(KEY, x, 8, weight)
     # All that count, and then again.
@@ -367,7 +368,7 @@ def test_hook_starts_and_revives_a_codebook_with_gradients(started):
     seen = Observed({}, jnp.zeros(16), {"features": x})
     new = jax.jit(ReviveCodes(quantizer))(state, seen, KEY)
     replaced = [1] if started else [0, 1, 2, 3]
-    after = new.params["model"]["bottleneck"]["codebook"][0]
+    after = np.asarray(new.params["model"]["bottleneck"]["codebook"][0])
     moments = new.opt_state[0].mu["model"]["bottleneck"]["codebook"][0]
     for j in range(4):
         drawn = (x[:, 0] == after[j]).all(1).any()

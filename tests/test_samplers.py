@@ -106,7 +106,7 @@ def test_the_prior_of_several_latents():
 
 
 def test_a_model_without_a_prior_is_refused(classic):
-    with pytest.raises(ArgumentError, match="model must be one with a prior"):
+    with pytest.raises(ArgumentError, match="model must have a prior"):
         samplers.prior(classic)
 
 
@@ -181,7 +181,7 @@ def test_codes_have_the_form_of_those_fitted(name):
     ("codes", "message"),
     [
         (np.zeros((9, 2), np.int32), "whole ones are for samplers.autoregressive"),
-        (np.full((9, 2), np.nan), "codes must be finite"),
+        (np.full((9, 2), np.nan), "codes hold a value that is not finite"),
         (np.zeros(9), r"codes must be of shape \[n, \.\.\.\]"),
         ((np.zeros((9, 2)), np.zeros((8, 2))), "one n for all"),
         ((), "a tuple of arrays"),
@@ -222,7 +222,7 @@ def test_sizes_are_checked(function):
 
 def test_codes_that_do_not_differ_are_refused():
     for function in (samplers.two_stage, samplers.flow):
-        with pytest.raises(ArgumentError, match="codes that differ"):
+        with pytest.raises(ArgumentError, match="codes must differ"):
             function(np.full((5, 2), 0.1), KEY)
 
 
@@ -247,7 +247,7 @@ def test_the_mixture_finds_two_clusters():
 
 
 def test_fewer_codes_than_components_are_refused():
-    with pytest.raises(ArgumentError, match="codes must be at least 10, got '9 of"):
+    with pytest.raises(ArgumentError, match="codes must be at least 10, got 9 of"):
         samplers.gaussian_mixture(np.zeros((9, 2), np.float32), KEY)
 
 

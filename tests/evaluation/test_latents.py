@@ -40,5 +40,5 @@ def test_usage_and_perplexity_are_means_over_the_codebooks(books):
 
 def test_real_codes_have_no_codebook():
     model, x = fresh(recipes.vae((4,), 2, network=LINEAR))
-    with pytest.raises(ValueError, match="real codes"):
+    with pytest.raises(ValueError, match="these are real numbers"):
         codebook_usage(model, x, KEY)

@@ -214,7 +214,7 @@ def _untrained(recipe):
     [
         (
             recipes.autoencoder((D,), 2),
-            "model must be .* got 'AutoEncoder with no prior and Gaussian'",
+            "model must be .* got AutoEncoder with no prior and Gaussian",
         ),
         (
             recipes.vae((D,), 2, likelihood="binary_cross_entropy"),

@@ -295,7 +295,7 @@ def test_tfrecord_files_are_refused_with_the_remedy(tfds_dir):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("cifar100000", "did you mean cifar100"),
+        ("cifar100000", "did you mean 'cifar100'"),
         ("cifar10:9.9.9", "9.9.9"),
         ("no such name", "no such name"),
         ("", "tfds:"),
@@ -926,10 +926,10 @@ def test_the_nearest_source_is_suggested(tmp_path, monkeypatch):
     np.save(tmp_path / "digits.npy", grey(3))
     (tmp_path / "photos").mkdir()
     for wrong, right in (("digit.npy", "digits.npy"), ("Photo", "photos")):
-        with pytest.raises(DataError, match=f"did you mean {right}\\?"):
+        with pytest.raises(DataError, match=f"did you mean '{right}'\\?"):
             load(str(tmp_path / wrong))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match=r"got 'MNSIT'; did you mean mnist\?"):
+    with pytest.raises(DataError, match=r"got 'MNSIT'; did you mean 'mnist'\?"):
         load("MNSIT")
     with pytest.raises(DataError, match=r"~no such user/x\.npy: no such file"):
         load("~no such user/x.npy")

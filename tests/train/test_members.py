@@ -193,10 +193,10 @@ def test_a_name_in_either_spelling(option):
             ["optimizer.weight-decay", "0.1", "0.2"],
             "optimizer.weight_decay decides",
         ),
-        (["model.beta", "1", "2", "--stream"], "--sweep must be for data in memory"),
+        (["model.beta", "1", "2", "--stream"], "--sweep is for data in memory"),
         (
             ["model.beta", "1", "--parallel", "fsdp"],
-            "--sweep must be with data or none",
+            "--sweep is for --parallel data or none",
         ),
     ],
 )
@@ -215,8 +215,11 @@ def test_what_cannot_be_swept_is_said_before_there_is_a_run(
     ("options", "message"),
     [
         (["--seeds", "0"], "--seeds must be a whole number of at least 1"),
-        (["--seeds", "2", "--stream"], "--seeds must be for data in memory"),
-        (["--seeds", "2", "--parallel", "pmap"], "--seeds must be with data or none"),
+        (["--seeds", "2", "--stream"], "--seeds is for data in memory"),
+        (
+            ["--seeds", "2", "--parallel", "pmap"],
+            "--seeds is for --parallel data or none",
+        ),
     ],
 )
 def test_seeds_that_do_not_go_together(options, message, images, tmp_path):

@@ -412,10 +412,10 @@ def command(*arguments: str, **options) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "vea"], "no preset 'vea'; did you mean vae"),
+        (["train", "vea"], "got 'vea'; did you mean 'vae'"),
         (["train", "vae", "--epoch", "3"], "--epoch"),
         (["train", "vae", "--model.likelihood", "binomal"], "'binomal'"),
-        (["train", "vae", "--sweep", "model.bta", "1"], "did you mean model.beta"),
+        (["train", "vae", "--sweep", "model.bta", "1"], "did you mean 'model.beta'"),
         (["train", "vae", "--model.latent-dim", "0"], "latent_dim must be"),
         (["train", "vae", "--data", "nowhere.npy"], "nowhere.npy"),
         (["train", "vae", "--epochs", "0"], "--epochs must be"),
@@ -450,7 +450,7 @@ def test_the_nearest_name_is_suggested(
         import_module(program).main()
     assert ended.value.code == 2
     words = " ".join(capsys.readouterr().err.replace("│", " ").split())
-    assert f"did you mean {nearest}" in words
+    assert f"did you mean {nearest!r}" in words
 
 
 def test_choices_are_parsed_and_shown_as_before(monkeypatch, capsys):
@@ -464,7 +464,7 @@ def test_choices_are_parsed_and_shown_as_before(monkeypatch, capsys):
     assert "(default: float32)" in printed
 
 
-SMALL = "--epochs 1 --nll-samples 0 --model.latent-dim 2 --model.network.hidden 5"
+SMALL = "--epochs 1 --nll-samples 0 --model.latent-dim 2 --model.network mlp:5"
 
 
 def test_nothing_is_lost_on_an_output_without_unicode(images, tmp_path):

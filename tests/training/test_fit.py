@@ -418,6 +418,7 @@ def progress_of(result):
 def test_a_resumed_training_is_one_that_was_never_stopped(images, options, after):
     """To the last bit; the best epoch is the second, before or after the stop."""
     options = options | {
+        "key": jax.random.key(2),
         "tx": rate_that_ruins(6),
         "validation": floats(5, 99),
         "epochs": 4,

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxae.errors import did_you_mean
 from train.data.cache import cached, default_folder
 from train.data.images import Size
 from train.data.split import check_forms, divide
@@ -135,6 +134,8 @@ def _near(path: Path) -> str:
         ]
     except OSError:
         beside = []
+    from jaxae.errors import did_you_mean  # imports JAX
+
     return did_you_mean(path.name, ["mnist", *beside])
 
 

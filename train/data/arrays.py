@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxae.errors import did_you_mean
 from train.data.images import Size, as_images, as_labels
 from train.data.rows import LazyRows, chunks
 from train.data.types import Lazy, LazySplit, Source, Split
@@ -25,6 +24,8 @@ def array_source(path: Path, size: Size | None) -> Source:
         DataError: There is no such file.
     """
     if not path.is_file():
+        from jaxae.errors import did_you_mean  # imports JAX
+
         beside = [each.name for each in path.parent.glob("*.np[yz]")]
         raise DataError(f"{path}: no such file{did_you_mean(path.name, beside)}")
     stat = path.stat()

@@ -12,7 +12,6 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import downloader
 
-from jaxae.errors import did_you_mean
 from train.data.images import Size, as_labels, stack
 from train.data.rows import LazyRows
 from train.data.types import Lazy, LazySplit, Source, Split
@@ -61,6 +60,8 @@ def _builder(name: str) -> Builder:
     try:
         return tfds.builder(name)
     except tfds.core.DatasetNotFoundError as error:
+        from jaxae.errors import did_you_mean  # imports JAX
+
         known = tfds.list_builders(with_community_datasets=False)
         hint = did_you_mean(name, known)
         raise DataError(f"tfds:{name}: TFDS has no such data set{hint}") from error

@@ -324,5 +324,5 @@ def test_bad_kernel_stride_and_window():
             conv(x, kernel, padding=padding)
     with pytest.raises(ValueError, match="padding must leave a result"):
         conv_transpose(x, kernel, padding=((0, -9), (0, 0)))
-    with pytest.raises(ValueError, match="dtype must be floats, x and kernel of one"):
+    with pytest.raises(ValueError, match="dtype of x and kernel must be one kind"):
         conv(x, kernel.astype(jnp.bfloat16))

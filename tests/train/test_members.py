@@ -218,7 +218,7 @@ def test_what_cannot_be_swept_is_said_before_there_is_a_run(
         (["--seeds", "2", "--stream"], "--seeds is for data in memory"),
         (
             ["--seeds", "2", "--parallel", "pmap"],
-            "--seeds is for --parallel data or none",
+            "--seeds is for --parallel data",
         ),
     ],
 )

@@ -292,9 +292,7 @@ def test_a_stream_is_not_for_many():
 def test_members_go_on_from_the_same_epoch(three):
     resume = [progress_of(member) for member in three]
     resume[1] = resume[1]._replace(epoch=1)
-    with pytest.raises(
-        ArgumentError, match=r"resume must have all members after the same epoch"
-    ):
+    with pytest.raises(ArgumentError, match="resume must have all members"):
         train(build_vae, epochs=3, resume=resume)
 
 

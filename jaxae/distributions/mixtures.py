@@ -7,6 +7,8 @@
 """Mixtures over latent codes, as the distributions of `jaxae.distributions`."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import ClassVar
 
 import jax
@@ -72,11 +74,35 @@ class DiagonalMixture(dist.Distribution):
         return jnp.einsum("m,md->d", weights, self.loc, precision="highest")[None, None]
 
 
+@jax.custom_jvp
 def _squared_distances(
     z: Float[Array, "k b d"], loc: Float[Array, "m d"], inverse: Float[Array, "m d"]
 ) -> Float[Array, "k b m"]:
     """Σ_j ((z_j - loc_j) inverse_j)², with no more memory for the gradient either."""
+    return _by_dimension(z, loc, inverse)
 
+
+@_squared_distances.defjvp
+def _squared_distances_jvp(
+    primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]
+) -> tuple[Float[Array, "k b m"], Float[Array, "k b m"]]:
+    """On the CPU the reverse of `_by_code` takes a fifth of the time of the other's."""
+
+    def change(sums: Callable[..., Array], *both: Array) -> Float[Array, "k b m"]:
+        return jax.jvp(sums, both[:3], both[3:])[1]
+
+    tangent = jax.lax.platform_dependent(
+        *primals,
+        *tangents,
+        cpu=partial(change, _by_code),
+        default=partial(change, _by_dimension),
+    )
+    return _squared_distances(*primals), tangent
+
+
+def _by_dimension(
+    z: Float[Array, "k b d"], loc: Float[Array, "m d"], inverse: Float[Array, "m d"]
+) -> Float[Array, "k b m"]:
     @jax.checkpoint
     def add(
         total: Float[Array, "k b m"], dimension: tuple[Array, Array, Array]
@@ -88,3 +114,14 @@ def _squared_distances(
     start = jnp.zeros((*z.shape[:2], loc.shape[0]), z.dtype)
     dimensions = jnp.moveaxis(z, -1, 0), loc.T, inverse.T
     return jax.lax.scan(add, start, dimensions, unroll=_UNROLL)[0]
+
+
+def _by_code(
+    z: Float[Array, "k b d"], loc: Float[Array, "m d"], inverse: Float[Array, "m d"]
+) -> Float[Array, "k b m"]:
+    @jax.checkpoint
+    def distances(z: Float[Array, " d"]) -> Float[Array, " m"]:
+        return jnp.sum(jnp.square((z[None] - loc) * inverse), axis=-1)
+
+    each = jax.lax.map(distances, z.reshape(-1, z.shape[-1]))
+    return each.reshape(*z.shape[:2], -1)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxae.checks import check_count, check_key
+from jaxae.checks import check_key
 from jaxae.errors import TrainingDiverged, ensure
 from jaxae.inputs import check_recipe
 from jaxae.recipe import Recipe
@@ -15,9 +15,9 @@ from jaxae.training.loop import (
     Best,
     Epoch,
     Fit,
+    Loop,
     Member,
     Progress,
-    check_callbacks,
     copy_model,
     run_epochs,
 )
@@ -30,7 +30,6 @@ from jaxae.training.programs import (
     init_program,
     validation_program,
 )
-from jaxae.training.progress import progress_log
 from jaxae.training.runners import (
     Row,
     Runner,
@@ -113,11 +112,8 @@ def fit(
     """
     check_recipe(recipe)
     check_key(key)
-    check_count("epochs", epochs)
-    check_count("batch_size", batch_size)
-    check_count("max_skipped", max_skipped)
-    check_count("accumulate", accumulate)
-    check_callbacks(callbacks, stop)
+    loop = Loop(epochs, max_skipped, progress, stop)
+    loop.check(callbacks, batch_size, accumulate)
     plan = Plan(
         recipe,
         default_optimizer() if tx is None else tx,
@@ -144,22 +140,8 @@ def fit(
         state, row = runner.epoch(state)
         return state, [row | validate(state)]
 
-    def notify(_: int, epoch: Epoch) -> None:
-        for callback in callbacks:
-            callback(epoch)
-
-    with progress_log(epochs, enabled=progress) as report:
-        (result,) = run_epochs(
-            [Member(recipe, resume, monitor)],
-            resume.state,
-            epoch,
-            lambda state: [state],
-            epochs=epochs,
-            max_skipped=max_skipped,
-            callback=notify,
-            report=report,
-            stop=stop,
-        )
+    members = [Member(recipe, resume, monitor, callbacks)]
+    (result,) = run_epochs(loop, members, resume.state, epoch, lambda state: [state])
     if result.best_epoch == 0:
         last = result.history[-1]
         raise TrainingDiverged(f"no epoch had a finite {monitor}: {last}")

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxae.checks import check_count
 from jaxae.errors import TrainingDiverged, require
 from jaxae.recipe import Model, Recipe
-from jaxae.training.progress import Report
+from jaxae.training.progress import progress_log
 from jaxae.training.runners import Row
 from jaxae.training.state import trained_model
 from jaxae.types import TrainState
@@ -86,32 +87,52 @@ class Fit(NamedTuple):
 class Member:
     """One training's record: the only thing that changes while epochs go by."""
 
-    def __init__(self, recipe: Recipe, progress: Progress, monitor: str) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        progress: Progress,
+        monitor: str,
+        callbacks: Sequence[Callable[[Epoch], None]],
+    ) -> None:
         """Goes on where `progress` is."""
-        self.recipe, self.monitor = recipe, monitor
+        self.recipe, self.monitor, self.callbacks = recipe, monitor, callbacks
         self.best, self.done = progress.best, progress.epoch
         self.history = list(progress.history)
 
-    def add(self, state: TrainState, row: Row) -> Epoch:
-        """Notes an epoch."""
+    def add(self, state: TrainState, row: Row) -> None:
+        """Notes an epoch, and tells the callbacks of it."""
         self.done += 1
         row = {"epoch": self.done, **row}
         self.history.append(row)
         if improved := row[self.monitor] < self.best.value:
             model = copy_model(trained_model(self.recipe, state))
             self.best = Best(model, self.done, row[self.monitor])
-        return Epoch(self.done, state, row, improved)
+        epoch = Epoch(self.done, state, row, improved)
+        for callback in self.callbacks:
+            callback(epoch)
 
     def result(self, state: TrainState) -> Fit:
         """After the last epoch."""
         return Fit(self.best.model, state, self.history, self.best.epoch)
 
 
-def check_callbacks(callbacks: Any, stop: Any) -> None:
-    """Raises ArgumentError unless they can be called: not first after an epoch."""
-    several = isinstance(callbacks, Sequence) and all(map(callable, callbacks))
-    require(several, "callbacks", callbacks, "a sequence of functions")
-    require(callable(stop), "stop", stop, "a function")
+class Loop(NamedTuple):
+    """How `fit` and `fit_many` go through epochs, see there."""
+
+    epochs: int
+    max_skipped: int
+    progress: bool
+    stop: Callable[[], bool]
+
+    def check(self, callbacks: Any, batch_size: Any, accumulate: Any) -> None:
+        """Raises ArgumentError for what would be noticed after an epoch only."""
+        check_count("epochs", self.epochs)
+        check_count("batch_size", batch_size)
+        check_count("max_skipped", self.max_skipped)
+        check_count("accumulate", accumulate)
+        several = isinstance(callbacks, Sequence) and all(map(callable, callbacks))
+        require(several, "callbacks", callbacks, "a sequence of functions")
+        require(callable(self.stop), "stop", self.stop, "a function")
 
 
 @jax.jit
@@ -126,41 +147,33 @@ def copy_model(model: Model) -> Model:
 
 
 def run_epochs(
+    loop: Loop,
     members: Sequence[Member],
     state: TrainState,
     epoch: Callable[[TrainState], tuple[TrainState, list[Row]]],
     split: Callable[[TrainState], Iterable[TrainState]],
-    *,
-    epochs: int,
-    max_skipped: int,
-    callback: Callable[[int, Epoch], None],
-    report: Report,
-    stop: Callable[[], bool],
 ) -> list[Fit]:
-    """Trains until `epochs` are done or `stop` says so, the members in step.
+    """Trains until all epochs are done or `loop.stop` says so, the members in step.
 
     Args:
+        loop: How many epochs, and when to stop.
         members: One, or several that are trained at once.
         state: Of all of them.
         epoch: state -> (state, a row for every member).
         split: From the state of all to one each.
-        epochs: To be done in total.
-        max_skipped: Updates in a row that are not finite before training gives up.
-        callback: (number of the member from 0, its epoch), after every epoch.
-        report: For progress.
-        stop: Asked after every epoch but the last.
 
     Raises:
-        TrainingDiverged: `max_skipped` updates in a row were not finite.
+        TrainingDiverged: `loop.max_skipped` updates in a row were not finite.
     """
-    for number in range(members[0].done + 1, epochs + 1):
-        state, rows = epoch(state)
-        _check_updates(state, max_skipped)
-        for i, own in enumerate(split(state)):
-            callback(i, members[i].add(own, rows[i]))
-        report(number, _mean(rows))
-        if number < epochs and stop():
-            break
+    with progress_log(loop.epochs, enabled=loop.progress) as report:
+        for number in range(members[0].done + 1, loop.epochs + 1):
+            state, rows = epoch(state)
+            _check_updates(state, loop.max_skipped)
+            for member, own, row in zip(members, split(state), rows, strict=True):
+                member.add(own, row)
+            report(number, _mean(rows))
+            if number < loop.epochs and loop.stop():
+                break
     states = split(state)
     return [member.result(own) for member, own in zip(members, states, strict=True)]
 

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxae.checks import check_count, check_keys
+from jaxae.checks import check_keys
 from jaxae.errors import ensure, require
 from jaxae.inputs import check_recipe
 from jaxae.recipe import Recipe
@@ -20,16 +20,15 @@ from jaxae.training.loop import (
     Best,
     Epoch,
     Fit,
+    Loop,
     Member,
     Progress,
-    check_callbacks,
     run_epochs,
 )
 from jaxae.training.loss import Metrics
 from jaxae.training.monitor import choose_monitor
 from jaxae.training.parallel import DATA, default_mesh, make_mesh
 from jaxae.training.placement import local, place_data
-from jaxae.training.progress import progress_log
 from jaxae.training.runners import Row, as_row, is_array_data, timed
 from jaxae.training.state import init_state, trained_model
 from jaxae.training.step import make_train_step
@@ -109,11 +108,8 @@ def fit_many(
         [objectives.ELBO(beta=0.5), objectives.ELBO(beta=2.0)]
     """
     count = check_keys(keys)
-    check_count("epochs", epochs)
-    check_count("batch_size", batch_size)
-    check_count("accumulate", accumulate)
-    check_callbacks(callbacks, stop)
-    check_count("max_skipped", max_skipped)
+    loop = Loop(epochs, max_skipped, progress, stop)
+    loop.check(callbacks, batch_size, accumulate)
     kind = f"a value of type {type(data).__name__}"
     ensure(is_array_data(data), f"data must be an array or a mapping, got {kind}")
     hosts = jax.process_count()
@@ -162,23 +158,11 @@ def fit_many(
         ensure(len(done) == 1, f"{same}, got epochs {sorted(done)}")
         state = _stack([start.state for start in resume], mesh)
 
-    def notify(member: int, epoch: Epoch) -> None:
-        for callback in callbacks:
-            callback(member, epoch)
-
-    pairs = zip(recipes, resume, strict=True)
-    with progress_log(epochs, enabled=progress) as report:
-        return run_epochs(
-            [Member(recipe, start, monitor) for recipe, start in pairs],
-            state,
-            epoch,
-            split,
-            epochs=epochs,
-            max_skipped=max_skipped,
-            callback=notify,
-            report=report,
-            stop=stop,
-        )
+    members = [
+        Member(recipe, start, monitor, [partial(callback, i) for callback in callbacks])
+        for i, (recipe, start) in enumerate(zip(recipes, resume, strict=True))
+    ]
+    return run_epochs(loop, members, state, epoch, split)
 
 
 def _as_numbers(values: Any) -> Any:

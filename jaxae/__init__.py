@@ -22,6 +22,7 @@ from jaxae.errors import ArgumentError as ArgumentError
 from jaxae.errors import CheckpointError as CheckpointError
 from jaxae.errors import TrainingDiverged as TrainingDiverged
 from jaxae.exporting import export as export
+from jaxae.imputation import impute as impute
 from jaxae.inference import decode as decode
 from jaxae.inference import encode as encode
 from jaxae.inference import interpolate as interpolate

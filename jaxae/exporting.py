@@ -48,7 +48,7 @@ def export(
     - "model": x -> x, as `jaxae.reconstruct`.
 
     x is float32, pictures in [0, 1]; codes and x are means, so that there is no key.
-    What the networks are shown besides, `mask` or `label`, is a further argument of
+    What the networks are shown besides, `missing` or `label`, is a further argument of
     the parts that look at it, by its name: a boolean mask [b, h, w, 1], True where
     pixels are missing, and int32 labels [b]. Nothing is checked any more.
 
@@ -92,10 +92,11 @@ def export(
         def one(batch: Batch) -> Codes:
             return encode_one(family, variables, batch, key)
 
-        return jax.vmap(one)({"inputs": x, **side})
+        return jax.vmap(one)({"inputs": x, **_as_shown(side)})
 
     def decoder(codes: Codes, **side: Array) -> Array:
-        return jax.vmap(partial(decode_one, family, variables))(codes, side)
+        one = partial(decode_one, family, variables)
+        return jax.vmap(one)(codes, _as_shown(side))
 
     def whole(x: Array, **side: Array) -> Array:
         return decoder(encoder(x, **side), **side)
@@ -142,15 +143,21 @@ def _read(function: Any, shapes: Shapes, side: dict[str, Shapes]) -> list[str]:
     return [name for i, name in enumerate(sorted(side), start=count) if i in kept]
 
 
+def _as_shown(side: Mapping[str, Any]) -> dict[str, Any]:
+    """By the names that views know: what is missing is what an encoder must not see."""
+    return {"mask" if name == "missing" else name: v for name, v in side.items()}
+
+
 def _input_shapes(family: Family) -> tuple[jax.ShapeDtypeStruct, dict[str, Shapes]]:
     """Of images, and of what else there is in a batch that the networks look at."""
     (b,) = jax.export.symbolic_shape("b")
-    shape = family.shape
+    shape = family.shape_seen
     # As corruptions make masks: one value per pixel, or per entry of a vector.
     mask = (*shape[:-1], 1) if len(shape) == 3 else shape
+    needs = family.view.needs
     known = {
         "label": jax.ShapeDtypeStruct((b,), jnp.int32),
-        "mask": jax.ShapeDtypeStruct((b, *mask), jnp.bool_),
+        "missing": jax.ShapeDtypeStruct((b, *mask), jnp.bool_),
     }
-    side = {name: known[name] for name in sorted(family.view.needs)}
+    side = {name: v for name, v in known.items() if _as_shown({name: v}).keys() & needs}
     return jax.ShapeDtypeStruct((b, *shape), jnp.float32), side

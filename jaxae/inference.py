@@ -22,10 +22,17 @@ from jaxtyping import Array, Float, PyTree
 from jaxae.checks import check_count, check_key
 from jaxae.corruptions import fill_in, identity
 from jaxae.errors import ensure, require
-from jaxae.inputs import check_examples, check_label, check_mask
+from jaxae.inputs import (
+    check_examples,
+    check_label,
+    check_mask,
+    check_values,
+    split_missing,
+)
 from jaxae.models.family import Family, call
-from jaxae.preparation import unit_interval
+from jaxae.preparation import undrawn
 from jaxae.recipe import Model
+from jaxae.training.batch import FILL
 from jaxae.types import Batch, Latent, Variables
 
 CHUNK = 250
@@ -38,7 +45,7 @@ def encode(
     model: Model,
     x: Any,
     *,
-    mask: Any = None,
+    missing: Any = None,
     label: Any = None,
     key: jax.Array | None = None,
 ) -> Codes:
@@ -46,14 +53,15 @@ def encode(
 
     Args:
         model: As `fit` returns it.
-        x: [n, *shape].
-        mask: [n, h, w, 1], or of the shape of x, True where entries are missing, for
-            models that are shown it.
+        x: What the encoder sees, [n, *shape]; [n, *input_shape] for a model that was
+            trained on "inputs" of their own.
+        missing: True where x is not known, of its shape or [n, h, w, 1]; "nan" where x
+            is NaN there. What x holds there is not looked at.
         label: [n], for models that are shown it.
         key: Draws from the posterior; not for deterministic codes, which have none.
 
     Raises:
-        ValueError: x, the mask or the labels are not as the model needs them,
+        ValueError: x, what is missing or the labels are not as the model needs them,
             or the code is deterministic and a key was given.
 
     Example:
@@ -65,25 +73,29 @@ def encode(
         >>> jaxae.encode(model, x).shape
         (20, 2)
     """
+    if key is not None:
+        check_key(key)
+    batch = _inputs(model, x, missing)
+    batch |= _labels(model, batch["inputs"].shape[0], label)
+    return _codes(model, batch, key)
+
+
+def _codes(model: Model, batch: Batch, key: jax.Array | None = None) -> Codes:
+    """The means of q(z | x) without a key."""
     draw = key is not None
-    key = key if draw else jax.random.key(0)
-    check_key(key)
-    x = _as_floats(model, x)
-    _check_range(model, x)
-    batch = {"inputs": x, **_side_fields(model, x.shape[0], mask, label)}
-    keys = jax.random.split(key, x.shape[0])
+    keys = jax.random.split(key if draw else jax.random.key(0), len(batch["inputs"]))
     return _encode(model.module, draw, model.variables, (batch, keys))
 
 
 def decode(
-    model: Model, codes: Any, *, mask: Any = None, label: Any = None
+    model: Model, codes: Any, *, missing: Any = None, label: Any = None
 ) -> Float[Array, "n ..."]:
     """The examples that codes stand for: the means of p(x | z).
 
     Args:
         model: As `fit` returns it.
         codes: As `encode` returns them.
-        mask: As for `encode`, for models whose decoder is shown it.
+        missing: As for `encode`, for models whose decoder is shown it.
         label: [n], for models that are shown it.
 
     Raises:
@@ -99,15 +111,26 @@ def decode(
         (20, 4, 4, 1)
     """
     leaves = codes if isinstance(codes, tuple) else (codes,)
-    side = _side_fields(model, (np.shape(leaves[0]) or (0,))[0], mask, label)
+    count = (np.shape(leaves[0]) or (0,))[0]
+    side = _labels(model, count, label)
+    if missing is not None:
+        shape = (count, *model.module.shape)
+        side["mask"] = jnp.asarray(check_mask(missing, shape, "missing"))
     codes = _check_codes(model, codes, side)
     return _decode(model.module, False, model.variables, (codes, side))
 
 
 def reconstruct(
-    model: Model, x: Any, *, label: Any = None, key: jax.Array | None = None
+    model: Model,
+    x: Any,
+    *,
+    missing: Any = None,
+    label: Any = None,
+    key: jax.Array | None = None,
 ) -> Float[Array, "n ..."]:
     """Through the bottleneck and back; by a sample of the code if given a key.
+
+    Arguments and errors are those of `encode`.
 
     Example:
         >>> import jax, numpy as np, jaxae
@@ -118,14 +141,17 @@ def reconstruct(
         >>> jaxae.reconstruct(model, x).shape
         (20, 4, 4, 1)
     """
-    return decode(model, encode(model, x, label=label, key=key), label=label)
+    codes = encode(model, x, missing=missing, label=label, key=key)
+    if missing is not None:
+        _, missing = split_missing(x, missing, "x")
+    return decode(model, codes, missing=missing, label=label)
 
 
 def repair(
     model: Model,
     x: Any,
     *,
-    mask: Any = None,
+    missing: Any = None,
     label: Any = None,
     fill: float = 0.0,
 ) -> Float[Array, "n ..."]:
@@ -134,15 +160,15 @@ def repair(
     Args:
         model: A denoising or an inpainting model.
         x: [n, *shape], damaged. Nothing is damaged further.
-        mask: [n, h, w, 1] or [n, h, w], or of the shape of x, True where entries are
-            missing: only those are changed, and what x holds there is not looked at.
-            Without a mask all entries are the model's.
+        missing: True where entries are missing, [n, h, w, 1] or [n, h, w], or of the
+            shape of x; "nan" where x is NaN there. Only those are changed, and what x
+            holds there is not looked at. Without it all entries are the model's.
         label: [n], for models that are shown it.
         fill: What the missing entries are set to before the model sees them; what the
             corruption filled in while training.
 
     Raises:
-        ValueError: x, the mask or the labels are not as the model needs them.
+        ValueError: x, what is missing or the labels are not as the model needs them.
 
     Example:
         >>> import jax, numpy as np, jaxae
@@ -152,22 +178,20 @@ def repair(
         >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
         >>> mask = np.zeros((20, 4, 4, 1), bool)
         >>> mask[:, :2] = True  # the upper half is missing
-        >>> filled = jaxae.repair(model, np.where(mask, np.nan, x), mask=mask)
+        >>> filled = jaxae.repair(model, np.where(mask, np.nan, x), missing=mask)
         >>> bool((filled[:, 2:] == x[:, 2:]).all())
         True
     """
-    if mask is None:
+    x, hole = split_missing(x, missing, "x")
+    if hole is None:
         shown = "mask" in model.module.view.needs
-        ensure(not shown, "mask must be given to a model that fills holes")
+        ensure(not shown, "missing must be given to a model that fills holes")
         return reconstruct(model, x, label=label)
-    x = x if isinstance(x, Tracer) else np.asarray(x)
-    hole = check_mask(x.shape, mask)
-    xp = jnp if isinstance(x, Tracer) or isinstance(hole, Tracer) else np
-    # Filled before they are checked: a hole is often marked by NaN.
-    x = _as_floats(model, xp.where(hole, np.zeros((), x.dtype), x))
-    x = fill_in(x, jnp.asarray(hole), fill)
-    codes = encode(model, x, mask=hole, label=label)
-    return jnp.where(hole, decode(model, codes, mask=hole, label=label), x)
+    batch = _inputs(model, x, hole, fill) | _labels(model, x.shape[0], label)
+    codes = _codes(model, batch)
+    hole = jnp.asarray(hole)
+    made = decode(model, codes, missing=hole, label=label)
+    return jnp.where(hole, made, batch["inputs"])
 
 
 def sample(
@@ -203,7 +227,7 @@ def sample(
     check_count("count", count)
     key_code, key_draw = jax.random.split(key)
     module, variables = model.module, model.variables
-    side = _side_fields(model, count, None, label)
+    side = _labels(model, count, label)
     codes = _sample_codes(module, count, variables, key_code)
     if not draw:
         return _decode(module, True, variables, (codes, side))
@@ -397,7 +421,7 @@ def _check_code(code: Any, form: jax.ShapeDtypeStruct, num_codes: int) -> Array:
 
 def _code_shapes(model: Model, side: Batch) -> Any:
     """Of one example's code, and its dtype: [1, ...], or a tuple of them."""
-    x = jax.ShapeDtypeStruct((1, *model.module.shape), jnp.float32)
+    x = jax.ShapeDtypeStruct((1, *model.module.shape_seen), jnp.float32)
     fields = {
         k: jax.ShapeDtypeStruct((1, *v.shape[1:]), v.dtype) for k, v in side.items()
     }
@@ -406,27 +430,25 @@ def _code_shapes(model: Model, side: Batch) -> Any:
     return jax.eval_shape(encoder, ({"inputs": x, **fields}, keys))
 
 
-def _side_fields(model: Model, count: int, mask: Any, label: Any) -> Batch:
-    """The mask and the labels as the model needs them."""
-    fields = {}
-    if mask is not None:
-        fields["mask"] = jnp.asarray(check_mask((count, *model.module.shape), mask))
+def _labels(model: Model, count: int, label: Any) -> dict[str, Any]:
+    """The labels, of a model that is shown them."""
     label = check_label(model.recipe, label, count)
-    return fields if label is None else {**fields, "label": label}
+    return {} if label is None else {"label": label}
 
 
-def _as_floats(model: Model, x: Any) -> Array:
-    checked = check_examples(model.recipe, x)
-    return unit_interval(jax.random.key(0), jnp.asarray(checked))
-
-
-def _check_range(model: Model, x: Array) -> None:
-    """Not after damage, which may leave [0, 1], nor where every number is possible."""
-    bounded = not bool(model.module.likelihood.support(np.float32(-1e6)))
-    if bounded and model.recipe.corruption is identity and not isinstance(x, Tracer):
-        low, high = float(x.min()), float(x.max())
-        ensure(
-            low >= 0 and high <= 1,
-            "x must be bytes, or floats in [0, 1], "
-            f"got values from {low:g} to {high:g}",
-        )
+def _inputs(
+    model: Model, x: Any, missing: Any = None, fill: float = FILL
+) -> dict[str, Any]:
+    """What the encoder sees of examples, prepared as in training but not drawn."""
+    recipe, shape = model.recipe, model.module.shape_seen
+    x, missing = split_missing(x, missing, "x")
+    x = check_examples(shape, x)
+    # Damage and another view may have any values.
+    same = shape == model.module.shape and recipe.corruption is identity
+    if same and not isinstance(x, Tracer):
+        check_values(recipe, x, "x", None if missing is None else ~missing)
+    x = undrawn(recipe.prepare)(jax.random.key(0), jnp.asarray(x))
+    if missing is None:
+        return {"inputs": x}
+    mask = jnp.asarray(missing)
+    return {"inputs": fill_in(x, mask, fill), "mask": mask}

@@ -13,18 +13,13 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxae.corruptions.base import takes_unit_interval
-from jaxae.errors import ensure, given, require
+from jaxae.errors import ArgumentError, ensure, given, require, unknown
 from jaxae.preparation import binarize, unit_interval
 from jaxae.recipe import Recipe
 from jaxae.values import check_hashable, expression
 
 LEAST_BYTES = 64
 """Values from which on bytes of 0 and 1 alone are no chance."""
-
-LEAST_BYTES = 64
-"""Values from which on bytes of 0 and 1 alone are no chance."""
-
-_SIDE_FIELDS = ("label", "weight")
 
 
 def check_recipe(recipe: Any) -> None:
@@ -43,35 +38,117 @@ def check_data(recipe: Recipe, data: Any, name: str) -> dict[str, Any]:
 
     Args:
         recipe: Says what the examples must look like.
-        data: An array [n, *shape] or a mapping with one as "x".
+        data: An array [n, *shape] or a mapping with one as "x", see `FIELDS`.
         name: What the caller calls the argument.
+
+    Returns:
+        Arrays of the host, with zeros where x is missing.
 
     Raises:
         ValueError: The shape, the dtype or a value is not as the recipe needs it.
     """
-    fields = dict(data) if isinstance(data, Mapping) else {"x": data}
-    known = ("x", *_SIDE_FIELDS)
-    ensure(
-        "x" in fields and set(fields) <= set(known),
-        f"{name} must be an array, or a mapping with 'x' and nothing beside {known}, "
-        f"got a mapping with {sorted(fields)}",
-    )
-    checked = {"x": check_examples(recipe, fields.pop("x"), name)}
+    fields = as_fields(recipe, data, name)
+    x, missing = split_missing(fields.pop("x"), fields.pop("missing", None), name)
+    checked = {"x": check_examples(recipe.module.shape, x, name)}
+    view = recipe.module.view
+    whole = f"{name} must be known whole: {view!r} takes no missing values"
+    ensure(missing is None or view.takes_missing, whole)
+    if missing is not None:
+        checked["missing"] = check_mask(missing, x.shape, f"{name}['missing']")
+    _check_own_inputs(recipe, fields, name)
+    if "inputs" in fields:
+        own, shape = f"{name}['inputs']", recipe.module.shape_seen
+        checked["inputs"] = check_examples(shape, fields.pop("inputs"), own)
+        _check_count(checked["inputs"], len(checked["x"]), own)
     for field, values in fields.items():
-        own = f"{name}[{field!r}]"
-        values = check_numbers(values, (checked["x"].shape[0],), own)
-        checked[field] = _check_side_field(recipe, values, field, own)
-    needed = "label" in recipe.module.view.needs
+        values = _check_side_field(recipe, values, len(checked["x"]), field, name)
+        checked |= {} if values is None else {field: values}
+    needed = "label" in view.needs
     shown = f"{name} must have a 'label', which the model is shown"
     ensure("label" in checked or not needed, f"{shown}, got {sorted(checked)}")
     if not isinstance(checked["x"], Tracer):
-        check_values(recipe, checked["x"], name)
+        known = None if missing is None else ~checked["missing"]
+        check_values(recipe, checked["x"], name, known)
     return checked
+
+
+FIELDS = {
+    "x": "what the model explains, [n, *shape]",
+    "inputs": "what the encoder sees in place of x, [n, *input_shape]",
+    "missing": "True where x is not known, of its shape or one channel; or 'nan'",
+    "label": "whole numbers [n], where the model is shown them; else anything",
+    "weight": "how often each example counts, [n]",
+}
+"""The arrays that data may have."""
+
+
+def as_fields(recipe: Recipe, data: Any, name: str) -> dict[str, Any]:
+    """Data as a mapping with "x" and fields that are known.
+
+    Raises:
+        ValueError: They are a tuple, which says nothing of what is what, or have no
+            "x", or a field that nobody knows.
+    """
+    pair = "a mapping says which array is what: {'x': ..., 'inputs': ...} for pairs of "
+    pair += "clean and damaged, {'x': ..., 'label': ...} for labels"
+    ensure(not isinstance(data, tuple), f"{name} must not be a tuple: {pair}")
+    fields = dict(data) if isinstance(data, Mapping) else {"x": data}
+    ensure("x" in fields, f"{name} must have an 'x', got {sorted(map(str, fields))}")
+    for field in fields:
+        ensure(field in FIELDS, unknown(f"every field of {name}", field, FIELDS))
+    return fields
+
+
+def _check_own_inputs(recipe: Recipe, fields: Mapping[str, Any], name: str) -> None:
+    shape, seen = recipe.module.shape, recipe.module.shape_seen
+    needed = f"{name} must have 'inputs' of shape {seen} for each example, got {{}}"
+    same = shape == seen or "inputs" in fields
+    ensure(same, needed.format(["x", *fields]))
+
+
+def split_missing(x: Any, missing: Any, name: str) -> tuple[Any, Any]:
+    """x with zeros where it is not known, and where that is.
+
+    Args:
+        x: An array, or one of `numpy.ma`, whose mask says the same as `missing`.
+        missing: True where x is not known; "nan" where x is NaN there; or None.
+        name: Of the argument that x comes as.
+
+    Raises:
+        ValueError: `missing` is another word, or no mask for x; or nothing is known.
+    """
+    if isinstance(x, np.ma.MaskedArray):
+        taken = f"{name} is a masked array, whose mask says what is missing: give no "
+        ensure(missing is None, f"{taken}'missing' beside it")
+        x, missing = x.data, np.ma.getmaskarray(x)
+    x = _as_array(x, name)
+    if isinstance(missing, str):
+        require(missing == "nan", "missing", missing, "an array of booleans, or 'nan'")
+        missing = np.isnan(x)
+    if missing is None:
+        return x, None
+    missing = check_mask(missing, x.shape, "missing")
+    some = isinstance(missing, Tracer) or not missing.all()
+    ensure(some, f"{name} must have a value that is known, all are missing")
+    xp = jnp if isinstance(x, Tracer) or isinstance(missing, Tracer) else np
+    return xp.where(missing, np.zeros((), x.dtype), x), missing
+
+
+def _check_count(values: Any, count: int, name: str) -> None:
+    came = np.shape(values)
+    require(came[:1] == (count,), name, came, f"a row for each of {count} examples")
+
+
+def abstract_batch(recipe: Recipe) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and dtypes of a batch of two examples."""
+    shapes = {"x": recipe.module.shape, "inputs": recipe.module.shape_seen}
+    floats = {k: jax.ShapeDtypeStruct((2, *v), jnp.float32) for k, v in shapes.items()}
+    return {**floats, "label": jax.ShapeDtypeStruct((2,), jnp.int32)}
 
 
 def check_numbers(values: Any, shape: tuple[int, ...], name: str) -> Any:
     """An array of finite numbers of this shape, as it is stored."""
-    values = _as_array(values)
+    values = _as_array(values, name)
     ensure(
         values.shape == shape and values.dtype.kind in "biuf",
         f"{name} must be numbers of shape {list(shape)}, "
@@ -82,16 +159,43 @@ def check_numbers(values: Any, shape: tuple[int, ...], name: str) -> Any:
     return values
 
 
-def _as_array(values: Any) -> Any:
-    return values if isinstance(values, Tracer) else np.asarray(values)
+def _as_array(values: Any, name: str) -> Any:
+    """On the host, unless it is traced.
+
+    Raises:
+        ValueError: It is of a kind that NumPy would take for something else.
+    """
+    if isinstance(values, Tracer):
+        return values
+    kind = type(values)
+    if kind.__module__.startswith(("scipy.sparse", "anndata")):
+        remedy = "adata.X" if kind.__module__.startswith("anndata") else "x.toarray()"
+        raise ArgumentError(
+            f"{name} must be a dense array, got {kind.__name__} of {kind.__module__}: "
+            f"give {remedy}, or an iterable of dense batches"
+        )
+    return np.asarray(values)
 
 
-def _check_side_field(recipe: Recipe, values: Any, field: str, name: str) -> Any:
+def _check_side_field(
+    recipe: Recipe, values: Any, count: int, field: str, name: str
+) -> Any:
+    """A weight or a label; None for labels that nothing needs and no device takes."""
+    own = f"{name}[{field!r}]"
     if field == "weight":
+        values = check_numbers(values, (count,), own)
         if not isinstance(values, Tracer):
             least = values.min().item()
-            require(least >= 0, name, least, "at least 0")
+            require(least >= 0, own, least, "at least 0")
         return values.astype(np.float32)
+    if "label" in recipe.module.view.needs:
+        return _check_own_labels(recipe, check_numbers(values, (count,), own), own)
+    values = _as_array(values, own)
+    _check_count(values, count, own)
+    return values if values.dtype.kind in "biuf" else None
+
+
+def _check_own_labels(recipe: Recipe, values: Any, name: str) -> Any:
     labels = values.astype(np.int32)
     if not isinstance(values, Tracer):
         other = values[labels != values]
@@ -113,15 +217,14 @@ def check_labels(recipe: Recipe, labels: Any, name: str) -> None:
     )
 
 
-def check_examples(recipe: Recipe, x: Any, name: str = "x") -> Any:
+def check_examples(shape: tuple[int, ...], x: Any, name: str = "x") -> Any:
     """Examples of the model's shape, as bytes or finite float32 of any range.
 
     Raises:
         ValueError: The rank, the shape or the dtype is wrong, a value is not finite,
             bytes are 0 and 1 alone, or there is no example.
     """
-    x = _as_array(x)
-    shape = recipe.module.shape
+    x = _as_array(x, name)
     sizes = ", ".join(map(str, shape))
     grey = shape[-1:] == (1,) and x.shape[1:] == shape[:-1]
     hint = f": add the channel axis, {name}[..., None]" if grey else ""
@@ -138,17 +241,30 @@ def check_examples(recipe: Recipe, x: Any, name: str = "x") -> Any:
     with np.errstate(over="ignore"):
         x = x.astype(np.float32, copy=False)
     bad = int(x.size - np.isfinite(x).sum())
+    remedy = "; where NaN stands for what is not known, say missing='nan'"
     ensure(
-        bad == 0, f"{name} must be finite, but {bad} of its values are NaN or infinite"
+        bad == 0,
+        f"{name} must be finite, but {bad} of its values are NaN or infinite"
+        + remedy * bool(np.isnan(x).any()),
     )
     return x
 
 
-def check_values(recipe: Recipe, x: np.ndarray, name: str) -> None:
-    """Raises ValueError if a part of the recipe cannot take the values of `x`."""
+def check_values(
+    recipe: Recipe, x: np.ndarray, name: str, known: np.ndarray | None = None
+) -> None:
+    """Raises ValueError if a part of the recipe cannot take the values of `x`.
+
+    Those where `known` is False are not looked at.
+    """
     # In NumPy wherever the preparation is known: a batch of a stream is checked while
     # the device works on the one before, and must not wait for it.
     values = _levels(x) / np.float32(255) if x.dtype == np.uint8 else x
+    if recipe.prepare is not unit_interval and recipe.prepare is not binarize:
+        prepared = recipe.prepare(jax.random.key(0), jnp.asarray(x))
+        values = np.asarray(prepared)
+    if known is not None and values.shape == x.shape:
+        values = values[np.broadcast_to(known, x.shape)]
     came = f"got values from {values.min():g} to {values.max():g}"
     bounded = _takes_unit_interval(recipe)
     if recipe.prepare is binarize:
@@ -158,13 +274,10 @@ def check_values(recipe: Recipe, x: np.ndarray, name: str) -> None:
         ensure(inside, f"{name} must lie in [0, 1] for {bounded}, {came}")
     if recipe.prepare is binarize:
         return
-    if recipe.prepare is not unit_interval:
-        prepared = recipe.prepare(jax.random.key(0), jnp.asarray(x))
-        values = np.asarray(prepared)
-        came = f"got values from {values.min():g} to {values.max():g} as prepared"
     likelihood = recipe.module.likelihood
     right = bool(np.all(likelihood.support(values)))
-    ensure(right, f"{name} must be {likelihood.values.words}, {came}")
+    as_prepared = "" if recipe.prepare is unit_interval else " as prepared"
+    ensure(right, f"{name} must be {likelihood.values.words}, {came}{as_prepared}")
 
 
 def _takes_unit_interval(recipe: Recipe) -> str | None:
@@ -208,18 +321,18 @@ def check_label(recipe: Recipe, label: Any, count: int) -> Any:
     return jnp.asarray(label, jnp.int32)
 
 
-def check_mask(shape: tuple[int, ...], mask: Any) -> Any:
+def check_mask(mask: Any, shape: tuple[int, ...], name: str) -> Any:
     """A boolean mask that broadcasts to examples of `shape` [n, ..., c].
 
     Raises:
         ValueError: It is no such mask.
     """
-    mask = _as_array(mask)
+    mask = _as_array(mask, name)
     right = "bool, True where entries are missing"
-    require(mask.dtype == bool, "mask", str(mask.dtype), right)
+    require(mask.dtype == bool, name, str(mask.dtype), right)
     if mask.ndim == len(shape) - 1:
         mask = mask[..., None]
     one_channel = (*shape[:-1], 1)
     fits = mask.shape in (shape, one_channel)
-    require(fits, "mask", mask.shape, f"of shape {one_channel}")
+    require(fits, name, mask.shape, f"of shape {one_channel}")
     return mask

@@ -15,10 +15,10 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 from numpyro.distributions import Distribution, constraints
 
-from jaxae.averages import any_weight, running_mean, weighted_mean
+from jaxae.averages import running_mean, weighted_mean
 from jaxae.checks import check_count
 from jaxae.distributions import elementwise as distributions
 from jaxae.errors import choose, require
@@ -66,10 +66,12 @@ class Target(NamedTuple):
     Attributes:
         x: The values.
         weight: How often each example counts; None for once.
+        counted: Which values the loss counts, broadcastable to x; None for all.
     """
 
     x: Float[Array, "b ..."]
-    weight: Float[Array, " b"] | None
+    weight: Float[Array, " b"] | None = None
+    counted: Bool[Array, "b ..."] | None = None
 
 
 class Likelihood(Module):
@@ -103,17 +105,15 @@ class Likelihood(Module):
     def __call__(
         self,
         outputs: Float[Array, "k b ..."],
-        target: Float[Array, "b ..."] | None = None,
-        weight: Float[Array, " b"] | None = None,
+        target: Target | None = None,
     ) -> Distribution:
         """p(x | z).
 
         Args:
             outputs: [k, b, ..., channels · params_per_value], the parameters of one
                 channel side by side. Half precision is widened to float32.
-            target: x, [b, ..., channels], while training only: for a likelihood that
-                estimates a parameter from it.
-            weight: How often each of its examples counts there; None for once.
+            target: While training only, x: for a likelihood that estimates a parameter
+                from it.
 
         Returns:
             Batch shape [k, b], event shape [..., channels].
@@ -127,8 +127,7 @@ class Likelihood(Module):
         if jnp.finfo(outputs.dtype).bits < 32:
             outputs = outputs.astype(jnp.float32)
         parameters = outputs.reshape(*outputs.shape[:-1], size // per_value, per_value)
-        known = None if target is None else Target(target, weight)
-        each = self.elementwise(parameters, known)
+        each = self.elementwise(parameters, target)
         return distributions.Event(each, outputs.ndim - 2, validate_args=False)
 
     def elementwise(
@@ -238,15 +237,28 @@ class Gaussian(Likelihood):
         mass = self.variable("statistics", "mass", jnp.zeros, (), mean.dtype)
         variance = average.value
         if target is not None:
-            square = jnp.square(mean - target.x[None])
-            each = square.mean(axis=(0, *range(2, square.ndim)))
-            variance = jax.lax.stop_gradient(weighted_mean(each, target.weight))
+            variance, known = _mean_square(mean, target)
             if not self.is_initializing():
-                known = any_weight(target.weight)
                 average.value, mass.value = running_mean(
                     average.value, variance, mass.value, VARIANCE_MOMENTUM, known
                 )
         return jnp.maximum(variance, math.exp(2.0 * MIN_LOG_SCALE))
+
+
+def _mean_square(
+    mean: Float[Array, "k b ..."], target: Target
+) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+    """The mean of (x - mean)² over what counts, as a constant, and if anything does."""
+    square = jnp.square(mean - target.x[None])
+    counts = jnp.ones((1,) * target.x.ndim, bool)
+    counts = counts if target.counted is None else target.counted
+    counts = jnp.broadcast_to(counts, target.x.shape)
+    axes = tuple(range(1, counts.ndim))
+    total = jnp.where(counts[None], square, 0.0).mean(axis=0).sum(axis=axes)
+    count = counts.sum(axis=axes).astype(square.dtype)
+    share = weighted_mean(count, target.weight)
+    variance = weighted_mean(total, target.weight) / jnp.maximum(share, 1e-12)
+    return jax.lax.stop_gradient(variance), share > 0
 
 
 class Laplace(Likelihood):

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
+from jaxae.types import Prepare
+
 
 def unit_interval(key: jax.Array, values: Shaped[Array, "..."]) -> Float[Array, "..."]:
     """Bytes become levels k/255; floats stay as they are. Draws nothing."""
@@ -23,6 +25,11 @@ def binarize(key: jax.Array, values: Shaped[Array, "b _ ..."]) -> Float[Array, "
     x = unit_interval(key, values)
     threshold = jnp.round(x * 65536.0).astype(jnp.int32)
     return (_uniform_16_bit(key, x.shape) < threshold).astype(x.dtype)
+
+
+def undrawn(prepare: Prepare) -> Prepare:
+    """A preparation without its draws, for what is encoded or decoded as it is."""
+    return unit_interval if prepare is binarize else prepare
 
 
 def _uniform_16_bit(key: jax.Array, shape: tuple[int, ...]) -> Int[Array, "b ..."]:

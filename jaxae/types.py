@@ -22,10 +22,12 @@ Variables = Mapping[str, Any]
 """Flax collections: "params", and what else the model keeps, as "batch_stats"."""
 
 Batch = Mapping[str, Array]
-"""`"x"` [b, ...]; where there are any `"label"` [b] and `"weight"` [b].
+"""`"x"` [b, ...]; where there are any `"weight"` [b], `"label"` [b], `"missing"`, True
+where `x` is not known, and `"inputs"`, what the encoder sees in place of `x`.
 
-The train step adds `"inputs"` (the damaged `x`) and, where the corruption has one,
-`"mask"` before the model sees the batch.
+Before the model sees a batch the train step damages `"inputs"`, those of the data or
+else `x`, and adds `"mask"`: True where the corruption removed something, and where it
+is missing.
 """
 
 Prepare = Callable[[jax.Array, Array], Array]
@@ -70,10 +72,11 @@ class Trace(NamedTuple):
     Attributes:
         inputs: What the encoder saw (damaged).
         target: What the model must explain (clean).
-        mask: True where the corruption removed the target, broadcastable to it, or
-            None.
+        mask: True where the encoder did not see the target, as the corruption removed
+            it or it is missing; broadcastable to it, or None.
         likelihood: p(x | z) with batch shape [k, b] and the event shape of the target.
         latents: One for flat models; top first for hierarchical ones.
+        missing: True where the target is not known, broadcastable to it, or None.
     """
 
     inputs: Float[Array, "b ..."]
@@ -81,6 +84,7 @@ class Trace(NamedTuple):
     mask: Bool[Array, "b ..."] | None
     likelihood: Distribution
     latents: tuple[Latent, ...]
+    missing: Bool[Array, "b ..."] | None = None
 
 
 class Context(NamedTuple):

@@ -20,9 +20,11 @@ class View(Value):
 
     Attributes:
         needs: The fields of the batch beside "inputs" that are looked at.
+        takes_missing: Whether x may have missing values.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
+    takes_missing: ClassVar[bool] = True
 
     @property
     def num_labels(self) -> int:
@@ -106,9 +108,14 @@ class Labels(View):
 
 
 class Visible(View):
-    """Both networks are shown the mask, as {"values": ..., "mask": ...}."""
+    """Both networks are shown the mask, as {"values": ..., "mask": ...}.
+
+    For networks that leave out what is hidden: as many values in every example, so that
+    no others may be missing.
+    """
 
     needs = frozenset({"mask"})
+    takes_missing = False
 
     def encoder(self, batch: Batch) -> dict[str, Array]:
         """x and, where there is one, the mask."""

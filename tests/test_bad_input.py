@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
+import scipy.sparse
 
 from jaxae import Objective, encode, fit, networks, recipes, sample
 from jaxae.errors import ArgumentError
@@ -121,20 +122,35 @@ def test_grey_images_under_bernoulli_without_binarisation(data):
 WRONG_FIELDS = {
     "no x": (
         {"label": np.arange(5)},
-        r"data must be .* a mapping with 'x' .*got a mapping with \['label'\]",
+        r"data must have an 'x', got \['label'\]",
     ),
-    "unknown": ({"x": floats(), "y": np.arange(5)}, r"data must be .*\['x', 'y'\]"),
+    "unknown": (
+        {"x": floats(), "labels": np.arange(5)},
+        "every field of data must be one of .*, got 'labels'; did you mean 'label'",
+    ),
     "short": (
         {"x": floats(), "label": np.arange(4)},
-        r"data\['label'\] must be numbers of shape \[5\], got .* of shape \[4\]",
+        r"data\['label'\] must be a row for each of 5 examples, got \(4,\)",
     ),
-    "one-hot": (
-        {"x": floats(), "label": np.eye(5)},
-        r"data\['label'\] must be numbers of shape \[5\], .* of shape \[5, 5\]",
+    "missing for other data": (
+        {"x": floats(), "missing": np.zeros((5, 4, 4, 1), bool)},
+        r"missing must be of shape \(5, 4, 3, 1\), got \(5, 4, 4, 1\)",
     ),
-    "words": (
-        {"x": floats(), "label": np.full(5, "cat")},
-        r"data\['label'\] must be numbers of shape \[5\], got <U3",
+    "a word for what is missing": (
+        {"x": floats(), "missing": "NaN"},
+        "missing must be an array of booleans, or 'nan', got 'NaN'",
+    ),
+    "nothing known": (
+        {"x": floats(), "missing": np.ones((5, 4, 3, 1), bool)},
+        "data must have a value that is known, all are missing",
+    ),
+    "inputs of another shape": (
+        {"x": floats(), "inputs": floats()[:, :2]},
+        r"data\['inputs'\] must be of shape \[n, 4, 3, 1\], got \(5, 2, 3, 1\)",
+    ),
+    "fewer inputs": (
+        {"x": floats(), "inputs": floats()[:4]},
+        r"data\['inputs'\] must be a row for each of 5 examples, got \(4, 4, 3, 1\)",
     ),
     "nan": (
         {"x": floats(), "weight": np.full(5, np.nan)},
@@ -162,6 +178,9 @@ def test_wrong_mappings(case):
         (object(), "data must be an array, a mapping .*, got a value of type object"),
         (5, "data must be an array, a mapping of arrays, .*, got a value of type int"),
         ("digits", r"data must be of shape \[n, 4, 3, 1\]"),
+        ((floats(), floats()), "data must not be a tuple: .*'inputs'"),
+        (np.where(floats() > 0.5, np.nan, floats()), "say missing='nan'"),
+        (scipy.sparse.eye_array(12), "must be a dense array, got .* give x.toarray"),
     ],
 )
 def test_what_is_no_data(data, message):

@@ -88,9 +88,14 @@ def side_fields(recipe, count):
     rng = np.random.default_rng(1)
     fields = {
         "label": np.arange(count, dtype=np.int32) % 4,
-        "mask": rng.random((count, *SHAPE[:-1], 1)) < 0.3,
+        "missing": rng.random((count, *SHAPE[:-1], 1)) < 0.3,
     }
-    return {name: fields[name] for name in recipe.module.view.needs}
+    return {name: fields[name] for name in arguments(recipe.module)}
+
+
+def arguments(family):
+    """What is to be given beside x."""
+    return {"missing" if name == "mask" else name for name in family.view.needs}
 
 
 # With a label, several latents, a mask and a transformer, whole numbers.
@@ -180,17 +185,17 @@ def test_every_family_takes_any_number_of_images(name):
     assert [c.dtype for c in codes] == [
         jnp.int32 if family.num_codes else jnp.float32 for _ in codes
     ]
-    needs = {"encoder": family.view.needs, "model": family.view.needs}
+    needs = {"encoder": arguments(family), "model": arguments(family)}
     for name, fields in needs.items():
         assert set(parts[name].inputs) == {"x", *fields}
 
 
 def test_only_what_a_part_looks_at_is_asked_for():
     holes = export(some_model("inpainting_autoencoder"), platforms=["cpu"])
-    assert set(holes["encoder"].inputs) == {"x", "mask"}
+    assert set(holes["encoder"].inputs) == {"x", "missing"}
     assert set(holes["decoder"].inputs) == {"codes"}
     visible = export(some_model("masked_autoencoder"), platforms=["cpu"])
-    assert set(visible["decoder"].inputs) == {"codes", "mask"}
+    assert set(visible["decoder"].inputs) == {"codes", "missing"}
     labels = export(some_model("conditional_vae"), platforms=["cpu"])
     assert set(labels["decoder"].inputs) == {"codes", "label"}
 

@@ -23,6 +23,7 @@ from jaxae.likelihoods import (
     DiscretizedLogisticMixture,
     Gaussian,
     Laplace,
+    Target,
     WholeNumbers,
 )
 
@@ -399,12 +400,13 @@ def test_decoded_scales_have_a_floor_and_finite_gradients(make):
 
 def test_optimal_variance_is_the_mean_squared_error():
     likelihood, x = Gaussian("optimal"), _values(None)
+    target = Target(x)
     outputs = _outputs(likelihood)
-    variables = likelihood.init(jax.random.key(0), outputs, x)
+    variables = likelihood.init(jax.random.key(0), outputs, target)
     assert variables["statistics"]["variance"] == 1.0
 
     def train(outputs):
-        dist, _ = likelihood.apply(variables, outputs, x, mutable=["statistics"])
+        dist, _ = likelihood.apply(variables, outputs, target, mutable=["statistics"])
         return -dist.log_prob(x).sum(), jnp.square(dist.base_dist.scale)
 
     def error(outputs):
@@ -423,10 +425,13 @@ def test_optimal_variance_is_the_mean_squared_error():
 
 def test_optimal_variance_is_a_running_average_at_evaluation():
     likelihood, x = Gaussian("optimal"), _values(None)
+    target = Target(x)
     variables = likelihood.init(jax.random.key(0), _outputs(likelihood))
 
     def step(variables, outputs):
-        return likelihood.apply(variables, outputs, x, mutable=["statistics"])[1], None
+        return likelihood.apply(variables, outputs, target, mutable=["statistics"])[
+            1
+        ], None
 
     batches = jnp.stack([_outputs(likelihood, seed=seed) for seed in range(4)])
     trained, _ = lax.scan(step, variables, batches)
@@ -447,9 +452,8 @@ def test_optimal_variance_is_by_weight():
 
     @jax.jit
     def train(outputs, x, weight):
-        dist, new = likelihood.apply(
-            variables, outputs, x, weight, mutable=["statistics"]
-        )
+        known = Target(x, weight)
+        dist, new = likelihood.apply(variables, outputs, known, mutable=["statistics"])
         return dist.log_prob(x), new["statistics"]
 
     weight = _jnp(counts)
@@ -467,14 +471,36 @@ def test_optimal_variance_is_by_weight():
     assert nothing == variables["statistics"]
 
 
+def test_optimal_variance_is_that_of_the_values_that_count():
+    likelihood, x = Gaussian("optimal"), _values(None)
+    outputs, counts = _outputs(likelihood), np.asarray([2.0, 1.0, 0.0], np.float32)
+    known = np.random.default_rng(0).random(x.shape) < 0.6
+    variables = likelihood.init(jax.random.key(0), outputs)
+
+    @jax.jit
+    def train(x):
+        target = Target(x, jnp.asarray(counts), jnp.asarray(known))
+        dist, new = likelihood.apply(variables, outputs, target, mutable=["statistics"])
+        return jnp.square(dist.base_dist.scale), new["statistics"]["variance"]
+
+    weights = np.broadcast_to(known * counts[:, None, None], outputs.shape)
+    square = np.square(np.asarray(outputs) - np.asarray(x))
+    expected = np.average(square, weights=weights)
+    for value in (0.0, 1e6):
+        found = train(jnp.where(known, x, value))
+        np.testing.assert_allclose(np.unique(found[0]), [expected], rtol=1e-5)
+        np.testing.assert_allclose(found[1], expected, rtol=1e-5)
+
+
 def test_optimal_variance_survives_a_perfect_reconstruction():
     likelihood, x = Gaussian("optimal"), _values(None)
+    target = Target(x)
     variables = likelihood.init(jax.random.key(0), x[None])
 
     @jax.jit
     @jax.value_and_grad
     def loss(outputs):
-        dist, _ = likelihood.apply(variables, outputs, x, mutable=["statistics"])
+        dist, _ = likelihood.apply(variables, outputs, target, mutable=["statistics"])
         return -dist.log_prob(x).sum()
 
     value, slope = loss(x[None])

@@ -195,10 +195,10 @@ def test_it_trains_and_fills_holes(fitted):
     mask = np.zeros((8, *SHAPE), bool)
     mask[:, :2, :4] = True
     mask[:, 2:, 4:] = True
-    restored = np.asarray(jaxae.repair(fitted.model, X, mask=mask))
+    restored = np.asarray(jaxae.repair(fitted.model, X, missing=mask))
     np.testing.assert_array_equal(restored[~mask], X[~mask])
     assert np.isfinite(restored).all()
-    other = jaxae.repair(fitted.model, np.where(mask, np.nan, X), mask=mask)
+    other = jaxae.repair(fitted.model, np.where(mask, np.nan, X), missing=mask)
     np.testing.assert_array_equal(restored, other)
     # Without a mask there is a token for every patch.
     assert jaxae.encode(fitted.model, X).shape == (8, 8, 8)

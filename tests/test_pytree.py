@@ -110,7 +110,7 @@ def test_traced_labels_masks_and_whole_numbers_too():
     mask = np.random.default_rng(3).uniform(size=(6, 2, 2)) < 0.5
 
     def filled(model, x, mask):
-        return jaxae.repair(model, x, mask=mask, fill=0.5)
+        return jaxae.repair(model, x, missing=mask, fill=0.5)
 
     expected = filled(inpainting, images, mask)
     assert_close(jax.jit(filled)(inpainting, images, mask), expected)
@@ -211,7 +211,7 @@ def test_an_ensemble_is_a_stack_of_models():
             lambda model, x: nll_nats(model, x[0], KEY),
             r"data must be of shape \[n, 4\]",
         ),
-        (lambda model, x: jaxae.repair(model, x, mask=x), "mask must be bool"),
+        (lambda model, x: jaxae.repair(model, x, missing=x), "missing must be bool"),
     ],
 )
 def test_shapes_and_types_are_checked_under_jit_too(call, message):

@@ -76,7 +76,7 @@ def apply(arguments: Arguments) -> None:
         labels = _labels(arguments, len(images))
         if task == "repair":
             mask = missing(arguments.mask, arguments.image_size)
-            result = jaxae.repair(model, images, mask=mask, **labels)
+            result = jaxae.repair(model, images, missing=mask, **labels)
         else:
             function = jaxae.encode if task == "encode" else jaxae.reconstruct
             result = function(model, images, **labels)

@@ -97,7 +97,7 @@ def describe(name: str, part: "Part", model: "Model") -> dict[str, Any]:
     meaning = {
         "x": "images in [0, 1]: bytes divided by 255",
         "codes": f"what the encoder returns{whole}",
-        "mask": "True where pixels are missing; all False if there are none",
+        "missing": "True where pixels are missing; all False if there are none",
         "label": f"the images' labels, whole numbers below {family.view.num_labels}",
     }
     inputs = [

@@ -21,6 +21,9 @@ from train.words import Words
 
 Family = Callable[..., jaxae.Recipe]
 
+_OF_THE_DATA = ("shape", "input_shape", "data_size")
+"""The arguments that the data decide."""
+
 
 class Plan(NamedTuple):
     """What a recipe may have to know of the training that it is made for."""
@@ -67,7 +70,7 @@ def options_of(family: Family) -> type[Options]:
     texts = {each.arg_name: each.description or "" for each in described.params}
     own, parts = [], {}
     for name, parameter in signature(family).parameters.items():
-        if name in ("shape", "data_size"):
+        if name in _OF_THE_DATA:
             continue
         hint, default = hints[name], parameter.default
         text = " ".join(texts.get(name, "").split())

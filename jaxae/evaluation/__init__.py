@@ -6,7 +6,6 @@ from jaxae.evaluation.latents import codebook_usage as codebook_usage
 from jaxae.evaluation.latents import posterior_means as posterior_means
 from jaxae.evaluation.likelihood import elbo_terms as elbo_terms
 from jaxae.evaluation.likelihood import is_generative as is_generative
-from jaxae.evaluation.likelihood import log_weights as log_weights
 from jaxae.evaluation.likelihood import nll_nats as nll_nats
 from jaxae.evaluation.quality import mean_squared_error as mean_squared_error
 from jaxae.evaluation.quality import psnr_db as psnr_db

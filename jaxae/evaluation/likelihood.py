@@ -11,8 +11,9 @@ from jaxae.errors import ensure
 from jaxae.evaluation.examples import map_examples
 from jaxae.inputs import check_data
 from jaxae.models.family import call
-from jaxae.objectives.base import log_posterior, log_prior
 from jaxae.objectives.elbo import name_rates, rate
+from jaxae.objectives.importance import log_weights
+from jaxae.objectives.reconstruction import log_likelihood
 from jaxae.recipe import Model, Recipe
 from jaxae.types import AnyArray, Batch, Trace, Variables
 
@@ -29,8 +30,9 @@ def nll_nats(
     """-log p(x) of every example, estimated by importance sampling from q(z | x).
 
     -log (1/S) Σ_s p(x | z_s) p(z_s) / q(z_s | x) (Burda et al. 2016, equation 8): an
-    upper bound in expectation, tighter with more samples. The chunks bound the memory
-    and change nothing else: sample s of example i has a key of its own.
+    upper bound in expectation, tighter with more samples. Where values of x are missing
+    it is that of the known ones. The chunks bound the memory and change nothing else:
+    sample s of example i has a key of its own.
 
     Args:
         model: A model with a posterior and a prior.
@@ -53,7 +55,7 @@ def nll_nats(
         >>> jaxae.evaluation.nll_nats(model, x, key, num_samples=10).shape
         (20,)
     """
-    _check_generative(model.recipe)
+    check_generative(model.recipe)
     check_count("num_samples", num_samples)
     check_count("image_chunk", image_chunk)
     check_count("sample_chunk", sample_chunk)
@@ -90,18 +92,10 @@ def elbo_terms(
         >>> sorted(jaxae.evaluation.elbo_terms(model, x, key))
         ['distortion_nats', 'elbo_nats', 'rate_nats']
     """
-    _check_generative(model.recipe)
+    check_generative(model.recipe)
     check_count("num_samples", num_samples)
     data = check_data(model.recipe, data, "data")
     return map_examples(_elbo_terms, model, data, key, chunk, (num_samples,))
-
-
-def log_weights(trace: Trace) -> Float[Array, "k b"]:
-    """log p(x | z) + log p(z) - log q(z | x) of every sample, in nats."""
-    total = jnp.asarray(trace.likelihood.log_prob(trace.target))
-    for latent in trace.latents:
-        total += log_prior(latent) - log_posterior(latent)
-    return total
 
 
 def is_generative(recipe: Recipe) -> bool:
@@ -109,7 +103,8 @@ def is_generative(recipe: Recipe) -> bool:
     return recipe.module.likelihood.normalized and recipe.module.generative
 
 
-def _check_generative(recipe: Recipe) -> None:
+def check_generative(recipe: Recipe) -> None:
+    """Raises ValueError unless p(x) is defined, see `is_generative`."""
     module = recipe.module
     prior = "a prior" if module.generative else "no prior"
     ensure(
@@ -140,7 +135,7 @@ def _elbo_terms(
     recipe: Recipe, variables: Variables, batch: Batch, key: jax.Array, num_samples: int
 ) -> dict[str, Array]:
     trace: Trace = call(recipe.module, variables, batch, key, num_samples=num_samples)
-    distortion = -jnp.mean(trace.likelihood.log_prob(trace.target))
+    distortion = -jnp.mean(log_likelihood(trace))
     rates = name_rates([rate(latent)[0] for latent in trace.latents])
     return {
         "elbo_nats": -distortion - rates["rate_nats"],

@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxae.corruptions import identity
 from jaxae.errors import require
 from jaxae.evaluation.examples import map_examples
 from jaxae.inputs import check_data
 from jaxae.models.family import call
+from jaxae.objectives.reconstruction import counted
 from jaxae.recipe import Model, Recipe
 from jaxae.types import AnyArray, Batch, Variables
 
@@ -18,12 +20,21 @@ Images = Float[Array, "b ..."]
 Scores = Float[Array, " b"]
 
 
-def mean_squared_error(a: Images, b: Images) -> Scores:
-    """The mean over the values of each example, in squared units of x."""
-    return jnp.square(a - b).reshape(a.shape[0], -1).mean(axis=-1)
+def mean_squared_error(a: Images, b: Images, where: Array | None = None) -> Scores:
+    """The mean over the values of each example, in squared units of x.
+
+    Over those where `where` is True, if it is given; NaN where that is nothing.
+    """
+    error = jnp.square(a - b)
+    if where is None:
+        return error.reshape(a.shape[0], -1).mean(axis=-1)
+    counts = jnp.broadcast_to(where, error.shape)
+    return error.mean(axis=tuple(range(1, error.ndim)), where=counts)
 
 
-def psnr_db(a: Images, b: Images, data_range: float = 1.0) -> Scores:
+def psnr_db(
+    a: Images, b: Images, data_range: float = 1.0, where: Array | None = None
+) -> Scores:
     """The peak signal-to-noise ratio of each example, in decibels.
 
     10 log₁₀(data_range² / mean squared error), and at most 100 dB, so that one image
@@ -34,12 +45,13 @@ def psnr_db(a: Images, b: Images, data_range: float = 1.0) -> Scores:
         a: The images [b, ...].
         b: What they are compared with.
         data_range: From the lowest to the highest value that images can have.
+        where: See `mean_squared_error`.
 
     Raises:
         ValueError: `data_range` is not above 0.
     """
     require(data_range > 0, "data_range", data_range, "above 0")
-    error = mean_squared_error(a, b) / data_range**2
+    error = mean_squared_error(a, b, where) / data_range**2
     return -10.0 * jnp.log10(jnp.maximum(error, 1e-10))
 
 
@@ -142,23 +154,33 @@ def _quality(
     key: jax.Array,
     pixel_means: Array | None = None,
 ) -> dict[str, Array]:
-    target, inputs, mask = batch["x"], batch["inputs"], batch.get("mask")
+    target, inputs = batch["x"], batch["inputs"]
+    missing, hole = batch.get("missing"), hole_of(recipe, batch)
+    known = None if missing is None else ~missing
     output = restored(recipe, variables, batch, key)
     scores = {
-        "mse": mean_squared_error(output, target),
-        "psnr_db": psnr_db(output, target),
+        "mse": mean_squared_error(output, target, known),
+        "psnr_db": psnr_db(output, target, where=known),
     }
-    if target.ndim == 4:
+    if target.ndim == 4 and missing is None:
         scores["ssim"] = ssim(output, target)
-    if inputs is not target:
-        scores["psnr_damaged_db"] = psnr_db(inputs, target)
+    if inputs is not target and inputs.shape == target.shape:
+        scores["psnr_damaged_db"] = psnr_db(inputs, target, where=known)
         scores["psnr_gain_db"] = scores["psnr_db"] - scores["psnr_damaged_db"]
-    if mask is not None:
-        scores["hole_mse"] = hole_mse(output, target, mask)
+    if hole is not None:
+        scores["hole_mse"] = mean_squared_error(output, target, hole)
         if pixel_means is not None:
             fill = jnp.broadcast_to(pixel_means[None], target.shape)
-            scores["hole_mse_mean_fill"] = hole_mse(fill, target, mask)
+            scores["hole_mse_mean_fill"] = mean_squared_error(fill, target, hole)
     return {name: value[0] for name, value in scores.items()}
+
+
+def hole_of(recipe: Recipe, batch: Batch) -> Array | None:
+    """True where the corruption removed a known value of x; None if it does not."""
+    mask, same = batch.get("mask"), batch["inputs"].shape == batch["x"].shape
+    if mask is None or recipe.corruption is identity or not same:
+        return None
+    return counted("hole", mask, batch.get("missing"))
 
 
 def restored(
@@ -169,10 +191,9 @@ def restored(
     Where the corruption does more than to cut holes, all pixels are the model's.
     """
     output = _mean_reconstruction(recipe, variables, batch, key)
-    mask = batch.get("mask")
-    if mask is None:
+    inputs, target, mask = batch["inputs"], batch["x"], batch.get("mask")
+    if mask is None or hole_of(recipe, batch) is None:
         return output
-    inputs, target = batch["inputs"], batch["x"]
     only_holes = (jnp.where(mask, target, inputs) == target).all()
     return jnp.where(only_holes, jnp.where(mask, output, inputs), output)
 
@@ -185,10 +206,3 @@ def _mean_reconstruction(
     latents = call(module, variables, batch, key, method="encode")
     codes = tuple(latent.mean[None] for latent in latents)
     return call(module, variables, codes, batch, method="decode").mean[0]
-
-
-def hole_mse(output: Images, target: Images, mask: Array) -> Scores:
-    """The mean squared error over what the mask removed; NaN where that is nothing."""
-    error = jnp.square(output - target)
-    axes = tuple(range(1, error.ndim))
-    return error.mean(axis=axes, where=jnp.broadcast_to(mask, error.shape))

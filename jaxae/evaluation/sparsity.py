@@ -5,8 +5,9 @@ from functools import reduce
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxae.errors import require
 from jaxae.evaluation.examples import map_examples
@@ -21,7 +22,8 @@ _CHUNKS = 8  # go through the device at a time: the codes of all data may be too
 class _Totals(NamedTuple):
     """Sums over examples, in float64."""
 
-    examples: int
+    examples: float
+    known: Float[np.ndarray, " d"]
     active: Float[np.ndarray, " n"]
     squared_error: float
     offset: Float[np.ndarray, " d"]
@@ -57,11 +59,14 @@ def sparsity(
     for i, start in enumerate(range(0, len(data["x"]), size)):
         part = {name: values[start : start + size] for name, values in data.items()}
         own = jax.random.fold_in(key, i)
-        code, x, output = map_examples(_explained, model, part, own, chunk)
-        origin = x[0] if origin is None else origin
-        parts.append(_totals(code, x, output, origin))
+        explained = map_examples(_explained, model, part, own, chunk)
+        origin = explained[1][0] if origin is None else origin
+        weight = part.get("weight", np.ones(len(part["x"])))
+        weight = np.asarray(weight, np.float64)
+        parts.append(_totals(*explained, weight=weight, origin=origin))
     total = reduce(_add, parts)
-    variance = (total.offset_squared - total.offset**2 / total.examples).sum()
+    mean_square = total.offset**2 / np.maximum(total.known, 1e-12)
+    variance = (total.offset_squared - mean_square).sum()
     explained = 1.0 - total.squared_error / variance if variance > 0 else None
     return {
         "num_latents": total.active.size,
@@ -79,26 +84,32 @@ def _totals(
     code: Float[np.ndarray, "b n"],
     x: Float[np.ndarray, "b ..."],
     reconstruction: Float[np.ndarray, "b ..."],
+    known: Bool[np.ndarray, "b ..."],
+    weight: Float[np.ndarray, " b"],
     origin: Float[np.ndarray, "..."],
 ) -> _Totals:
     x = x.reshape(len(x), -1).astype(np.float64)
     error = x - reconstruction.reshape(x.shape)
     # From one of the examples: where all are equal, exactly 0.
     offset = x - origin.reshape(-1)
+    counts = weight[:, None] * known.reshape(x.shape)
     return _Totals(
-        len(x),
-        (code != 0).sum(axis=0).astype(np.float64),
-        float(np.square(error).sum()),
-        offset.sum(axis=0),
-        np.square(offset).sum(axis=0),
+        float(weight.sum()),
+        counts.sum(axis=0),
+        weight @ (code != 0),
+        float((counts * np.square(error)).sum()),
+        (counts * offset).sum(axis=0),
+        (counts * np.square(offset)).sum(axis=0),
     )
 
 
 def _explained(
     recipe: Recipe, variables: Variables, batch: Batch, key: jax.Array
-) -> tuple[Array, Array, Array]:
-    """The flat code, x and the mean of p(x | z) of one example."""
+) -> tuple[Array, Array, Array, Array]:
+    """The flat code, x, the mean of p(x | z), and where x is known, of one example."""
     (latent,) = call(recipe.module, variables, batch, key, method="encode")
     codes = (latent.mean[None],)
     likelihood = call(recipe.module, variables, codes, batch, method="decode")
-    return latent.mean[0].reshape(-1), batch["x"][0], likelihood.mean[0, 0]
+    x, none = batch["x"], jnp.zeros(batch["x"].shape, bool)
+    known = ~jnp.broadcast_to(batch.get("missing", none), x.shape)
+    return latent.mean[0].reshape(-1), x[0], likelihood.mean[0, 0], known[0]

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxae.checks import check_count
@@ -15,6 +14,7 @@ from jaxae.evaluation.latents import active_units, codebook_usage, posterior_mea
 from jaxae.evaluation.likelihood import elbo_terms, is_generative, nll_nats
 from jaxae.evaluation.quality import reconstruction_quality
 from jaxae.evaluation.sparsity import sparsity
+from jaxae.inputs import abstract_batch, check_data
 from jaxae.models.family import call
 from jaxae.recipe import Model
 
@@ -74,26 +74,26 @@ def evaluate(
     """
     check_count("nll_samples", nll_samples, least=0)
     numbers = dict.fromkeys(NAMES)
+    weight = _weights(model, data)
     quality = reconstruction_quality(model, data, key, pixel_means=pixel_means)
-    numbers |= _means(quality)
+    numbers |= _means(quality, weight)
     if is_generative(model.recipe):
-        numbers |= _means(elbo_terms(model, data, key))
+        numbers |= _means(elbo_terms(model, data, key), weight)
         if _has_known_means(model):
             numbers["active_units"] = active_units(posterior_means(model, data, key))
     if is_generative(model.recipe) and nll_samples:
-        nll = float(np.mean(nll_nats(model, data, key, num_samples=nll_samples)))
+        each = nll_nats(model, data, key, num_samples=nll_samples)
+        nll = _mean(np.asarray(each), weight)
         numbers |= {"nll_nats": nll, "nll_samples": nll_samples}
-        numbers["bits_per_dim"] = _bits_per_dim(model, nll)
+        numbers["bits_per_dim"] = None if nll is None else _bits_per_dim(model, nll)
     return numbers | _code_use(model, data, key)
 
 
 def _has_known_means(model: Model) -> bool:
     """Whether `Latent.mean` is E[z | x]: not after a flow, nor given codes above."""
     module = model.module
-    image = jax.ShapeDtypeStruct((1, *module.shape), jnp.float32)
-    label = jax.ShapeDtypeStruct((1,), jnp.int32)
-    batch = {"x": image, "inputs": image, "label": label}
     encode = partial(call, module, model.variables, method="encode")
+    batch = abstract_batch(model.recipe)
     latents = jax.eval_shape(encode, batch, jax.random.key(0))
     return len(latents) == 1 and latents[0].posterior is not None
 
@@ -119,10 +119,29 @@ def _bits_per_dim(model: Model, nll: float) -> float | None:
     return nll / math.log(2) / math.prod(module.shape)
 
 
-def _means(scores: Mapping[str, Any]) -> dict[str, float | None]:
+def _weights(model: Model, data: Any) -> np.ndarray:
+    """How often every example counts: not at all where nothing of it is known."""
+    checked = check_data(model.recipe, data, "data")
+    count = len(checked["x"])
+    weight = np.asarray(checked.get("weight", np.ones(count)))
+    missing = checked.get("missing")
+    if missing is None:
+        return weight
+    return np.where(missing.reshape(count, -1).all(axis=1), 0.0, weight)
+
+
+def _means(scores: Mapping[str, Any], weight: np.ndarray) -> dict[str, float | None]:
     """Over the examples; those from which nothing was removed have no hole to judge."""
-    judged = {
-        name: values[~np.isnan(values)] if "hole" in name else values
+    return {
+        name: _mean(values, np.where(np.isnan(values), 0.0, weight))
+        if "hole" in name
+        else _mean(values, weight)
         for name, values in scores.items()
     }
-    return {k: float(np.mean(v)) if v.size else None for k, v in judged.items()}
+
+
+def _mean(values: np.ndarray, weight: np.ndarray) -> float | None:
+    counts = weight > 0
+    if not counts.any():
+        return None
+    return float(np.average(values[counts], weights=weight[counts]))

@@ -30,6 +30,7 @@ class AutoEncoder(Family):
         likelihood: Those parameters -> p(x | z).
         prior: In place of the bottleneck's own: (x -> q(z | x)) -> p(z).
         view: What the networks are shown of a batch beside x and z.
+        input_shape: Of what the encoder sees of an example; None for that of x.
     """
 
     shape: tuple[int, ...]
@@ -39,6 +40,7 @@ class AutoEncoder(Family):
     likelihood: Likelihood
     prior: nn.Module | None = None
     view: View = Plain()
+    input_shape: tuple[int, ...] | None = None
 
     @property
     def generative(self) -> bool:
@@ -64,8 +66,8 @@ class AutoEncoder(Family):
         self, batch: Batch, key: jax.Array, *, num_samples: int = 1, train: bool = False
     ) -> tuple[Latent, ...]:
         """The codes of `batch["inputs"]`, `num_samples` each."""
-        x = batch["inputs"]
-        require(x.shape[1:] == self.shape, "x", x.shape, f"[b, {self.shape}]")
+        x, expected = batch["inputs"], self.shape_seen
+        require(x.shape[1:] == expected, "inputs", x.shape, f"[b, {expected}]")
         h = self._features(batch, train)
         latent = self.bottleneck(
             h, key, num_samples=num_samples, train=train, weight=batch.get("weight")
@@ -84,7 +86,8 @@ class AutoEncoder(Family):
         flat = z.swapaxes(0, 1).reshape(b * k, *z.shape[2:])
         needed = self.view.needs & batch.keys()
         shown = {name: jnp.repeat(batch[name], k, axis=0) for name in needed}
-        target, weight = seen_in_training(batch, train)
+        target = seen_in_training(batch, train)
+        weight = None if target is None else target.weight
         outputs = call_network(
             self.decoder,
             self.view.decoder(flat, shown),
@@ -92,7 +95,7 @@ class AutoEncoder(Family):
             weight=None if weight is None else jnp.repeat(weight, k),
         )
         outputs = outputs.reshape(b, k, *outputs.shape[1:]).swapaxes(0, 1)
-        return self.likelihood(outputs, target, weight)
+        return self.likelihood(outputs, target)
 
     def sample_codes(self, key: jax.Array, count: int) -> Codes:
         """`count` codes from the prior: ([1, count, d],).

@@ -7,7 +7,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 from numpyro.distributions import Distribution
 
-from jaxae.likelihoods import Likelihood
+from jaxae.likelihoods import Likelihood, Target
 from jaxae.types import Batch, Latent, Trace, Variables
 from jaxae.values import Module
 from jaxae.views import View
@@ -31,6 +31,11 @@ class Family(Module):
         shape: tuple[int, ...]
         likelihood: Likelihood
         view: View
+
+    @property
+    def shape_seen(self) -> tuple[int, ...]:
+        """Of what the encoder sees: `input_shape`, if a family has it, or `shape`."""
+        return getattr(self, "input_shape", None) or self.shape
 
     @property
     def generative(self) -> bool:
@@ -59,9 +64,8 @@ class Family(Module):
         latents = self.encode(batch, key, num_samples=num_samples, train=train)
         codes = tuple(latent.z for latent in latents)
         likelihood = self.decode(codes, batch, train=train)
-        return Trace(
-            batch["inputs"], batch["x"], batch.get("mask"), likelihood, latents
-        )
+        mask, missing = batch.get("mask"), batch.get("missing")
+        return Trace(batch["inputs"], batch["x"], mask, likelihood, latents, missing)
 
     def encode(
         self, batch: Batch, key: jax.Array, *, num_samples: int = 1, train: bool = False
@@ -75,7 +79,7 @@ class Family(Module):
         """p(x | z) with batch shape [k, b].
 
         Of the batch the fields in `view.needs` are used; while training also "x", by
-        likelihoods that estimate a parameter from it, and "weight".
+        likelihoods that estimate a parameter from it, "weight" and "counted".
         """
         raise NotImplementedError
 
@@ -92,11 +96,11 @@ class Family(Module):
         raise NotImplementedError
 
 
-def seen_in_training(
-    batch: Batch, train: bool
-) -> tuple[Float[Array, "b ..."] | None, Float[Array, " b"] | None]:
-    """The target and the weights, of which `decode` may know while training alone."""
-    return (batch["x"], batch.get("weight")) if train else (None, None)
+def seen_in_training(batch: Batch, train: bool) -> Target | None:
+    """What `decode` may know of the target while training alone."""
+    if not train:
+        return None
+    return Target(batch["x"], batch.get("weight"), batch.get("counted"))
 
 
 def call(module: nn.Module, variables: Variables, *args: Any, **kwargs: Any) -> Any:

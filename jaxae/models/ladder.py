@@ -111,7 +111,7 @@ class LadderVAE(Family):
         """
         del train
         x = batch["inputs"]
-        require(x.shape[1:] == self.shape, "x", x.shape, f"[b, {self.shape}]")
+        require(x.shape[1:] == self.shape, "inputs", x.shape, f"[b, {self.shape}]")
         features = []
         h = self.view.encoder(batch)
         if self.stem:
@@ -156,7 +156,7 @@ class LadderVAE(Family):
             height, width, _ = self.shape
             outputs = self.last(nn.relu(_fold(state)))[:, :height, :width]
             state = outputs.reshape(*state.shape[:2], *outputs.shape[1:])
-        return self.likelihood(state, *seen_in_training(batch, train))
+        return self.likelihood(state, seen_in_training(batch, train))
 
     def sample_codes(self, key: jax.Array, count: int) -> Codes:
         """Ancestral samples from the top down: [1, count, h_l, w_l, c] each."""

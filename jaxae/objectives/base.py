@@ -1,7 +1,7 @@
 """What objectives have in common, and how they are added up."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,10 @@ Loss = tuple[Array, Mapping[str, Array]]
 
 Weight = float | Array | optax.Schedule
 """A number, or a schedule: step -> number, of `jaxae.schedules` or optax."""
+
+
+Region = Literal["all", "hole", "outside"]
+"""Which values of x count where the corruption removed some."""
 
 
 class Objective(Value):
@@ -178,6 +182,13 @@ class Chain(Objective):
         if all(tx is None for tx in own):
             return None
         return each_its_own(tuple(main if tx is None else tx for tx in own))
+
+
+def region_of(objective: Objective) -> Region:
+    """Where the distortion counts; of a sum, where all parts that have one say so."""
+    parts = objective.objectives if isinstance(objective, Chain) else (objective,)
+    regions: list[Region] = [p.region for p in parts if hasattr(p, "region")]  # pyright: ignore[reportAttributeAccessIssue]
+    return regions[0] if len(set(regions)) == 1 else "all"
 
 
 def each_its_own(optimizers: PyTree) -> optax.GradientTransformation:

@@ -1,31 +1,52 @@
 """The objective of the classic, the denoising and the inpainting auto-encoder."""
 
-from typing import Literal
-
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 from numpyro.distributions import Independent
 
-from jaxae.errors import check_choice, given
-from jaxae.objectives.base import Loss, Objective, Weight, check_weight, weight_at
+from jaxae.errors import check_choice, given, require
+from jaxae.objectives.base import (
+    Loss,
+    Objective,
+    Region,
+    Weight,
+    check_weight,
+    weight_at,
+)
 from jaxae.types import Context, Params, Trace
 
-Region = Literal["all", "hole", "outside"]
+
+def counted(
+    region: Region, mask: Array | None, missing: Array | None
+) -> Bool[Array, "b ..."] | None:
+    """True for the values of x that a loss counts; None where it counts all.
+
+    Raises:
+        ValueError: `region` needs a mask and there is none.
+    """
+    known = None if missing is None else ~missing
+    if region == "all":
+        return known
+    none = f"region must be 'all' where the corruption has no mask, got {region!r}"
+    mask = given(mask, none)
+    inside = mask if region == "hole" else ~mask
+    return inside if known is None else inside & known
 
 
 def log_likelihood(trace: Trace, region: Region = "all") -> Float[Array, "k b"]:
-    """log p(x | z) in nats, of every value or of those in the hole or outside it.
+    """log p(x | z) in nats, of all known values or of those in the hole or outside it.
 
     Raises:
         ValueError: `region` is unknown, or needs a mask and the trace has none.
     """
     check_choice("region", region, Region)
-    if region == "all":
+    counts = counted(region, trace.mask, trace.missing)
+    if counts is None:
         return jnp.asarray(trace.likelihood.log_prob(trace.target))
-    none = f"region must be 'all' where the corruption has no mask, got {region!r}"
-    mask = given(trace.mask, none)
+    came, shape = jnp.shape(counts), trace.target.shape
+    fits = all(own in (1, size) for own, size in zip(came, shape, strict=True))
+    require(fits, "the mask", came, f"that of x, {shape}, for region {region!r}")
     assert isinstance(trace.likelihood, Independent)
-    counts = mask if region == "hole" else ~mask
     per_value = jnp.asarray(trace.likelihood.base_dist.log_prob(trace.target))
     inside = jnp.broadcast_to(counts[None], per_value.shape)
     # where, not a product: a value outside the region may be infinite.

@@ -91,19 +91,29 @@ def explained_variance(trace: Trace, weight: Float[Array, " b"] | None = None) -
 
     In a batch of equal examples there is nothing to explain: 0.
     """
+    error = _mean_square(_residual(trace), weight)
+    unexplained = _ratio(error, _variance(trace, weight), otherwise=1.0)
+    return jnp.broadcast_to(1.0 - unexplained, trace.target.shape[:1])
+
+
+def _variance(trace: Trace, weight: Float[Array, " b"] | None) -> Float[Array, ""]:
+    """Mean over the batch of |x - mean|², exactly 0 where all examples are equal.
+
+    Of the values that are known: their mean, and their part of the square.
+    """
     x = trace.target
-    missing = _mean_square(_residual(trace), weight)
-    unexplained = _ratio(missing, _variance(x, weight), otherwise=1.0)
-    return jnp.broadcast_to(1.0 - unexplained, x.shape[:1])
-
-
-def _variance(
-    x: Float[Array, "b ..."], weight: Float[Array, " b"] | None
-) -> Float[Array, ""]:
-    """Mean over the batch of |x - mean|², exactly 0 where all examples are equal."""
     counted = 0 if weight is None else jnp.argmax(weight > 0)
-    offset = x - x[counted][None]
-    return _mean_square(offset - weighted_mean(offset, weight)[None], weight)
+    offset = _known(trace, x - x[counted][None])
+    share = weighted_mean(_known(trace, jnp.ones_like(x)), weight)
+    mean = weighted_mean(offset, weight) / jnp.maximum(share, 1e-12)
+    return _mean_square(_known(trace, offset - mean[None]), weight)
+
+
+def _known(trace: Trace, values: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
+    """The values, and 0 where x is missing."""
+    if trace.missing is None:
+        return values
+    return jnp.where(trace.missing, 0.0, values)
 
 
 def _mean_square(
@@ -124,7 +134,7 @@ def gate_loss(trace: Trace, latent: Latent, context: Context) -> Each:
     """½ ‖x - decode(gate)‖², with gradients for the gate alone."""
     frozen = jax.lax.stop_gradient(context.params)
     explained = context.decode(frozen, (latent.info["gate"][None],)).mean[0]
-    return _half_square(trace.target - explained)
+    return _half_square(_known(trace, trace.target - explained))
 
 
 def aux_loss(trace: Trace, latent: Latent, context: Context, k_aux: int) -> Each:
@@ -139,18 +149,18 @@ def aux_loss(trace: Trace, latent: Latent, context: Context, k_aux: int) -> Each
     z = jnp.where(jnp.isfinite(z), z, 0.0)[None]
     explained = context.decode(context.params, (z,)).mean[0]
     origin = context.decode(context.params, (jnp.zeros_like(z),)).mean[0]
-    missing = jax.lax.stop_gradient(_residual(trace))
-    # Where nothing is missing there is nothing to explain.
+    left = jax.lax.stop_gradient(_residual(trace))
+    # Where nothing is left there is nothing to explain.
     weight = context.batch.get("weight")
-    squared_error = _mean_square(missing, weight)
-    scale = _ratio(_variance(trace.target, weight), squared_error, otherwise=0.0)
-    loss = scale * _half_square(missing - (explained - origin))
+    squared_error = _mean_square(left, weight)
+    scale = _ratio(_variance(trace, weight), squared_error, otherwise=0.0)
+    loss = scale * _half_square(left - _known(trace, explained - origin))
     return jnp.where(dead.any(), loss, 0.0)
 
 
 def _residual(trace: Trace) -> Float[Array, "b ..."]:
-    """x - x̂."""
-    return trace.target - trace.likelihood.mean[0]
+    """x - x̂, and 0 where x is missing."""
+    return _known(trace, trace.target - trace.likelihood.mean[0])
 
 
 def _half_square(error: Float[Array, "b ..."]) -> Each:

@@ -31,13 +31,16 @@ def compose_model(
     *,
     prior: nn.Module | None = None,
     view: View = Plain(),  # noqa: B008, a value
+    input_shape: Shape | None = None,
 ) -> AutoEncoder:
     """An `AutoEncoder` from names or modules.
 
     Raises:
-        ValueError: A name is unknown, or `shape` is not made of positive sizes.
+        ValueError: A name is unknown, or a shape is not made of positive sizes.
     """
     check_shape(shape)
+    if input_shape is not None:
+        check_shape(input_shape, "input_shape")
     pair = as_pair(network)
     likelihood = as_likelihood(likelihood)
     outputs = (*shape[:-1], shape[-1] * likelihood.params_per_value)
@@ -49,6 +52,7 @@ def compose_model(
         likelihood=likelihood,
         prior=prior,
         view=view,
+        input_shape=None if input_shape == shape else input_shape,
     )
 
 
@@ -68,10 +72,10 @@ def as_likelihood(likelihood: str | Likelihood) -> Likelihood:
     )
 
 
-def check_shape(shape: Shape) -> None:
-    """Raises ValueError unless `shape` is made of positive sizes."""
-    check_sizes("shape", shape)
-    require(len(shape) > 0, "shape", shape, "the sizes of one example")
+def check_shape(shape: Shape, name: str = "shape") -> None:
+    """Raises ValueError unless a shape is made of positive sizes."""
+    check_sizes(name, shape)
+    require(len(shape) > 0, name, shape, "the sizes of one example")
 
 
 def compose_recipe(

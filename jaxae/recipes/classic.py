@@ -22,6 +22,7 @@ def autoencoder(
     network: Networks = "mlp",
     likelihood: str | Likelihood = "gaussian",
     l1: Weight = 0.0,
+    input_shape: Shape | None = None,
 ) -> Recipe:
     """The classic auto-encoder (Hinton & Salakhutdinov 2006).
 
@@ -34,6 +35,8 @@ def autoencoder(
             as two modules of your own.
         likelihood: p(x | z), by name or as a module; "gaussian" is the squared error.
         l1: Weight of the penalty Σ_j |z_j| on the code, in nats; or a schedule.
+        input_shape: The shape of what the encoder sees of one example, where data bring
+            "inputs" of another shape than x.
 
     Example:
         >>> import jaxae
@@ -43,7 +46,9 @@ def autoencoder(
     """
     check_weight("l1", l1)
     bottleneck = bottlenecks.Deterministic(latent_dim, l1=0.0 if is_zero(l1) else 1.0)
-    module = compose_model(shape, network, bottleneck, likelihood)
+    module = compose_model(
+        shape, network, bottleneck, likelihood, input_shape=input_shape
+    )
     # Of a penalty that is not there, any weight is as good.
     weight = 1.0 if is_zero(l1) else l1
     return compose_recipe(module, objectives.Reconstruction(penalty_weight=weight))

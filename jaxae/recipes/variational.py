@@ -20,6 +20,7 @@ def vae(
     capacity: Weight | None = None,
     num_samples: int = 1,
     log_std_range: tuple[float, float] | None = None,
+    input_shape: Shape | None = None,
 ) -> Recipe:
     """The variational auto-encoder (Kingma & Welling 2014), or β-VAE.
 
@@ -39,13 +40,17 @@ def vae(
         num_samples: Samples of the code per example and step.
         log_std_range: Lowest and highest logarithm of the posterior's standard
             deviations.
+        input_shape: The shape of what the encoder sees of one example, where data bring
+            "inputs" of another shape than x.
 
     Example:
         >>> import jaxae
         >>> recipe = jaxae.recipes.vae((28, 28, 1), latent_dim=2, beta=4.0)
     """
     bottleneck = bottlenecks.Gaussian(latent_dim, log_std_range)
-    module = compose_model(shape, network, bottleneck, likelihood)
+    module = compose_model(
+        shape, network, bottleneck, likelihood, input_shape=input_shape
+    )
     objective = objectives.ELBO(beta, free_bits=free_bits, capacity=capacity)
     title = "variational auto-encoder"
     return compose_recipe(module, objective, num_samples=num_samples, title=title)

@@ -86,7 +86,7 @@ def aggregate_codes(
 
 def prepared(model: Model, x: Any, key: jax.Array) -> Float[Array, "n ..."]:
     """Examples as the model is to explain them: binarised, if the recipe does so."""
-    return model.recipe.prepare(key, jnp.asarray(check_examples(model.recipe, x)))
+    return model.recipe.prepare(key, jnp.asarray(check_examples(model.module.shape, x)))
 
 
 def prior(model: Model) -> Sampler:

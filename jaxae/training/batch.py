@@ -2,9 +2,13 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
+from jaxae.corruptions import fill_in
 from jaxae.errors import ensure
+from jaxae.objectives.base import region_of
+from jaxae.objectives.reconstruction import counted
+from jaxae.preparation import undrawn
 from jaxae.recipe import Recipe
 from jaxae.types import Batch
 
@@ -12,20 +16,44 @@ from jaxae.types import Batch
 PREPARE, CORRUPT, MODEL, OBJECTIVE, SHUFFLE, DROPOUT, HOOKS, PART, DEVICE = range(9)
 
 
+FILL = 0.0
+"""What a missing value of x is set to, once x is prepared."""
+
+
 def model_batch(recipe: Recipe, batch: Batch, key: jax.Array) -> Batch:
-    """Prepares `batch["x"]` as the target and adds the damaged "inputs" and "mask"."""
+    """Prepares the target `x` and the damaged "inputs", with "mask" and "counted".
+
+    "counted", which values of x the loss counts, is left out where all do.
+    """
     target = recipe.prepare(jax.random.fold_in(key, PREPARE), batch["x"])
     _check_shape("the preparation", target, batch["x"])
-    damaged = recipe.corruption(jax.random.fold_in(key, CORRUPT), target)
+    missing = batch.get("missing")
+    if missing is not None:
+        target = fill_in(target, missing, FILL)
+    clean = target
+    if "inputs" in batch:
+        clean = undrawn(recipe.prepare)(key, batch["inputs"])
+    inputs, mask = _damaged(recipe, jax.random.fold_in(key, CORRUPT), clean)
+    if missing is not None and "inputs" not in batch:
+        inputs = inputs if inputs is clean else fill_in(inputs, missing, FILL)
+        mask = missing if mask is None else mask | missing
+    counts = counted(region_of(recipe.objective), mask, missing)
+    added = {"x": target, "inputs": inputs, "mask": mask, "counted": counts}
+    return {**batch, **{k: v for k, v in added.items() if v is not None}}
+
+
+def _damaged(
+    recipe: Recipe, key: jax.Array, clean: Array
+) -> tuple[Array, Bool[Array, "b ..."] | None]:
+    damaged = recipe.corruption(key, clean)
     pair = isinstance(damaged, tuple) and len(damaged) == 2
     kind = f"a value of type {type(damaged).__name__}"
     ensure(pair, f"a corruption must return (damaged x, mask or None), got {kind}")
     inputs, mask = damaged
-    _check_shape("the corruption", inputs, target)
+    _check_shape("the corruption", inputs, clean)
     if mask is not None:
-        _check_mask(mask, target)
-    added = {"x": target, "inputs": inputs} | ({} if mask is None else {"mask": mask})
-    return {**batch, **added}
+        _check_mask(mask, clean)
+    return inputs, mask
 
 
 def _check_shape(part: str, x: Array, like: Array) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxae.errors import require
-from jaxae.inputs import check_data
+from jaxae.inputs import as_fields, check_data
 from jaxae.recipe import Recipe
 from jaxae.training.parallel import DATA, Layout, replicated, shardings
 from jaxae.types import Batch
@@ -61,7 +61,7 @@ def place_data(recipe: Recipe, data: Any, mesh: Mesh, name: str) -> Batch:
     whole = NamedSharding(mesh, PartitionSpec())
     if jax.process_count() == 1:
         return jax.device_put(check_data(recipe, data, name), whole)
-    fields = dict(data) if isinstance(data, Mapping) else {"x": data}
+    fields = as_fields(recipe, data, name)
     count = len(fields["x"])
     size = -(-count // mesh.size)  # of the pieces, one for every device
     pieces = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
@@ -91,10 +91,13 @@ def _start(index: Any) -> int:
     return index[0].start or 0
 
 
-def _piece(fields: Mapping[str, Any], start: int, size: int) -> dict[str, np.ndarray]:
+def _piece(fields: Mapping[str, Any], start: int, size: int) -> dict[str, Any]:
     """Rows start, start + 1, ...; the last row again where there are no more."""
     rows = np.minimum(np.arange(start, start + size), len(fields["x"]) - 1)
-    return {name: np.asarray(values[rows]) for name, values in fields.items()}
+    return {
+        name: values if isinstance(values, str) else np.asanyarray(values[rows])
+        for name, values in fields.items()
+    }
 
 
 class Share(NamedTuple):

@@ -28,8 +28,11 @@ RunEpoch = Callable[[TrainState], tuple[TrainState, Row]]
 
 
 def is_array_data(data: Any) -> bool:
-    """Whether `data` is an array or a mapping of arrays, rather than batches."""
-    return isinstance(data, Mapping) or hasattr(data, "shape")
+    """Whether `data` is an array or a mapping of arrays, rather than batches.
+
+    A tuple is meant as arrays, too, and refused later.
+    """
+    return isinstance(data, Mapping | tuple) or hasattr(data, "shape")
 
 
 class Runner(NamedTuple):
@@ -150,11 +153,20 @@ def _epochs(
         if isinstance(batch, Share):
             batch = batch._replace(batch=check_data(recipe, batch.batch, "data"))
         else:
-            batch = check_data(recipe, batch, "data")
+            batch = check_data(recipe, _named(batch), "data")
         return place_batch(batch, parallel.mesh)
 
     epochs = passes() if steps is None else counted()
     return check(first), (map(check, epoch) for epoch in epochs)
+
+
+def _named(batch: Any) -> Any:
+    """Loaders bring x alone, or x with its label, as a pair."""
+    if not isinstance(batch, tuple | list):
+        return batch
+    known = "a batch must be an array, a mapping, or a pair of x and label"
+    ensure(1 <= len(batch) <= 2, f"{known}, got {len(batch)} values")
+    return dict(zip(("x", "label"), batch, strict=False))
 
 
 def _fetch(metrics: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from jaxae import evaluation, likelihoods, networks, recipes
+from jaxae import likelihoods, networks, objectives, recipes
 from jaxae.evaluation import examples
 from jaxae.evaluation.likelihood import _nll, elbo_terms, nll_nats
 from jaxae.inputs import check_data
@@ -69,7 +69,7 @@ def test_with_the_exact_posterior_every_log_weight_is_log_p():
     x = _x(20)
     batch = {"x": jnp.asarray(x), "inputs": jnp.asarray(x)}
     module, variables = EXACT.recipe.module, EXACT.variables
-    weights = evaluation.log_weights(module.apply(variables, batch, KEY, num_samples=5))
+    weights = objectives.log_weights(module.apply(variables, batch, KEY, num_samples=5))
     expected = np.broadcast_to(_log_p(x), (5, 20))
     np.testing.assert_allclose(weights, expected, rtol=ROUNDING, atol=ROUNDING)
 

@@ -26,7 +26,7 @@ from train.run import open_run
 
 PLAN = Plan(train_size=100, steps_per_epoch=10)
 SHAPE = (8, 8, 1)
-DECIDED_BY_THE_DATA = {"shape", "data_size"}
+DECIDED_BY_THE_DATA = {"shape", "input_shape", "data_size"}
 WITH_NETWORK = [
     family for family in recipes.FAMILIES if "network" in signature(family).parameters
 ]

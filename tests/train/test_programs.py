@@ -305,7 +305,7 @@ def holes() -> np.ndarray:
 
 def test_apply_restores_with_a_mask_and_a_label(restore, conditional):
     x, labels = images_of_noise(), np.full(2, 3)
-    expected = jaxae.repair(conditional, x, mask=holes(), label=labels)
+    expected = jaxae.repair(conditional, x, missing=holes(), label=labels)
     np.testing.assert_array_equal(restore(holes()), expected)
     whole = jaxae.repair(conditional, x, label=labels)
     np.testing.assert_array_equal(restore(None), whole)

@@ -16,7 +16,7 @@ from PIL import Image
 
 import jaxae
 from jaxae import networks, recipes
-from jaxae.evaluation.quality import hole_mse
+from jaxae.evaluation.quality import mean_squared_error
 from jaxae.training import init_state, trained_model
 from train.__main__ import parse
 from train.data.types import Split
@@ -265,7 +265,7 @@ def test_the_error_in_a_hole_counts_the_hole_alone():
     mask = np.zeros((4, 12, 12, 1), bool)
     for n in range(4):
         mask[n, n : n + 5, 2 * n : 2 * n + 4] = True
-    error = jax.jit(hole_mse)
+    error = jax.jit(mean_squared_error)
     damaged, where = np.where(mask, np.float32(0), x), np.broadcast_to(mask, x.shape)
     expected = [(x[i][where[i]] ** 2).mean() for i in range(4)]
     np.testing.assert_allclose(error(damaged, x, mask), expected, rtol=1e-5)

@@ -12,7 +12,7 @@ import jaxae
 from jaxae import plotting
 from jaxae.corruptions import identity
 from jaxae.evaluation import psnr_db
-from jaxae.evaluation.quality import hole_mse, restored
+from jaxae.evaluation.quality import mean_squared_error, restored
 from jaxae.training.batch import model_batch
 from train.data.types import Split
 from train.examples import label_argument
@@ -145,8 +145,8 @@ def _restorations(
             "error is the mean over them; lower is better."
         )
         scores = {
-            "squared error, damaged": hole_mse(damaged, target, mask),
-            "squared error, restored": hole_mse(clean, target, mask),
+            "squared error, damaged": mean_squared_error(damaged, target, mask),
+            "squared error, restored": mean_squared_error(clean, target, mask),
         }
     figure = plotting.restoration_grid(damaged, clean, target, scores, mask=mask)
     return Picture("restorations", "Restorations", caption, figure)

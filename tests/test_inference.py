@@ -143,30 +143,34 @@ def holes(count=3):
 
 def test_restoring_changes_the_missing_pixels_only(inpainting):
     x, mask = levels(3, 2) / np.float32(255), holes()
-    restored = np.asarray(repair(inpainting, x, mask=mask))
+    restored = np.asarray(repair(inpainting, x, missing=mask))
     np.testing.assert_array_equal(restored[~mask], x[~mask])
     assert (restored[mask] != x[mask]).all()
-    np.testing.assert_array_equal(restored, repair(inpainting, x, mask=mask[..., None]))
+    np.testing.assert_array_equal(
+        restored, repair(inpainting, x, missing=mask[..., None])
+    )
 
 
 def test_restoring_never_looks_at_the_missing_pixels(inpainting):
     x, mask = levels(3, 2) / np.float32(255), holes()
-    expected = repair(inpainting, x, mask=mask)
+    expected = repair(inpainting, x, missing=mask)
     for rubbish in (np.nan, np.inf, 7.0):
         damaged = np.where(mask[..., None], np.float32(rubbish), x)
-        np.testing.assert_array_equal(repair(inpainting, damaged, mask=mask), expected)
-    as_bytes = repair(inpainting, levels(3, 2), mask=mask)
+        np.testing.assert_array_equal(
+            repair(inpainting, damaged, missing=mask), expected
+        )
+    as_bytes = repair(inpainting, levels(3, 2), missing=mask)
     np.testing.assert_allclose(as_bytes, expected, rtol=1e-6)
 
 
 def test_the_encoder_is_shown_the_mask_and_the_fill(inpainting):
     x, mask = np.zeros((3, 4, 3, 2), np.float32), holes()
-    without = repair(inpainting, x, mask=np.zeros_like(mask))
+    without = repair(inpainting, x, missing=np.zeros_like(mask))
     np.testing.assert_array_equal(without, x)
-    shown = np.asarray(repair(inpainting, x, mask=mask))
+    shown = np.asarray(repair(inpainting, x, missing=mask))
     unseen = np.asarray(reconstruct(inpainting, x))
     assert (shown[mask] != unseen[mask]).any()
-    filled = np.asarray(repair(inpainting, x, mask=mask, fill=0.5))
+    filled = np.asarray(repair(inpainting, x, missing=mask, fill=0.5))
     assert (filled[mask] != shown[mask]).any()
 
 
@@ -174,15 +178,15 @@ def test_restoring_shows_the_label(conditional):
     x, mask = levels(3) / np.float32(255), holes()[..., None]
     filled = np.where(mask, np.float32(0), x)
     first, second = np.zeros(3, np.int64), np.ones(3, np.int64)
-    restored = np.asarray(repair(conditional, x, mask=mask, label=first))
+    restored = np.asarray(repair(conditional, x, missing=mask, label=first))
     expected = reconstruct(conditional, filled, label=first)
     np.testing.assert_array_equal(restored, np.where(mask, expected, x))
-    other = np.asarray(repair(conditional, x, mask=mask, label=second))
+    other = np.asarray(repair(conditional, x, missing=mask, label=second))
     assert (restored[mask] != other[mask]).all()
     whole = repair(conditional, x, label=second)
     np.testing.assert_array_equal(whole, reconstruct(conditional, x, label=second))
     with pytest.raises(ArgumentError, match="label must be given"):
-        repair(conditional, x, mask=mask)
+        repair(conditional, x, missing=mask)
 
 
 def test_restoring_without_a_mask_is_reconstructing(classic):
@@ -212,15 +216,15 @@ def test_codes_that_are_not_finite(vae):
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
-        (holes().astype(np.uint8), "mask must be bool, True where .* got 'uint8'"),
-        (holes()[:2], r"mask must be of shape \(3, 4, 3, 1\), got \(2, 4, 3, 1\)"),
-        (holes()[0], r"mask must be of shape \(3, 4, 3, 1\), got \(4, 3\)"),
+        (holes().astype(np.uint8), "missing must be bool, True where .* got 'uint8'"),
+        (holes()[:2], r"missing must be of shape \(3, 4, 3, 1\), got \(2, 4, 3, 1\)"),
+        (holes()[0], r"missing must be of shape \(3, 4, 3, 1\), got \(4, 3\)"),
     ],
 )
 def test_wrong_masks(inpainting, mask, message):
     for function in (encode, repair):
         with pytest.raises(ArgumentError, match=message):
-            function(inpainting, levels(3, 2), mask=mask)
+            function(inpainting, levels(3, 2), missing=mask)
 
 
 def test_wrong_images(vae):

@@ -1,0 +1,121 @@
+"""The missing values of examples, from what is known of them."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxae.checks import check_count, check_key
+from jaxae.errors import given
+from jaxae.evaluation.examples import map_examples
+from jaxae.evaluation.likelihood import check_generative
+from jaxae.inputs import check_data
+from jaxae.models.family import call
+from jaxae.objectives.importance import log_weights
+from jaxae.preparation import undrawn
+from jaxae.recipe import Model, Recipe
+from jaxae.types import Batch, Trace, Variables
+
+_CHUNK = 250
+
+
+def impute(
+    model: Model,
+    x: Any,
+    *,
+    missing: Any,
+    key: jax.Array,
+    num_samples: int = 500,
+    draws: int | None = None,
+    label: Any = None,
+) -> Float[Array, "..."]:
+    """Fills in what is missing: E[x_missing | x_known], or draws of it.
+
+    By self-normalised importance sampling from q(z | x_known), with the weights
+    p(x_known | z) p(z) / q(z | x_known): Mattei & Frellsen (2019), "MIWAE", equations
+    9 to 13, https://proceedings.mlr.press/v97/mattei19a.html. A draw takes one of the
+    samples of z by its weight, and x from p(x | z) (sampling importance resampling).
+    `jaxae.repair` takes the one code that is q's mean instead.
+
+    Args:
+        model: A model with a posterior, a prior and a normalised likelihood; best one
+            that was trained on data with missing values.
+        x: [n, *shape]. What it holds where it is missing is not looked at.
+        missing: True where x is not known, of its shape or of one channel; "nan" where
+            it is NaN there.
+        key: A typed key.
+        num_samples: Samples of z per example; the error falls with their square root.
+        draws: How many imputations; None for the one mean.
+        label: [n], for models that are shown it.
+
+    Returns:
+        x as floats with its gaps filled, [n, *shape], or [draws, n, *shape].
+
+    Raises:
+        ValueError: The model has no p(x), nothing is missing, or x is not as the model
+            needs it.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 6), np.float32)
+        >>> x[::2, :3] = np.nan
+        >>> recipe = jaxae.recipes.vae((6,), 2, likelihood="gaussian")
+        >>> key, data = jax.random.key(0), {"x": x, "missing": "nan"}
+        >>> model = jaxae.fit(recipe, data, key=key, epochs=1, progress=False).model
+        >>> jaxae.impute(model, x, missing="nan", key=key, draws=5).shape
+        (5, 20, 6)
+    """
+    check_generative(model.recipe)
+    check_key(key)
+    check_count("num_samples", num_samples)
+    if draws is not None:
+        check_count("draws", draws)
+    given(missing, "missing must be given: True where x is not known, or 'nan'")
+    fields = {"x": x, "missing": missing} | ({} if label is None else {"label": label})
+    data = check_data(model.recipe, fields, "x")
+    static = (num_samples, draws)
+    filled = jnp.asarray(map_examples(_imputed, model, data, key, _CHUNK, static))
+    known = undrawn(model.recipe.prepare)(key, jnp.asarray(data["x"]))
+    hole = jnp.asarray(data["missing"])
+    if draws is not None:
+        filled = filled.swapaxes(0, 1)
+        hole, known = hole[None], known[None]
+    return jnp.where(hole, filled, known)
+
+
+def _imputed(
+    recipe: Recipe,
+    variables: Variables,
+    batch: Batch,
+    key: jax.Array,
+    num_samples: int,
+    draws: int | None,
+) -> Array:
+    """x of one example, [*shape] or [draws, *shape]."""
+
+    def trace(key: jax.Array) -> Trace:
+        return call(recipe.module, variables, batch, key)
+
+    def log_weight(key: jax.Array) -> Array:
+        return log_weights(trace(key))[0, 0]
+
+    key_draws, key = jax.random.split(key)
+    keys = jax.random.split(key, num_samples)
+    log_w = jax.lax.map(log_weight, keys)
+    if draws is not None:
+        key_choice, key_x = jax.random.split(key_draws)
+        chosen = jax.random.categorical(key_choice, log_w, shape=(draws,))
+
+        def draw(pair: tuple[jax.Array, jax.Array]) -> Array:
+            key, key_x = pair
+            return jnp.asarray(trace(key).likelihood.sample(key_x))[0, 0]
+
+        return jax.lax.map(draw, (keys[chosen], jax.random.split(key_x, draws)))
+
+    def add(total: Array, sample: tuple[Array, jax.Array]) -> tuple[Array, None]:
+        share, key = sample
+        return total + share * jnp.asarray(trace(key).likelihood.mean)[0, 0], None
+
+    start = jnp.zeros(batch["x"].shape[1:], batch["x"].dtype)
+    return jax.lax.scan(add, start, (jax.nn.softmax(log_w), keys))[0]

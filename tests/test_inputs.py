@@ -1,0 +1,111 @@
+"""Data with inputs of their own: the encoder sees them, x is what is explained."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxae
+from jaxae import corruptions, networks, recipes
+from jaxae.evaluation import evaluate, posterior_means
+from jaxae.training.batch import model_batch
+
+KEY = jax.random.key(0)
+RNG = np.random.default_rng(0)
+CLEAN = RNG.random((24, 6)).astype(np.float32)
+OWN = {"network": networks.FullyConnected((16,))}
+FIT = {"key": KEY, "progress": False}
+
+
+def damaged(x):
+    """The user's own damage: a gain, and one value that is lost."""
+    return np.where(np.arange(6) == 2, np.float32(0), np.float32(0.5) * x)
+
+
+def test_pairs_of_clean_and_damaged():
+    """It learns to undo the user's damage, which without pairs it cannot see."""
+    recipe = recipes.autoencoder((6,), 6, **OWN)
+    clean = RNG.random((200, 6)).astype(np.float32)
+    fit = {"epochs": 100, "batch_size": 100, "tx": optax.adam(0.01), **FIT}
+    model = jaxae.fit(recipe, {"x": clean, "inputs": damaged(clean)}, **fit).model
+    plain = jaxae.fit(recipe, clean, **fit).model
+    held_out = RNG.random((50, 6)).astype(np.float32)
+
+    def error(model):
+        made = np.asarray(jaxae.reconstruct(model, damaged(held_out)))
+        return np.square(made - held_out)[:, np.arange(6) != 2].mean()
+
+    assert error(model) < 0.4 * error(plain)
+
+
+def test_the_inputs_are_what_is_encoded_and_damaged():
+    recipe = recipes.denoising_autoencoder((6,), 3, **OWN)
+    recipe = recipe.replace(corruption=corruptions.GaussianNoise(0.1))
+    batch = {"x": jnp.asarray(CLEAN), "inputs": jnp.asarray(damaged(CLEAN))}
+    seen = model_batch(recipe, batch, KEY)
+    np.testing.assert_array_equal(seen["x"], CLEAN)
+    noise = np.asarray(seen["inputs"]) - damaged(CLEAN)
+    assert 0.08 < noise.std() < 0.12
+
+
+def test_inputs_are_scaled_but_not_binarised():
+    """Under Bernoulli x is drawn afresh; what is seen of another picture is not."""
+    recipe = recipes.vae((6,), 2, **OWN)
+    grey = np.full((24, 6), 51, np.uint8)
+    batch = {"x": jnp.asarray(grey), "inputs": jnp.asarray(grey)}
+    seen = model_batch(recipe, batch, KEY)
+    assert set(np.unique(seen["x"])) == {0.0, 1.0}
+    np.testing.assert_allclose(seen["inputs"], 51 / 255, rtol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["array", "stream"])
+def test_another_shape(form):
+    """Here of a model from 4 numbers to 2x3 pictures, as a super-resolution is."""
+    recipe = recipes.vae((2, 3, 1), 2, input_shape=(4,), likelihood="gaussian", **OWN)
+    x, inputs = CLEAN.reshape(-1, 2, 3, 1), CLEAN[:, :4]
+    data = {"x": x, "inputs": inputs}
+    source = data if form == "array" else [data]
+    fitted = jaxae.fit(recipe, source, epochs=2, **FIT)
+    model = fitted.model
+    assert jaxae.encode(model, inputs).shape == (24, 2)
+    assert jaxae.reconstruct(model, inputs).shape == x.shape
+    assert posterior_means(model, data, KEY).shape == (24, 2)
+    numbers = evaluate(model, data, KEY, nll_samples=5)
+    assert np.isfinite(numbers["nll_nats"]) and numbers["psnr_damaged_db"] is None
+    parts = jaxae.export(model, platforms=("cpu",))
+    assert parts["encoder"].inputs["x"].shape[1:] == (4,)
+    assert parts["model"].outputs.shape[1:] == (2, 3, 1)
+    with pytest.raises(jaxae.ArgumentError, match=r"x must be of shape \[n, 4\]"):
+        jaxae.encode(model, x)
+    with pytest.raises(jaxae.ArgumentError, match=r"data must have 'inputs' .*\(4,\)"):
+        jaxae.fit(recipe, x, epochs=1, **FIT)
+
+
+def test_labels_come_as_pairs_from_loaders():
+    recipe = recipes.autoencoder((6,), 2, **OWN)
+    x, y = CLEAN[:8], np.arange(8)
+    pairs = jaxae.fit(recipe, [(x, y), [x, y]], epochs=1, **FIT)
+    alone = jaxae.fit(recipe, [x, (x,)], epochs=1, **FIT)
+    assert pairs.history[0]["loss"] == alone.history[0]["loss"]
+    with pytest.raises(jaxae.ArgumentError, match="pair of x and label, got 3 values"):
+        jaxae.fit(recipe, [(x, y, y)], epochs=1, **FIT)
+
+
+@pytest.mark.parametrize(
+    "label", [np.eye(24), np.linspace(0, 1, 24), np.full(24, "cat")]
+)
+def test_labels_that_nothing_needs_are_carried_along(label):
+    recipe = recipes.autoencoder((6,), 2, **OWN)
+    data = {"x": CLEAN, "label": label}
+    with_labels = jaxae.fit(recipe, data, epochs=1, **FIT)
+    without = jaxae.fit(recipe, CLEAN, epochs=1, **FIT)
+    assert with_labels.history[0]["loss"] == without.history[0]["loss"]
+
+
+def test_a_sparse_matrix_is_named_at_once():
+    sparse = pytest.importorskip("scipy.sparse")
+    recipe = recipes.autoencoder((6,), 2, **OWN)
+    matrix = sparse.csr_array(CLEAN)
+    with pytest.raises(jaxae.ArgumentError, match=r"data must be a dense array.*csr"):
+        jaxae.fit(recipe, matrix, epochs=1, **FIT)

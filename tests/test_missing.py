@@ -1,0 +1,258 @@
+"""Values of x that are not known: never looked at, never counted, and filled in."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+import jaxae
+from jaxae import corruptions, likelihoods, networks, objectives, recipes, views
+from jaxae.evaluation import evaluate, nll_nats, sparsity
+from jaxae.inputs import check_data
+from jaxae.recipe import Model
+from jaxae.training.batch import model_batch
+from jaxae.training.loss import batch_loss
+from jaxae.training.programs import default_optimizer
+from jaxae.training.state import init_state
+
+SHAPE, COUNT, KEY = (4, 4, 1), 6, jax.random.key(0)
+RNG = np.random.default_rng(0)
+X = RNG.random((COUNT, *SHAPE)).astype(np.float32)
+MISSING = RNG.random((COUNT, *SHAPE)) < 0.4
+MLP = {"network": networks.FullyConnected((6,), batch_norm=True)}
+HOLE = {"corruption": corruptions.Holes(2), "network": networks.FullyConnected((6,))}
+CASES = {
+    "autoencoder": (recipes.autoencoder, MLP | {"likelihood": "gaussian_optimal"}),
+    "flow_vae": (recipes.flow_vae, {"latent_dim": 2, "hidden": (4,), **MLP}),
+    "in holes": (
+        recipes.inpainting_autoencoder,
+        HOLE | {"likelihood": "gaussian_optimal"},
+    ),
+    "iwae": (recipes.iwae, {"num_samples": 2, **MLP}),
+    "ladder_vae": (recipes.ladder_vae, {"channels": (4,), "latent_channels": 2}),
+    "outside holes": (recipes.inpainting_autoencoder, HOLE | {"region": "outside"}),
+    "sparse": (
+        recipes.sparse_autoencoder,
+        {"latent_dim": 8, "k": 2, "aux_weight": 0.1, "k_aux": 2},
+    ),
+    "vqvae": (recipes.vqvae, {"codebook_size": 4, "code_dim": 2, **MLP}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_stands_where_x_is_missing_changes_nothing(name):
+    make, options = CASES[name]
+    recipe = make(SHAPE, **options)
+    known = {"x": jnp.asarray(X), "missing": jnp.asarray(MISSING)}
+    state = jax.jit(partial(init_state, recipe, default_optimizer()))(known, KEY)
+
+    @jax.jit
+    def train(x):
+        def loss(params):
+            batch = {**known, "x": x}
+            return batch_loss(recipe, params, state.collections, batch, KEY, state.step)
+
+        (value, aux), slope = jax.value_and_grad(loss, has_aux=True)(state.params)
+        return value, slope, aux[:2]
+
+    expected = train(known["x"])
+    assert np.isfinite(expected[0])
+    for rubbish in (7.0, np.nan):
+        found = train(np.where(MISSING, np.float32(rubbish), X))
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+    other = train(np.where(MISSING, X, np.float32(0.5)))
+    assert other[0] != expected[0]
+
+
+def test_the_likelihood_counts_the_known_values():
+    recipe = recipes.vae(SHAPE, 2, network=MLP["network"], likelihood="gaussian")
+    data = {"x": jnp.asarray(X), "missing": jnp.asarray(MISSING)}
+    state = init_state(recipe, default_optimizer(), data, KEY)
+    variables = jaxae.training.trained_model(recipe, state).variables
+    seen = model_batch(recipe, data, KEY)
+    trace = jax.jit(recipe.module.apply)(variables, seen, KEY)
+    each = scipy.stats.norm(np.asarray(trace.likelihood.mean)[0], 1.0).logpdf(X)
+    expected = np.where(MISSING, 0.0, each).sum(axis=(1, 2, 3))
+    found = objectives.log_likelihood(trace)[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_without_a_gap_it_is_as_if_there_were_no_word_of_it():
+    recipe = recipes.vae(SHAPE, 2, **MLP)
+    fit = partial(jaxae.fit, recipe, key=KEY, epochs=2, progress=False, batch_size=4)
+    none = np.zeros((COUNT, 4, 4, 1), bool)
+    plain, masked = fit(X), fit({"x": X, "missing": none})
+    np.testing.assert_allclose(
+        [row["loss"] for row in masked.history],
+        [row["loss"] for row in plain.history],
+        rtol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("form", ["nan", "masked array", "one channel", "batches"])
+def test_ways_to_say_it(form):
+    """All are the same data; only one channel is another mask."""
+    gaps = np.where(MISSING, np.float32(np.nan), X)
+    recipe = recipes.autoencoder(SHAPE, 2, **MLP)
+    expected = check_data(recipe, {"x": X, "missing": MISSING}, "data")
+    np.testing.assert_array_equal(expected["x"], np.where(MISSING, 0.0, X))
+    if form == "nan":
+        found = check_data(recipe, {"x": gaps, "missing": "nan"}, "data")
+    elif form == "masked array":
+        found = check_data(recipe, np.ma.masked_invalid(gaps), "data")
+    elif form == "one channel":
+        found = check_data(recipe, {"x": gaps, "missing": MISSING[..., 0]}, "data")
+    else:
+        batches = [{"x": gaps, "missing": "nan"}]
+        options = {"key": KEY, "epochs": 1, "progress": False}
+        one = jaxae.fit(recipe, batches, **options)
+        whole = {"x": X, "missing": MISSING}
+        two = jaxae.fit(recipe, [whole], **options)
+        assert one.history[0]["loss"] == two.history[0]["loss"]
+        return
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_the_encoder_is_shown_where_if_its_view_says_so():
+    batch = {"x": jnp.asarray(X), "missing": jnp.asarray(MISSING)}
+    recipe = recipes.inpainting_autoencoder(SHAPE, 2, **HOLE)
+    seen = model_batch(recipe, batch, KEY)
+    removed = np.asarray(model_batch(recipe, {"x": batch["x"]}, KEY)["mask"])
+    np.testing.assert_array_equal(seen["mask"], removed | MISSING)
+    np.testing.assert_array_equal(seen["counted"], removed & ~MISSING)
+    shown = views.MaskChannel().encoder(seen)
+    np.testing.assert_array_equal(shown[..., 1:], removed | MISSING)
+    np.testing.assert_array_equal(shown[..., :1][removed | MISSING], 0.0)
+
+
+def test_noise_does_not_fill_the_gaps():
+    recipe = recipes.denoising_autoencoder(SHAPE, 2)
+    batch = {"x": jnp.asarray(X), "missing": jnp.asarray(MISSING)}
+    seen = model_batch(recipe, batch, KEY)
+    np.testing.assert_array_equal(np.asarray(seen["inputs"])[MISSING], 0.0)
+    assert (np.asarray(seen["inputs"])[~MISSING] != X[~MISSING]).any()
+
+
+def test_evaluation_counts_what_is_known():
+    recipe = recipes.autoencoder(SHAPE, 2, **MLP)
+    missing = MISSING.copy()
+    missing[0] = True  # of one example nothing is known
+    data = {"x": X, "missing": missing}
+    model = jaxae.fit(recipe, data, key=KEY, epochs=1, progress=False).model
+    made = np.asarray(jaxae.reconstruct(model, X, missing=missing))
+    square = np.square(made - X)
+    each = [square[i][~missing[i]].mean() for i in range(1, COUNT)]
+    numbers = evaluate(model, data, KEY)
+    np.testing.assert_allclose(numbers["mse"], np.mean(each), rtol=1e-5)
+    assert numbers["ssim"] is None and numbers["psnr_damaged_db"] is None
+    counts = ~missing
+    mean = np.average(X, axis=0, weights=counts + 1e-30)
+    variance = (counts * np.square(X - mean)).sum()
+    explained = 1 - (counts * square).sum() / variance
+    found = sparsity(model, data, KEY)["explained_variance"]
+    np.testing.assert_allclose(found, explained, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (recipes.masked_autoencoder(SHAPE, patch=2), "data must be known whole: .*Vis"),
+        (recipes.vae_gan(SHAPE, 2), "x must be known whole to a critic"),
+    ],
+)
+def test_who_takes_no_gaps_says_so(recipe, message):
+    with pytest.raises(jaxae.ArgumentError, match=message):
+        jaxae.fit(recipe, {"x": X, "missing": MISSING}, key=KEY, progress=False)
+
+
+# Imputation, against the normal distribution that a linear decoder stands for
+
+
+@pytest.fixture(scope="module")
+def linear():
+    """x = W z + c + .5 ε of untrained weights; an encoder that knows nothing."""
+    network = networks.FullyConnected(hidden=())
+    recipe = recipes.vae((5,), 2, network=network, likelihood=likelihoods.Gaussian(0.5))
+    x = RNG.normal(size=(8, 5)).astype(np.float32)
+    state = init_state(recipe, default_optimizer(), {"x": x}, KEY)
+    params = dict(state.params["model"])
+    # So q(z | x) is the prior.
+    params["bottleneck"] = jax.tree.map(jnp.zeros_like, params["bottleneck"])
+    return Model(recipe, {"params": params}), x
+
+
+def conditional(model, x, missing):
+    """Mean and covariance of the missing values of one x, given the others."""
+    zero = jaxae.decode(model, np.zeros((1, 2), np.float32))
+    axes = jaxae.decode(model, np.eye(2, dtype=np.float32)) - zero
+    mean, w = np.float64(zero[0]), np.float64(axes).T
+    covariance = w @ w.T + 0.25 * np.eye(5)
+    gain = covariance[np.ix_(missing, ~missing)] @ np.linalg.inv(
+        covariance[np.ix_(~missing, ~missing)]
+    )
+    expected = mean[missing] + gain @ (x[~missing] - mean[~missing])
+    left = (
+        covariance[np.ix_(missing, missing)]
+        - gain @ covariance[np.ix_(~missing, missing)]
+    )
+    return expected, left
+
+
+def test_imputation_is_the_conditional_mean(linear):
+    model, x = linear
+    missing = np.random.default_rng(1).random(x.shape) < 0.5
+    missing[:, 0] = False
+    found = jaxae.impute(model, x, missing=missing, key=KEY, num_samples=20_000)
+    np.testing.assert_array_equal(found[~missing], x[~missing])
+    for own, each, gaps in zip(found, x, missing, strict=True):
+        expected, _ = conditional(model, each, gaps)
+        # Four standard errors: .6 by the root of an effective 2,000 of the samples.
+        np.testing.assert_allclose(own[gaps], expected, atol=0.055)
+
+
+def test_imputations_are_draws_of_the_conditional_distribution(linear):
+    model, x = linear
+    missing = np.zeros(x.shape, bool)
+    missing[:, 3:] = True
+    gaps = np.where(missing, np.float32(np.nan), x)
+    draws = np.asarray(
+        jaxae.impute(
+            model, gaps, missing="nan", key=KEY, num_samples=5_000, draws=2_000
+        )
+    )
+    assert draws.shape == (2_000, *x.shape)
+    np.testing.assert_array_equal(draws[:, ~missing], np.tile(x[~missing], (2_000, 1)))
+    for i in range(2):
+        mean, covariance = conditional(model, x[i], missing[i])
+        # Four standard errors of a mean and of a variance of 2,000 draws, and as much
+        # again for the 5,000 samples that they are of.
+        np.testing.assert_allclose(draws[:, i, 3:].mean(axis=0), mean, atol=0.12)
+        found = np.cov(draws[:, i, 3:].T)
+        np.testing.assert_allclose(found, covariance, atol=0.12)
+
+
+def test_the_likelihood_of_what_is_known(linear):
+    model, x = linear
+    missing = np.random.default_rng(2).random(x.shape) < 0.4
+    data = {"x": x, "missing": missing}
+    found = nll_nats(model, data, KEY, num_samples=20_000)
+    zero = np.float64(jaxae.decode(model, np.zeros((1, 2), np.float32))[0])
+    w = (np.float64(jaxae.decode(model, np.eye(2, dtype=np.float32))) - zero).T
+    covariance = w @ w.T + 0.25 * np.eye(5)
+    for own, each, gaps in zip(found, np.float64(x), missing, strict=True):
+        known = ~gaps
+        normal = scipy.stats.multivariate_normal(
+            zero[known], covariance[np.ix_(known, known)]
+        )
+        np.testing.assert_allclose(own, -normal.logpdf(each[known]), atol=0.05)
+
+
+def test_only_what_has_a_likelihood_imputes():
+    model = jaxae.fit(
+        recipes.autoencoder(SHAPE, 2, **MLP), X, key=KEY, epochs=1, progress=False
+    ).model
+    with pytest.raises(jaxae.ArgumentError, match="a prior and a likelihood"):
+        jaxae.impute(model, X, missing=MISSING, key=KEY)

@@ -9,33 +9,63 @@ from typing import Literal
 
 import optax
 
+from jaxae.errors import require
+from jaxae.training import average_weights
 from train.options import Options
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """Adam."""
+    """The optimizer."""
 
+    name: Literal["adam", "lion", "sgd", "schedule_free"] = "adam"
+    """Adam, AdamW with a weight decay; Lion; SGD with momentum 0.9; or AdamW that needs
+    no schedule (Defazio et al. 2024)."""
     learning_rate: float = 1e-3
     """At the start."""
     schedule: Literal["cosine", "constant"] = "cosine"
-    """Down to 1 % of it at the end, or constant."""
+    """Down to 1 % of it at the end, or constant, as it is with schedule_free."""
+    warmup: float = 0.0
+    """Part of the training in which the learning rate grows from 0."""
     weight_decay: float = 0.0
-    """Decoupled (AdamW)."""
+    """Decoupled."""
     clip_norm: float | None = None
     """Largest norm of the whole gradient."""
+    average: float | None = None
+    """Decay of a running mean of the weights, such as 0.999, which is validated and
+    kept; 1 for the mean over all steps."""
 
     def transformation(self, steps: int) -> optax.GradientTransformation:
         """For a training of so many steps."""
-        rate = self.learning_rate
+        require(0 <= self.warmup < 1, "--optimizer.warmup", self.warmup, "in [0, 1)")
+        tx = self._core(round(self.warmup * steps), steps)
+        if self.clip_norm is not None:
+            tx = optax.chain(optax.clip_by_global_norm(self.clip_norm), tx)
+        return tx if self.average is None else average_weights(tx, self.average)
+
+    def _core(self, warmup: int, steps: int) -> optax.GradientTransformation:
+        rate, decay = self._rate(warmup, steps), self.weight_decay
+        if self.name == "schedule_free":
+            return optax.contrib.schedule_free_adamw(
+                self.learning_rate, warmup, weight_decay=decay
+            )
+        if self.name == "lion":
+            return optax.lion(rate, weight_decay=decay)
+        if self.name == "sgd":
+            return optax.chain(
+                optax.add_decayed_weights(decay), optax.sgd(rate, momentum=0.9)
+            )
+        return optax.adamw(rate, weight_decay=decay) if decay else optax.adam(rate)
+
+    def _rate(self, warmup: int, steps: int) -> optax.ScalarOrSchedule:
+        peak, least = self.learning_rate, 0.01
         if self.schedule == "cosine":
-            rate = optax.cosine_decay_schedule(rate, steps, alpha=0.01)
-        adam = optax.adamw(rate, weight_decay=self.weight_decay)
-        if not self.weight_decay:
-            adam = optax.adam(rate)
-        if self.clip_norm is None:
-            return adam
-        return optax.chain(optax.clip_by_global_norm(self.clip_norm), adam)
+            if not warmup:
+                return optax.cosine_decay_schedule(peak, steps, alpha=least)
+            return optax.warmup_cosine_decay_schedule(
+                0.0, peak, warmup, steps, end_value=least * peak
+            )
+        return optax.linear_schedule(0.0, peak, warmup) if warmup else peak
 
 
 @dataclass(frozen=True)
@@ -55,6 +85,8 @@ class Config:
     """Height and width to resize the images to."""
     epochs: int = 20
     """Passes over the training images."""
+    patience: int | None = None
+    """Epochs in a row without a better one after which training ends."""
     steps_per_epoch: int | None = None
     """With --stream: what counts as an epoch, after which there are a line of metrics
     and a checkpoint; a pass if not given."""

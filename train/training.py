@@ -102,6 +102,8 @@ def _check_options(config: Config) -> None:
     ensure(not both, "--overwrite must be left out with --resume")
     check_count("--epochs", config.epochs)
     check_count("--batch-size", config.batch_size)
+    if config.patience is not None:
+        check_count("--patience", config.patience)
     check_count("--accumulate", config.accumulate)
     check_count("--nll-samples", config.nll_samples, least=0)
     if config.steps_per_epoch is not None:
@@ -191,6 +193,7 @@ def _fit(
             steps_per_epoch=run.steps_per_epoch if config.stream else None,
             key=jax.random.key(config.seed),
             epochs=config.epochs,
+            patience=config.patience,
             batch_size=config.batch_size,
             tx=run.optimizer(),
             validation=examples(recipe, data.validation),
@@ -226,6 +229,7 @@ def _fit_members(
             keys=members.keys(),
             values=members.values,
             epochs=config.epochs,
+            patience=config.patience,
             batch_size=config.batch_size,
             validation=examples(recipe, data.validation),
             callbacks=[notify],

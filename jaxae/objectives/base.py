@@ -202,17 +202,26 @@ def each_its_own(optimizers: PyTree) -> optax.GradientTransformation:
         return _map(lambda tx, own: tx.init(own), optimizers, params)
 
     def update(
-        updates: Params, state: PyTree, params: Params | None = None
+        updates: Params,
+        state: PyTree,
+        params: Params | None = None,
+        *,
+        value: Any = None,
+        grad: Params | None = None,
     ) -> tuple[Params, PyTree]:
-        pairs = _map(
-            lambda tx, *own: tx.update(*own), optimizers, updates, state, params
-        )
+        def own(tx: optax.GradientTransformation, *trees: PyTree) -> PyTree:
+            updates, state, params, grad = trees
+            full = optax.with_extra_args_support(tx)
+            return full.update(updates, state, params, value=value, grad=grad)
+
+        grad = updates if grad is None else grad
+        pairs = _map(own, optimizers, updates, state, params, grad)
         return (
             _map(lambda _, pair: pair[0], optimizers, pairs),
             _map(lambda _, pair: pair[1], optimizers, pairs),
         )
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _is_optimizer(value: Any) -> bool:

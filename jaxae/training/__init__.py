@@ -1,5 +1,6 @@
 """Training: the state, the one step, the epoch and the loop."""
 
+from jaxae.training.averaging import average_weights as average_weights
 from jaxae.training.epoch import make_epoch as make_epoch
 from jaxae.training.epoch import make_validation as make_validation
 from jaxae.training.fit import fit as fit

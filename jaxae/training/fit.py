@@ -54,6 +54,7 @@ def fit(
     monitor: str | None = None,
     callbacks: Sequence[Callable[[Epoch], None]] = (),
     max_skipped: int = 10,
+    patience: int | None = None,
     progress: bool = True,
     parallel: Parallel | None = None,
     accumulate: int = 1,
@@ -84,6 +85,8 @@ def fit(
             validation data.
         callbacks: Called after every epoch, before the next one starts.
         max_skipped: Updates in a row that are not finite before training gives up.
+        patience: Epochs in a row without a better one after which training ends; None
+            for no such end.
         progress: Report every epoch.
         parallel: The devices and how they share the work. None for data parallel over
             all of them, those of other hosts too, or for the one that
@@ -112,7 +115,7 @@ def fit(
     """
     check_recipe(recipe)
     check_key(key)
-    loop = Loop(epochs, max_skipped, progress, stop)
+    loop = Loop(epochs, max_skipped, patience, progress, stop)
     loop.check(callbacks, batch_size, accumulate)
     plan = Plan(
         recipe,

@@ -121,6 +121,7 @@ class Loop(NamedTuple):
 
     epochs: int
     max_skipped: int
+    patience: int | None
     progress: bool
     stop: Callable[[], bool]
 
@@ -130,6 +131,8 @@ class Loop(NamedTuple):
         check_count("batch_size", batch_size)
         check_count("max_skipped", self.max_skipped)
         check_count("accumulate", accumulate)
+        if self.patience is not None:
+            check_count("patience", self.patience)
         several = isinstance(callbacks, Sequence) and all(map(callable, callbacks))
         require(several, "callbacks", callbacks, "a sequence of functions")
         require(callable(self.stop), "stop", self.stop, "a function")
@@ -166,16 +169,24 @@ def run_epochs(
         TrainingDiverged: `loop.max_skipped` updates in a row were not finite.
     """
     with progress_log(loop.epochs, enabled=loop.progress) as report:
-        for number in range(members[0].done + 1, loop.epochs + 1):
+        while members[0].done < loop.epochs and not _out_of_patience(loop, members):
             state, rows = epoch(state)
             _check_updates(state, loop.max_skipped)
             for member, own, row in zip(members, split(state), rows, strict=True):
                 member.add(own, row)
-            report(number, _mean(rows))
-            if number < loop.epochs and loop.stop():
+            done = members[0].done
+            report(done, _mean(rows))
+            if done < loop.epochs and loop.stop():
                 break
     states = split(state)
     return [member.result(own) for member, own in zip(members, states, strict=True)]
+
+
+def _out_of_patience(loop: Loop, members: Sequence[Member]) -> bool:
+    """Whether no member has had a best epoch for as many as there is patience."""
+    if loop.patience is None:
+        return False
+    return all(each.done - each.best.epoch >= loop.patience for each in members)
 
 
 def _mean(rows: Sequence[Row]) -> Row:

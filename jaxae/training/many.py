@@ -15,6 +15,7 @@ from jaxae.checks import check_keys
 from jaxae.errors import ensure, require
 from jaxae.inputs import check_recipe
 from jaxae.recipe import Recipe
+from jaxae.training.averaging import params_in_use
 from jaxae.training.epoch import make_epoch, make_validation
 from jaxae.training.loop import (
     Best,
@@ -51,6 +52,7 @@ def fit_many(
     monitor: str | None = None,
     callbacks: Sequence[Callable[[int, Epoch], None]] = (),
     max_skipped: int = 10,
+    patience: int | None = None,
     progress: bool = True,
     mesh: Mesh | None = None,
     accumulate: int = 1,
@@ -77,6 +79,8 @@ def fit_many(
         callbacks: Called with (number of the member from 0, its epoch).
         max_skipped: Updates in a row that are not finite, in every member, before
             training gives up.
+        patience: Epochs in a row that are better for no member after which training
+            ends.
         progress: Report every epoch, by the means over the members.
         mesh: The devices. None for all, or the one that `jax.default_device` names;
             as many are used as divide S.
@@ -108,7 +112,7 @@ def fit_many(
         [objectives.ELBO(beta=0.5), objectives.ELBO(beta=2.0)]
     """
     count = check_keys(keys)
-    loop = Loop(epochs, max_skipped, progress, stop)
+    loop = Loop(epochs, max_skipped, patience, progress, stop)
     loop.check(callbacks, batch_size, accumulate)
     kind = f"a value of type {type(data).__name__}"
     ensure(is_array_data(data), f"data must be an array or a mapping, got {kind}")
@@ -247,7 +251,7 @@ def _validator(
     def judge(value: Any, state: TrainState, key: jax.Array, data: Batch) -> Metrics:
         mean = make_validation(build(value)[0], batch_size)
         at = jnp.asarray(steps - 1, jnp.int32)
-        return mean(state.params, state.collections, at, data, key)
+        return mean(params_in_use(state), state.collections, at, data, key)
 
     compiled = jax.jit(_dealt(judge, mesh, shared=1))
 

@@ -13,6 +13,7 @@ import optax
 from jaxtyping import Array
 
 from jaxae.recipe import Recipe
+from jaxae.training.averaging import params_in_use
 from jaxae.training.epoch import count_examples, make_epoch, make_validation
 from jaxae.training.loss import Metrics
 from jaxae.training.mapped import mapped_epoch, mapped_step
@@ -108,6 +109,7 @@ def validation_program(plan: Plan, batch_size: int) -> Any:
     def validate(
         state: TrainState, step: Array, data: Batch, key: jax.Array
     ) -> Metrics:
-        return mean(gathered(state.params), state.collections, step, data, key)
+        params = gathered(params_in_use(state))
+        return mean(params, state.collections, step, data, key)
 
     return validate

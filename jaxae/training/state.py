@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from jaxae.objectives.base import each_its_own
 from jaxae.recipe import Model, Recipe
+from jaxae.training.averaging import params_in_use
 from jaxae.training.batch import DROPOUT, MODEL, OBJECTIVE, model_batch
 from jaxae.types import TrainState, Variables
 
@@ -62,7 +63,7 @@ def optimizer(
 
 def variables(state: TrainState) -> Variables:
     """The model's variables, as `recipe.module.apply` takes them."""
-    return {"params": state.params["model"], **state.collections}
+    return {"params": params_in_use(state)["model"], **state.collections}
 
 
 def trained_model(recipe: Recipe, state: TrainState) -> Model:

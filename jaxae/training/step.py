@@ -1,5 +1,6 @@
 """The one train step of all families."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
 from typing import Any
@@ -65,7 +66,7 @@ def make_train_step(
         >>> int(state.step), metrics['loss'].shape
         (1, ())
     """
-    tx = optimizer(recipe, tx)
+    tx = optax.with_extra_args_support(optimizer(recipe, tx))
     gradient = make_gradient(recipe, accumulate=accumulate, remat=remat, gather=gather)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -87,7 +88,7 @@ def make_train_step(
         def update() -> TrainState:
             # optax raises floats to integer powers, which strict promotion forbids.
             with jax.numpy_dtype_promotion("standard"):
-                updates, opt_state = tx.update(grads, state.opt_state, state.params)
+                updates, opt_state = _update(tx, grads, state, loss)
             params = optax.apply_updates(state.params, updates)
             new = state._replace(
                 params=params, collections=collections, opt_state=opt_state
@@ -106,6 +107,32 @@ def make_train_step(
         return new._replace(step=state.step + 1, skipped_in_row=skipped), metrics
 
     return step
+
+
+def _update(
+    tx: optax.GradientTransformationExtraArgs,
+    grads: Params,
+    state: TrainState,
+    loss: Array,
+) -> tuple[Params, Any]:
+    """Some want the loss, as optax.contrib.reduce_on_plateau, or the gradient itself.
+
+    Raises:
+        ValueError: It wants a function, to look for a step's length along a line.
+    """
+    known = {"value": loss, "grad": grads}
+    taken = inspect.signature(tx.update).parameters
+    if not any(each.kind is each.VAR_KEYWORD for each in taken.values()):
+        known = {name: known[name] for name in known.keys() & taken.keys()}
+    try:
+        return tx.update(grads, state.opt_state, state.params, **known)
+    except TypeError as error:
+        ensure(
+            "value_fn" not in str(error) and "grad_fn" not in str(error),
+            "tx must take a step from one gradient; one that evaluates the loss again, "
+            f"as the line search of optax.lbfgs does, can't be used ({error})",
+        )
+        raise
 
 
 def _norm(tree: Params) -> Array:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
@@ -26,7 +25,7 @@ from jaxae.recipe import Recipe
 from jaxae.training.loop import Best, Epoch, Progress, copied
 from jaxae.training.monitor import check_monitor
 from jaxae.training.parallel import Parallel, shardings
-from jaxae.training.state import init_state, trained_model
+from jaxae.training.state import abstract_batch, init_state, trained_model
 from jaxae.types import TrainState
 
 Which = Literal["best", "last"]
@@ -401,14 +400,6 @@ def abstract_state(recipe: Recipe, tx: optax.GradientTransformation) -> TrainSta
     """Shapes and dtypes of a state; parts that do not fit together show here."""
     batch = abstract_batch(recipe)
     return jax.eval_shape(partial(init_state, recipe, tx), batch, jax.random.key(0))
-
-
-def abstract_batch(recipe: Recipe) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes and dtypes of a batch of two examples."""
-    return {
-        "x": jax.ShapeDtypeStruct((2, *recipe.module.shape), jnp.float32),
-        "label": jax.ShapeDtypeStruct((2,), jnp.int32),
-    }
 
 
 def _target(state: TrainState, where: Any) -> TrainState:

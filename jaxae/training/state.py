@@ -1,6 +1,7 @@
 """A fresh train state, and the model in a state."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from jax.typing import ArrayLike
 from jaxae.objectives.base import each_its_own
 from jaxae.recipe import Model, Recipe
 from jaxae.training.batch import DROPOUT, MODEL, OBJECTIVE, model_batch
-from jaxae.types import TrainState, Variables
+from jaxae.types import Trace, TrainState, Variables
 
 
 def init_state(
@@ -28,18 +29,7 @@ def init_state(
         key: A typed key. Weights, noise and data order all follow from it.
     """
     key_init, key_train = jax.random.split(key)
-    arrays = {name: jnp.asarray(values) for name, values in batch.items()}
-    inputs = model_batch(recipe, arrays, key_init)
-    trace, variables = recipe.module.init_with_output(
-        {
-            "params": jax.random.fold_in(key_init, MODEL),
-            "dropout": jax.random.fold_in(key_init, DROPOUT),
-        },
-        inputs,
-        key_init,
-        num_samples=recipe.num_samples,
-        train=True,
-    )
+    trace, variables = _init_variables(recipe, batch, key_init)
     collections = {name: value for name, value in variables.items() if name != "params"}
     key_objective = jax.random.fold_in(key_init, OBJECTIVE)
     params = {
@@ -50,6 +40,22 @@ def init_state(
     # Two arrays: a state whose leaves share a buffer cannot be donated.
     step, skipped = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
     return TrainState(step, key_train, params, collections, opt_state, skipped)
+
+
+def _init_variables(
+    recipe: Recipe, batch: Mapping[str, ArrayLike], key: jax.Array
+) -> tuple[Trace, Variables]:
+    arrays = {name: jnp.asarray(values) for name, values in batch.items()}
+    return recipe.module.init_with_output(
+        {
+            "params": jax.random.fold_in(key, MODEL),
+            "dropout": jax.random.fold_in(key, DROPOUT),
+        },
+        model_batch(recipe, arrays, key),
+        key,
+        num_samples=recipe.num_samples,
+        train=True,
+    )
 
 
 def optimizer(
@@ -68,3 +74,29 @@ def variables(state: TrainState) -> Variables:
 def trained_model(recipe: Recipe, state: TrainState) -> Model:
     """What `encode`, `sample` or `evaluate` work on."""
     return Model(recipe, variables(state))
+
+
+def abstract_batch(recipe: Recipe) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and dtypes of a batch of two examples."""
+    return {
+        "x": jax.ShapeDtypeStruct((2, *recipe.module.shape), jnp.float32),
+        "label": jax.ShapeDtypeStruct((2,), jnp.int32),
+    }
+
+
+def abstract_variables(recipe: Recipe) -> Any:
+    """Shapes and dtypes of the variables of a model."""
+    return jax.eval_shape(
+        lambda batch, key: _init_variables(recipe, batch, key)[1],
+        abstract_batch(recipe),
+        jax.random.key(0),
+    )
+
+
+def by_name(variables: Any) -> dict[str, Any]:
+    """The arrays of a model, with names such as "params/encoder/Dense_0/kernel"."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(variables)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in flat
+    }

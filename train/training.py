@@ -12,7 +12,7 @@ import jaxae
 from jaxae.checks import check_count
 from jaxae.errors import ensure, require
 from jaxae.inputs import check_data
-from jaxae.training import Epoch, Parallel, Progress
+from jaxae.training import Epoch, Parallel, Progress, trained_model
 from jaxae.training.checkpoint import abstract_state, save_epochs
 from jaxae.training.many import fit_many
 from jaxae.training.mapped import check_mapped
@@ -26,7 +26,7 @@ from train.hosts import first_host, join, say, wait_for_all, watching_hosts
 from train.members import Members, plan_members
 from train.results import write_results
 from train.resuming import create_or_check, restore
-from train.run import Run, append_metrics
+from train.run import Run, append_metrics, save_models
 from train.summary import write_summary
 from train.termination import Terminated, noting_termination
 
@@ -261,11 +261,16 @@ def _write(
 ) -> None:
     """Evaluates and reports on the first host, from where every model fits whole."""
     for each, fitted in zip(runs, fits, strict=True):
-        model = fitted.model.replace(variables=local(fitted.model.variables))
+        model, last = local((fitted.model, _last_model(fitted)))
         if first_host() and fitted.best_epoch:
+            save_models(each, model, last)
             name = "" if members is None else f"{each.path.name}: "
             print(f"{name}best epoch {fitted.best_epoch}; evaluating", flush=True)
             write_results(each, model, fitted.best_epoch, data)
     if members is not None and first_host():
         write_summary(run, members)
     wait_for_all("the results")
+
+
+def _last_model(fitted: jaxae.Fit) -> jaxae.Model:
+    return trained_model(fitted.model.recipe, fitted.state)

@@ -22,7 +22,7 @@ from jaxae._version import __version__
 from jaxae.errors import CheckpointError, check_choice, ensure, require
 from jaxae.inputs import check_recipe
 from jaxae.recipe import Model, Recipe
-from jaxae.training.state import abstract_variables, by_name
+from jaxae.training.initial import abstract_variables, by_name
 
 FORMAT = 1
 """Goes up where an earlier version of jaxae could not read what is written."""

@@ -28,7 +28,7 @@ from jaxae.evaluation import nll_nats
 from jaxae.recipe import Model
 from jaxae.samplers.flow import flow_density
 from jaxae.saving import FORMAT
-from jaxae.training.state import abstract_variables, by_name
+from jaxae.training.initial import abstract_variables, by_name
 from jaxae.values import Value
 from tests.test_protocol import NAMES, recipe_of
 from tests.test_values import OwnDecoder

@@ -135,6 +135,7 @@ def plan_members(run: Run) -> Members | None:
         return None
     option = "--sweep" if sweep else "--seeds"
     ensure(not config.stream, f"{option} is for data in memory, not for --stream")
+    ensure(config.start is None, f"{option} is for trainings without --start")
     shared = config.parallel in ("data", "none")
     ensure(shared, f"{option} is for --parallel data or none, not {config.parallel}")
     hosts = jax.process_count()

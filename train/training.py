@@ -13,11 +13,12 @@ from jaxae.checks import check_count
 from jaxae.errors import ensure, require
 from jaxae.inputs import check_data
 from jaxae.training import Epoch, Parallel, Progress, trained_model
-from jaxae.training.checkpoint import abstract_state, save_epochs
+from jaxae.training.checkpoint import abstract_state, save_epochs, saved_epochs
 from jaxae.training.many import fit_many
 from jaxae.training.mapped import check_mapped
 from jaxae.training.parallel import DATA, fsdp, make_mesh, replicated
 from jaxae.training.placement import local
+from jaxae.training.start import compare
 from train.config import Config
 from train.data import Dataset, LazySplit, Split, load
 from train.data.stream import shuffled_batches
@@ -65,6 +66,7 @@ def _train(path: Path, preset: str, config: Config, stop: Callable[[], bool]) ->
     for each in runs:
         recipe = each.recipe()
         abstract_state(recipe, each.optimizer())
+    given = _given(run)
     for name, split in data.splits().items():
         _check_split(recipe, split, f"the {name} images of {data.name}")
     parallel = _parallel(config)
@@ -80,7 +82,7 @@ def _train(path: Path, preset: str, config: Config, stop: Callable[[], bool]) ->
         say(f"going on after epoch {len(starts[0].history)}")
     try:
         if members is None:
-            fits = [_fit(run, data, parallel, starts, stop)]
+            fits = [_fit(run, data, parallel, given, starts, stop)]
         else:
             fits = _fit_members(members, data, parallel, starts, stop)
     except KeyboardInterrupt:
@@ -109,6 +111,16 @@ def _check_options(config: Config) -> None:
         ensure(config.stream, "--steps-per-epoch must be given with --stream alone")
     fits = config.batch_size % config.accumulate == 0
     require(fits, "--accumulate", config.accumulate, "a divisor of --batch-size")
+
+
+def _given(run: Run) -> jaxae.Model | None:
+    """The model of `--start`, unless the run goes on from checkpoints of its own."""
+    config = run.config
+    if config.start is None or (config.resume and saved_epochs(run.checkpoints)):
+        return None
+    model = jaxae.load(config.start)
+    compare(run.recipe(), model)
+    return model
 
 
 def _check_split(recipe: jaxae.Recipe, split: Split | LazySplit, name: str) -> None:
@@ -166,6 +178,7 @@ def _fit(
     run: Run,
     data: Dataset,
     parallel: Parallel,
+    given: jaxae.Model | None,
     starts: list[Progress] | None,
     stop: Callable[[], bool],
 ) -> jaxae.Fit:
@@ -199,6 +212,7 @@ def _fit(
             parallel=parallel,
             accumulate=config.accumulate,
             remat=config.remat,
+            start=given,
             resume=starts.pop() if starts else None,  # the only one that keeps it
             stop=stop,
         )

@@ -23,10 +23,11 @@ from orbax.checkpoint import checkpoint_managers as policies
 from jaxae import notation
 from jaxae.errors import CheckpointError
 from jaxae.recipe import Recipe
+from jaxae.training.initial import abstract_batch
 from jaxae.training.loop import Best, Epoch, Progress, copied
 from jaxae.training.monitor import check_monitor
 from jaxae.training.parallel import Parallel, shardings
-from jaxae.training.state import abstract_batch, init_state, trained_model
+from jaxae.training.state import init_state, trained_model
 from jaxae.types import TrainState
 
 Which = Literal["best", "last"]

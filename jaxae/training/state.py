@@ -1,7 +1,6 @@
 """A fresh train state, and the model in a state."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +9,10 @@ from jax.typing import ArrayLike
 
 from jaxae.objectives.base import each_its_own
 from jaxae.recipe import Model, Recipe
-from jaxae.training.batch import DROPOUT, MODEL, OBJECTIVE, model_batch
-from jaxae.types import Trace, TrainState, Variables
+from jaxae.training.batch import OBJECTIVE
+from jaxae.training.initial import init_variables
+from jaxae.training.start import started
+from jaxae.types import TrainState, Variables
 
 
 def init_state(
@@ -19,6 +20,7 @@ def init_state(
     tx: optax.GradientTransformation,
     batch: Mapping[str, ArrayLike],
     key: jax.Array,
+    start: Variables | None = None,
 ) -> TrainState:
     """A fresh state; only the shapes and dtypes of `batch` matter.
 
@@ -27,9 +29,13 @@ def init_state(
         tx: The optimizer.
         batch: As it is stored, of any size.
         key: A typed key. Weights, noise and data order all follow from it.
+        start: Another model's variables, to begin with as far as they fit by name and
+            shape; see `jaxae.training.start`.
     """
     key_init, key_train = jax.random.split(key)
-    trace, variables = _init_variables(recipe, batch, key_init)
+    trace, variables = init_variables(recipe, batch, key_init)
+    if start is not None:
+        variables = started(variables, start)
     collections = {name: value for name, value in variables.items() if name != "params"}
     key_objective = jax.random.fold_in(key_init, OBJECTIVE)
     params = {
@@ -40,22 +46,6 @@ def init_state(
     # Two arrays: a state whose leaves share a buffer cannot be donated.
     step, skipped = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
     return TrainState(step, key_train, params, collections, opt_state, skipped)
-
-
-def _init_variables(
-    recipe: Recipe, batch: Mapping[str, ArrayLike], key: jax.Array
-) -> tuple[Trace, Variables]:
-    arrays = {name: jnp.asarray(values) for name, values in batch.items()}
-    return recipe.module.init_with_output(
-        {
-            "params": jax.random.fold_in(key, MODEL),
-            "dropout": jax.random.fold_in(key, DROPOUT),
-        },
-        model_batch(recipe, arrays, key),
-        key,
-        num_samples=recipe.num_samples,
-        train=True,
-    )
 
 
 def optimizer(
@@ -74,29 +64,3 @@ def variables(state: TrainState) -> Variables:
 def trained_model(recipe: Recipe, state: TrainState) -> Model:
     """What `encode`, `sample` or `evaluate` work on."""
     return Model(recipe, variables(state))
-
-
-def abstract_batch(recipe: Recipe) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes and dtypes of a batch of two examples."""
-    return {
-        "x": jax.ShapeDtypeStruct((2, *recipe.module.shape), jnp.float32),
-        "label": jax.ShapeDtypeStruct((2,), jnp.int32),
-    }
-
-
-def abstract_variables(recipe: Recipe) -> Any:
-    """Shapes and dtypes of the variables of a model."""
-    return jax.eval_shape(
-        lambda batch, key: _init_variables(recipe, batch, key)[1],
-        abstract_batch(recipe),
-        jax.random.key(0),
-    )
-
-
-def by_name(variables: Any) -> dict[str, Any]:
-    """The arrays of a model, with names such as "params/encoder/Dense_0/kernel"."""
-    flat, _ = jax.tree_util.tree_flatten_with_path(variables)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-        for path, leaf in flat
-    }

@@ -35,6 +35,8 @@ from jaxae.objectives import Objective as Objective
 from jaxae.recipe import Model as Model
 from jaxae.recipe import Recipe as Recipe
 from jaxae.recipe import compute_in as compute_in
+from jaxae.saving import load as load
+from jaxae.saving import save as save
 from jaxae.training import Epoch as Epoch
 from jaxae.training import Fit as Fit
 from jaxae.training import Parallel as Parallel

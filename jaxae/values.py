@@ -74,13 +74,13 @@ def expression(value: Any) -> str:
         'networks.MLP(hidden=(300, 300), gated=True)'
     """
     if isinstance(value, Value | nn.Module):
-        changed = [f"{k}={expression(v)}" for k, v in _changed(value)]
+        changed = [f"{k}={expression(v)}" for k, v in changed_fields(value)]
         return f"{qualified_name(type(value))}({', '.join(changed)})"
     if type(value) is tuple:
         return f"({', '.join(map(expression, value))}{',' * (len(value) == 1)})"
     if isinstance(value, np.generic):
         return repr(value.item())
-    if callable(value) and _is_named(value):
+    if callable(value) and is_named(value):
         return qualified_name(value)
     return repr(value)
 
@@ -124,7 +124,8 @@ def fields_of(value: Any) -> dict[str, Any]:
     }
 
 
-def _changed(value: Any) -> Iterator[tuple[str, Any]]:
+def changed_fields(value: Any) -> Iterator[tuple[str, Any]]:
+    """The fields whose value is not their default, with it."""
     defaults = {field.name: field for field in dataclasses.fields(value)}
     for name, own in fields_of(value).items():
         if not _same(own, _default(defaults[name])):
@@ -144,7 +145,7 @@ def _same(a: Any, b: Any) -> bool:
     return a == b
 
 
-def _is_named(function: Any) -> bool:
+def is_named(function: Any) -> bool:
     """Whether it is found again by its module and name."""
     module = sys.modules.get(getattr(function, "__module__", None) or "")
     name = getattr(function, "__qualname__", "")

@@ -185,7 +185,8 @@ def run_blocks(page, namespace):
     return namespace
 
 
-def test_the_code_of_the_first_page_runs():
+def test_the_code_of_the_first_page_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     after = run_blocks("README.md", {"__name__": "readme"})
     x, model = after["x"], after["model"]
     assert after["codes"].shape == after["gradient"].shape == (8, 4)

@@ -103,6 +103,9 @@ class Config:
     resume: bool = False
     """Go on with the run in --out, to the very end that it would have had; start it if
     it is not there yet."""
+    start: str | None = None
+    """A run, or a folder that jaxae.save wrote: begin with its weights, as far as they
+    fit."""
     seeds: int = 1
     """Trainings at once in one program, with the seeds SEED, SEED + 1, ..."""
     sweep: tuple[str, ...] = ()

@@ -1,6 +1,7 @@
 """`python -m train.evaluate RUN`: compute the results of a run again.
 
-The numbers and the report are made from the best checkpoint, in the run's directory.
+The numbers and the report are made from the best checkpoint, in the run's directory,
+and the models that `jaxae.load` takes from there are written again.
 """
 
 import dataclasses
@@ -51,13 +52,14 @@ def evaluate(arguments: Arguments) -> None:
     from train.data import load
     from train.generation import compare_samplers
     from train.results import EVALUATION_KEY, write_results
-    from train.run import open_run, restore_model
+    from train.run import open_run, restore_model, save_models
 
     run = open_run(arguments.run)
     if arguments.nll_samples is not None:
         config = dataclasses.replace(run.config, nll_samples=arguments.nll_samples)
         run = run._replace(config=config)
     model, epoch = restore_model(run)
+    save_models(run, model, restore_model(run, "last")[0])
     config = run.config
     data = load(config.data, image_size=config.image_size, stream=config.stream)
     generated = None

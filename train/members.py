@@ -13,8 +13,8 @@ import optax
 import jaxae
 from jaxae.checks import check_count
 from jaxae.errors import ArgumentError, ensure, require, unknown
+from jaxae.inputs import abstract_batch
 from jaxae.training import init_state, make_train_step
-from jaxae.training.checkpoint import abstract_batch
 from jaxae.types import Batch
 from train.config import Config
 from train.options import flat, replaced
@@ -135,6 +135,7 @@ def plan_members(run: Run) -> Members | None:
         return None
     option = "--sweep" if sweep else "--seeds"
     ensure(not config.stream, f"{option} is for data in memory, not for --stream")
+    ensure(config.start is None, f"{option} is for trainings without --start")
     shared = config.parallel in ("data", "none")
     ensure(shared, f"{option} is for --parallel data or none, not {config.parallel}")
     hosts = jax.process_count()

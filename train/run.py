@@ -11,8 +11,9 @@ import jax
 import optax
 
 import jaxae
+from jaxae.saving import OF_RUN
 from jaxae.training import trained_model
-from jaxae.training.checkpoint import restore_state
+from jaxae.training.checkpoint import Which, restore_state
 from train.config import Config
 from train.errors import RunError
 from train.options import Plan, flat, replaced
@@ -62,6 +63,11 @@ class Run(NamedTuple):
     def checkpoints(self) -> Path:
         """Of the best and the last epoch."""
         return self.path / "checkpoints"
+
+    @property
+    def models(self) -> Path:
+        """Of the best and the last epoch, for `jaxae.load`."""
+        return self.path / OF_RUN
 
     @property
     def metrics(self) -> Path:
@@ -135,8 +141,14 @@ def open_run(path: Path) -> Run:
         raise RunError(f"{file}: damaged, or of another version: {error!r}") from error
 
 
-def restore_model(run: Run) -> tuple[jaxae.Model, int]:
-    """The model of the best epoch, and its number.
+def save_models(run: Run, best: jaxae.Model, last: jaxae.Model) -> None:
+    """Writes what `jaxae.load` takes from a run's directory."""
+    jaxae.save(best, run.models / "best")
+    jaxae.save(last, run.models / "last")
+
+
+def restore_model(run: Run, which: Which = "best") -> tuple[jaxae.Model, int]:
+    """The model of the best or the last epoch, and its number.
 
     Raises:
         CheckpointError: There is none, or it does not fit the configuration.
@@ -145,7 +157,7 @@ def restore_model(run: Run) -> tuple[jaxae.Model, int]:
     if not run.checkpoints.exists() and (run.path / "summary.json").exists():
         raise RunError(f"{run.path}: holds several runs; name one of them")
     with jax.default_prng_impl(run.config.random):
-        state, epoch = restore_state(run.checkpoints, recipe, run.optimizer())
+        state, epoch = restore_state(run.checkpoints, recipe, run.optimizer(), which)
     return trained_model(recipe, state), epoch
 
 

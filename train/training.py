@@ -12,12 +12,13 @@ import jaxae
 from jaxae.checks import check_count
 from jaxae.errors import ensure, require
 from jaxae.inputs import check_data
-from jaxae.training import Epoch, Parallel, Progress
-from jaxae.training.checkpoint import abstract_state, save_epochs
+from jaxae.training import Epoch, Parallel, Progress, trained_model
+from jaxae.training.checkpoint import abstract_state, save_epochs, saved_epochs
 from jaxae.training.many import fit_many
 from jaxae.training.mapped import check_mapped
 from jaxae.training.parallel import DATA, fsdp, make_mesh, replicated
 from jaxae.training.placement import local
+from jaxae.training.start import compare
 from train.config import Config
 from train.data import Dataset, LazySplit, Split, load
 from train.data.stream import shuffled_batches
@@ -26,7 +27,7 @@ from train.hosts import first_host, join, say, wait_for_all, watching_hosts
 from train.members import Members, plan_members
 from train.results import write_results
 from train.resuming import create_or_check, restore
-from train.run import Run, append_metrics
+from train.run import Run, append_metrics, save_models
 from train.summary import write_summary
 from train.termination import Terminated, noting_termination
 
@@ -65,6 +66,7 @@ def _train(path: Path, preset: str, config: Config, stop: Callable[[], bool]) ->
     for each in runs:
         recipe = each.recipe()
         abstract_state(recipe, each.optimizer())
+    given = _given(run)
     for name, split in data.splits().items():
         _check_split(recipe, split, f"the {name} images of {data.name}")
     parallel = _parallel(config)
@@ -80,7 +82,7 @@ def _train(path: Path, preset: str, config: Config, stop: Callable[[], bool]) ->
         say(f"going on after epoch {len(starts[0].history)}")
     try:
         if members is None:
-            fits = [_fit(run, data, parallel, starts, stop)]
+            fits = [_fit(run, data, parallel, given, starts, stop)]
         else:
             fits = _fit_members(members, data, parallel, starts, stop)
     except KeyboardInterrupt:
@@ -111,6 +113,16 @@ def _check_options(config: Config) -> None:
         ensure(config.stream, "--steps-per-epoch must be given with --stream alone")
     fits = config.batch_size % config.accumulate == 0
     require(fits, "--accumulate", config.accumulate, "a divisor of --batch-size")
+
+
+def _given(run: Run) -> jaxae.Model | None:
+    """The model of `--start`, unless the run goes on from checkpoints of its own."""
+    config = run.config
+    if config.start is None or (config.resume and saved_epochs(run.checkpoints)):
+        return None
+    model = jaxae.load(config.start)
+    compare(run.recipe(), model)
+    return model
 
 
 def _check_split(recipe: jaxae.Recipe, split: Split | LazySplit, name: str) -> None:
@@ -168,6 +180,7 @@ def _fit(
     run: Run,
     data: Dataset,
     parallel: Parallel,
+    given: jaxae.Model | None,
     starts: list[Progress] | None,
     stop: Callable[[], bool],
 ) -> jaxae.Fit:
@@ -202,6 +215,7 @@ def _fit(
             parallel=parallel,
             accumulate=config.accumulate,
             remat=config.remat,
+            start=given,
             resume=starts.pop() if starts else None,  # the only one that keeps it
             stop=stop,
         )
@@ -265,11 +279,16 @@ def _write(
 ) -> None:
     """Evaluates and reports on the first host, from where every model fits whole."""
     for each, fitted in zip(runs, fits, strict=True):
-        model = fitted.model.replace(variables=local(fitted.model.variables))
+        model, last = local((fitted.model, _last_model(fitted)))
         if first_host() and fitted.best_epoch:
+            save_models(each, model, last)
             name = "" if members is None else f"{each.path.name}: "
             print(f"{name}best epoch {fitted.best_epoch}; evaluating", flush=True)
             write_results(each, model, fitted.best_epoch, data)
     if members is not None and first_host():
         write_summary(run, members)
     wait_for_all("the results")
+
+
+def _last_model(fitted: jaxae.Fit) -> jaxae.Model:
+    return trained_model(fitted.model.recipe, fitted.state)

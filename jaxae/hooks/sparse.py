@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,8 @@ class TieAtStart(Value):
 
     For the models that `ResampleDead` is for.
     """
+
+    at_start: ClassVar[bool] = True
 
     def __call__(self, state: TrainState, seen: Observed, key: jax.Array) -> TrainState:
         """The state, tied if this was the first step."""

@@ -5,7 +5,7 @@ import shutil
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from functools import partial
 from math import inf, isfinite
@@ -20,6 +20,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
+from jaxae import notation
 from jaxae.errors import CheckpointError
 from jaxae.inputs import abstract_batch
 from jaxae.recipe import Recipe
@@ -31,7 +32,13 @@ from jaxae.types import TrainState
 
 Which = Literal["best", "last"]
 Folder = str | PathLike[str]
+Other = Callable[[Mapping[str, Any] | None], str | None]
 _VALUE = "monitored"
+_RECIPE = "recipe"
+_FREE = frozenset({"recipe.monitor", "recipe.title"})
+_FREE_IN_A_MODEL = frozenset(
+    {"recipe.objective", "recipe.corruption", "recipe.num_samples", "recipe.hooks"}
+)
 _EMPTY = "an empty container"
 _NOT_DAMAGE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
 T = TypeVar("T")
@@ -78,6 +85,7 @@ def save_epochs(
                     # A copy, since the next epoch reuses the state's buffers.
                     args=ocp.args.StandardSave(copied(epoch.state)),
                     metrics={_VALUE: value if better else inf},
+                    custom_metadata=_record(epoch.recipe),
                 )
             if not saved:
                 raise CheckpointError(
@@ -141,12 +149,14 @@ def restore_state(
 
     Args:
         directory: As given to `save_epochs`.
-        recipe: The family that was trained.
+        recipe: The family that was trained. Its module and how it prepares the data
+            must be the same, but for `dtype`; the objective and the rest may be others,
+            as far as the state is of the same arrays.
         tx: The optimizer that it was trained with.
         which: "best" or "last".
 
     Raises:
-        CheckpointError: There is none, it is damaged, or it holds another architecture.
+        CheckpointError: There is none, it is damaged, or it is of another module.
     """
     directory = Path(directory)
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -159,7 +169,8 @@ def restore_state(
         epoch = max(saved)
         if which == "best":
             epoch = min(saved, key=partial(_value, manager, directory))
-        return _read(manager, directory, epoch, target), epoch
+        differs = _other_than(recipe, _FREE | _FREE_IN_A_MODEL)
+        return _read(manager, directory, epoch, target, differs), epoch
 
 
 def restore_progress(
@@ -176,16 +187,18 @@ def restore_progress(
 
     Args:
         directory: As given to `save_epochs`.
-        recipe: The family that was trained.
+        recipe: The family that was trained; only `dtype`, monitor and title may be
+            others, and numbers by the rounding of float32. For another objective see
+            `start` of `fit`.
         tx: The optimizer that it was trained with.
         parallel: Where to put the state.
         epoch: To go on from, rather than the last one.
 
     Raises:
-        CheckpointError: There is none that can be read, or it holds another
-            architecture.
+        CheckpointError: There is none that can be read, or it is of another recipe.
     """
     directory = Path(directory)
+    differs = _other_than(recipe, _FREE)
     state = abstract_state(recipe, tx)
     target = _target(state, shardings(state, parallel.mesh, parallel.layout))
     with _reader(directory) as manager:
@@ -193,7 +206,7 @@ def restore_progress(
         damaged = set(manager.all_steps()) - values.keys()
         saved = sorted(values, reverse=True)
         for number in [each for each in saved if epoch is None or each <= epoch]:
-            restored = _or_warn(_read, manager, directory, number, target)
+            restored = _or_warn(_read, manager, directory, number, target, differs)
             if restored is None:
                 damaged.add(number)
                 continue
@@ -201,7 +214,7 @@ def restore_progress(
             for value, each in _by_value(values, number):
                 found = restored
                 if each != number:
-                    found = _or_warn(_read, manager, directory, each, target)
+                    found = _or_warn(_read, manager, directory, each, target, differs)
                 if found is not None:
                     best = Best(trained_model(recipe, found), each, value)
                     break
@@ -330,17 +343,45 @@ def _reader(directory: Path) -> Iterator[ocp.CheckpointManager]:
 
 
 def _read(
-    manager: ocp.CheckpointManager, directory: Path, epoch: int, target: TrainState
+    manager: ocp.CheckpointManager,
+    directory: Path,
+    epoch: int,
+    target: TrainState,
+    other: Other = lambda record: None,
 ) -> TrainState:
     with _said_as_damaged(directory, epoch):
-        differs = _difference(target, manager.item_metadata(epoch).tree)
+        about, kind = manager.metadata(epoch), "recipe"
+        differs = other(about.custom_metadata)
+        if differs is None:
+            item: Any = about.item_metadata
+            differs, kind = _difference(target, item.tree), "architecture or optimizer"
         if differs is None:
             state: Any = manager.restore(epoch, args=ocp.args.StandardRestore(target))
             return state
     raise CheckpointError(
-        f"{directory / str(epoch)}: the checkpoint is of another architecture or "
-        f"optimizer than asked for: {differs}"
+        f"{directory / str(epoch)}: the checkpoint is of another {kind} than asked "
+        f"for: {differs}"
     )
+
+
+def _record(recipe: Recipe | None) -> dict[str, Any] | None:
+    """What is noted beside a state: arrays of the same shapes may mean other things."""
+    return None if recipe is None else {_RECIPE: notation.outline(recipe)}
+
+
+def _other_than(recipe: Recipe, free: Set[str]) -> Other:
+    """From what was noted to the attribute that differs, if there is one."""
+    asked = notation.outline(recipe)
+
+    def may_differ(path: str) -> bool:
+        return path in free or path.endswith(".dtype")  # see `compute_in`
+
+    def other(record: Mapping[str, Any] | None) -> str | None:
+        if not record:  # of a loop of the user's own, or of an earlier version
+            return None
+        return notation.difference(record[_RECIPE], asked, may_differ)
+
+    return other
 
 
 @contextmanager

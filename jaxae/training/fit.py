@@ -10,7 +10,7 @@ import optax
 from jaxae.checks import check_key
 from jaxae.errors import TrainingDiverged, ensure
 from jaxae.inputs import check_recipe
-from jaxae.recipe import Recipe
+from jaxae.recipe import Model, Recipe
 from jaxae.training.loop import (
     Best,
     Epoch,
@@ -23,7 +23,7 @@ from jaxae.training.loop import (
 )
 from jaxae.training.monitor import choose_monitor
 from jaxae.training.parallel import Parallel, default_mesh, replicated
-from jaxae.training.placement import place, place_data
+from jaxae.training.placement import local, place, place_data
 from jaxae.training.programs import (
     Plan,
     default_optimizer,
@@ -37,6 +37,7 @@ from jaxae.training.runners import (
     is_array_data,
     stream_runner,
 )
+from jaxae.training.start import begun
 from jaxae.training.state import trained_model
 from jaxae.types import TrainState
 
@@ -59,6 +60,7 @@ def fit(
     parallel: Parallel | None = None,
     accumulate: int = 1,
     remat: bool = False,
+    start: Model | None = None,
     resume: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Fit:
@@ -94,6 +96,9 @@ def fit(
         accumulate: Parts that a batch goes through the model in, for less memory; see
             `make_train_step`.
         remat: Compute activations again for the backward pass, for less memory.
+        start: A model, of this or of another recipe, whose variables to begin with as
+            far as they fit by name and shape; a warning says which do not. All else
+            begins anew, the optimizer and schedules too.
         resume: Go on from there, with the same other arguments, to the very result of
             a training that was never interrupted.
         stop: Asked after every epoch whether to end early, as when a machine is about
@@ -117,8 +122,9 @@ def fit(
     check_key(key)
     loop = Loop(epochs, max_skipped, patience, progress, stop)
     loop.check(callbacks, batch_size, accumulate)
+    ensure(start is None or resume is None, "start must be left out with resume")
     plan = Plan(
-        recipe,
+        recipe if start is None else begun(recipe, start),
         default_optimizer() if tx is None else tx,
         Parallel(default_mesh(), replicated) if parallel is None else parallel,
         accumulate,
@@ -131,7 +137,8 @@ def fit(
     steps = runner.steps and epochs * runner.steps
     validate = make_validator(plan, validation, key_validation, batch_size, steps)
     if resume is None:
-        state = init_program(plan)(runner.example, key_init)
+        given = None if start is None else jax.device_get(local(start.variables))
+        state = init_program(plan)(runner.example, key_init, given)
         best = Best(copy_model(trained_model(recipe, state)))
         resume = Progress(state, best)
     else:

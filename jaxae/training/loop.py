@@ -26,12 +26,14 @@ class Epoch(NamedTuple):
         state: The train state. The next epoch reuses its buffers: copy what you keep.
         metrics: The epoch's row of the history.
         improved: Whether this is the best epoch so far.
+        recipe: What is trained, as `fit` and `fit_many` say it.
     """
 
     number: int
     state: TrainState
     metrics: Row
     improved: bool
+    recipe: Recipe | None = None
 
 
 class Best(NamedTuple):
@@ -107,7 +109,7 @@ class Member:
         if improved := row[self.monitor] < self.best.value:
             model = copy_model(trained_model(self.recipe, state))
             self.best = Best(model, self.done, row[self.monitor])
-        epoch = Epoch(self.done, state, row, improved)
+        epoch = Epoch(self.done, state, row, improved, self.recipe)
         for callback in self.callbacks:
             callback(epoch)
 

@@ -28,7 +28,7 @@ from jaxae.training.parallel import (
 )
 from jaxae.training.state import init_state
 from jaxae.training.step import Step, make_train_step
-from jaxae.types import Batch, TrainState
+from jaxae.types import Batch, TrainState, Variables
 
 KEPT = 16
 """Trainings whose programs are kept, the latest ones."""
@@ -64,11 +64,14 @@ def default_optimizer() -> optax.GradientTransformation:
 
 @lru_cache(KEPT)
 def init_program(plan: Plan) -> Any:
-    """(example, key) -> a state, made where the layout puts it by all devices."""
+    """(example, key, start) -> a state, made where the layout puts it by all devices.
+
+    `start` are another model's variables, of which those that fit are taken, or None.
+    """
     mesh, layout, _ = plan.parallel
 
-    def init(example: Batch, key: jax.Array) -> TrainState:
-        state = init_state(plan.recipe, plan.tx, example, key)
+    def init(example: Batch, key: jax.Array, start: Variables | None) -> TrainState:
+        state = init_state(plan.recipe, plan.tx, example, key, start)
         where = shardings(state, mesh, layout)
         return jax.lax.with_sharding_constraint(state, where)
 

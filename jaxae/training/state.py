@@ -10,7 +10,9 @@ from jax.typing import ArrayLike
 from jaxae.objectives.base import each_its_own
 from jaxae.recipe import Model, Recipe
 from jaxae.training.averaging import params_in_use
-from jaxae.training.batch import DROPOUT, MODEL, OBJECTIVE, model_batch
+from jaxae.training.batch import OBJECTIVE
+from jaxae.training.initial import init_variables
+from jaxae.training.start import started
 from jaxae.types import TrainState, Variables
 
 
@@ -19,6 +21,7 @@ def init_state(
     tx: optax.GradientTransformation,
     batch: Mapping[str, ArrayLike],
     key: jax.Array,
+    start: Variables | None = None,
 ) -> TrainState:
     """A fresh state; only the shapes and dtypes of `batch` matter.
 
@@ -27,20 +30,13 @@ def init_state(
         tx: The optimizer.
         batch: As it is stored, of any size.
         key: A typed key. Weights, noise and data order all follow from it.
+        start: Another model's variables, to begin with as far as they fit by name and
+            shape; see `jaxae.training.start`.
     """
     key_init, key_train = jax.random.split(key)
-    arrays = {name: jnp.asarray(values) for name, values in batch.items()}
-    inputs = model_batch(recipe, arrays, key_init)
-    trace, variables = recipe.module.init_with_output(
-        {
-            "params": jax.random.fold_in(key_init, MODEL),
-            "dropout": jax.random.fold_in(key_init, DROPOUT),
-        },
-        inputs,
-        key_init,
-        num_samples=recipe.num_samples,
-        train=True,
-    )
+    trace, variables = init_variables(recipe, batch, key_init)
+    if start is not None:
+        variables = started(variables, start)
     collections = {name: value for name, value in variables.items() if name != "params"}
     key_objective = jax.random.fold_in(key_init, OBJECTIVE)
     params = {

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from train.commands import parse as parse_arguments
 from train.data import read_images
 from train.errors import RunError
 from train.presets import PRESETS
-from train.run import open_run
+from train.run import open_run, restore_model
 from train.training import train
 
 ROOT = Path(__file__).parents[2]
@@ -104,6 +105,7 @@ def test_the_vae_leaves_all_that_a_run_has(vae):
         "config.json",
         "metrics.jsonl",
         "checkpoints",
+        "models",
         "result.json",
         "report.html",
         "learning_curves.png",
@@ -132,11 +134,65 @@ def test_tensorboard_files_hold_scalars_and_pictures(vae):
     assert b"samples" in written and b"\x89PNG" in written
 
 
+def assert_loads(run):
+    for which in ("best", "last"):
+        found = jaxae.load(run.path, which=which)
+        expected, _ = restore_model(run, which)
+        assert found.recipe == expected.recipe == run.recipe()
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_a_run_is_loaded_without_the_programs(vae):
+    assert_loads(vae)
+
+
+def test_a_run_begins_with_the_weights_of_another(vae, images, tmp_path):
+    wider = ["--model.latent-dim", "4", "--model.network", "mlp:9", "--epochs", "1"]
+    still = ["--optimizer.learning-rate", "0"]
+    options = [*wider, *still, "--start", str(vae.path)]
+    message = "^start: 5 of 8 arrays are the model's; afresh begin"
+    with pytest.warns(UserWarning, match=message):
+        run = run_preset(tmp_path / "run", images, "vae", *options)
+    assert open_run(run.path).config.start == str(vae.path)
+    found, start = (jaxae.load(each.path).variables["params"] for each in (run, vae))
+    jax.tree.map(np.testing.assert_array_equal, found["encoder"], start["encoder"])
+    again = run_preset(tmp_path / "run", images, "vae", *options, "--resume")
+    assert again.history() == run.history()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--start", "RUN", "--seeds", "2"],
+            "--seeds is for trainings without --start",
+        ),
+        (
+            ["--start", "RUN", "--model.network", "mlp:7:batch_norm=yes"],
+            "start must be one with arrays",
+        ),
+        (["--start", "none"], "none: no saved model there"),
+    ],
+)
+def test_what_a_run_cannot_begin_with(options, message, vae, images, tmp_path):
+    options = [str(vae.path) if each == "RUN" else each for each in options]
+    folder = tmp_path / "run"
+    smaller = tmp_path / "smaller.npy"
+    np.save(smaller, np.load(images)["images"][:, :5, :5])
+    with pytest.raises((ArgumentError, CheckpointError), match=message):
+        run_preset(folder, smaller, "vae", "--model.latent-dim", "2", *options)
+    assert not folder.exists()
+
+
 @pytest.mark.slow
 def test_evaluate_recomputes_the_same_numbers(vae):
     before = results(vae)
+    shutil.rmtree(vae.path / "models")  # as of a run that was interrupted
+    with pytest.raises(CheckpointError, match=f"train.evaluate {vae.path}` writes it"):
+        jaxae.load(vae.path)
     evaluate.evaluate(evaluate.Arguments(vae.path))
     assert results(vae) == before
+    assert_loads(vae)
     evaluate.evaluate(evaluate.Arguments(vae.path, nll_samples=0))
     after = results(vae)
     assert after["nll_nats"] is None

@@ -12,8 +12,13 @@ import numpy as np
 import optax
 import pytest
 
-from jaxae import Epoch, fit, make_train_step, networks, recipes
+from jaxae import Epoch, compute_in, fit, make_train_step, networks, recipes
+from jaxae.corruptions import Compose, Masking
 from jaxae.errors import ArgumentError, CheckpointError
+from jaxae.likelihoods import ContinuousBernoulli
+from jaxae.objectives import Reconstruction
+from jaxae.preparation import unit_interval
+from jaxae.schedules import Linear
 from jaxae.training import Parallel, init_state, parallel
 from jaxae.training.checkpoint import (
     discard_after,
@@ -125,9 +130,98 @@ def test_training_goes_on_from_the_last_state(saved):
 )
 def test_another_architecture(saved, recipe, tx):
     directory, _ = saved
-    with pytest.raises(CheckpointError, match="another architecture") as raised:
+    kind = "architecture or optimizer" if tx is not TX else "recipe"
+    with pytest.raises(CheckpointError, match=f"another {kind}") as raised:
         restore_state(directory, recipe, tx)
     assert str(directory) in str(raised.value)
+
+
+MODULE, OBJECTIVE = RECIPE.module, RECIPE.objective
+OTHERS = {
+    "likelihood": (
+        RECIPE.replace(module=MODULE.clone(likelihood=ContinuousBernoulli())),
+        r"recipe\.module\.likelihood is jaxae\.likelihoods\.Bernoulli, asked for was "
+        r"jaxae\.likelihoods\.ContinuousBernoulli",
+    ),
+    "activation": (
+        RECIPE.replace(
+            module=MODULE.clone(encoder=MODULE.encoder.clone(activation="elu"))
+        ),
+        r"recipe\.module\.encoder\.activation is 'relu', asked for was 'elu'",
+    ),
+    "preparation": (
+        RECIPE.replace(prepare=unit_interval),
+        r"recipe\.prepare is jaxae\.preparation\.binarize, asked for was jaxae\.prep",
+    ),
+    "objective": (
+        RECIPE.replace(objective=OBJECTIVE.replace(beta=Linear(0.0, 1.0, 5))),
+        r"recipe\.objective\.beta is 1\.0, asked for was jaxae\.schedules\.Linear",
+    ),
+    "samples": (
+        RECIPE.replace(num_samples=2),
+        r"recipe\.num_samples is 1, asked for was 2",
+    ),
+    "hooks": (
+        RECIPE.replace(hooks=(lambda state, seen, key: state,)),
+        r"recipe\.hooks is \[\], asked for was \[",
+    ),
+}
+OF_THE_MODEL = ("likelihood", "activation", "preparation")
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_another_recipe_of_the_same_arrays(kind, saved):
+    """Arrays that fit may still mean something else."""
+    recipe, message = OTHERS[kind]
+    message = f"/4: the checkpoint is of another recipe than asked for: {message}"
+    with pytest.raises(CheckpointError, match=message):
+        restore_progress(saved[0], recipe, TX, on(1))
+    if kind in OF_THE_MODEL:
+        with pytest.raises(CheckpointError, match=message.replace("/4", "/2")):
+            restore_state(saved[0], recipe, TX)
+    else:
+        state, _ = restore_state(saved[0], recipe, TX)
+        assert_identical(state, saved[1][2])
+
+
+def test_what_is_called_otherwise_or_computed_otherwise_fits(saved):
+    named = RECIPE.replace(title="of mine", monitor="elbo_nats")
+    for recipe in (named, compute_in(RECIPE, "bfloat16")):
+        progress = restore_progress(saved[0], recipe, TX, on(1))
+        assert_identical(progress.state, saved[1][4])
+        assert progress.best.model.recipe == recipe
+
+
+def test_numbers_are_compared_as_the_program_has_them(tmp_path):
+    """Of members that differ in a number, which was float32 there."""
+
+    def scaled(beta):
+        return PLAIN.replace(objective=Reconstruction(penalty_weight=beta))
+
+    rounded, state = float(np.float32(0.1)), state_of(PLAIN, 0)
+    assert rounded != 0.1
+    with save_epochs(tmp_path, "loss") as save:
+        save(Epoch(1, state, {"loss": 1.0}, True, scaled(rounded)))
+    assert restore_progress(tmp_path, scaled(0.1), TX, on(1)).epoch == 1
+    with pytest.raises(CheckpointError, match=r"penalty_weight is 0\.1.* was 0\.10001"):
+        restore_progress(tmp_path, scaled(0.10001), TX, on(1))
+
+
+def test_what_has_no_name_is_not_compared(tmp_path):
+    """A lambda is another one in every process; the rest is compared all the same."""
+
+    def own(rate):
+        damage = Compose((lambda key, x: (x, None), Masking(rate)))
+        return PLAIN.replace(corruption=damage)
+
+    with save_epochs(tmp_path, "loss") as save:
+        save(Epoch(1, state_of(PLAIN, 0), {"loss": 1.0}, True, own(0.5)))
+    assert restore_progress(tmp_path, own(0.5), TX, on(1)).epoch == 1
+    message = r"corruption\.corruptions\[1\]\.rate is 0\.5, asked for was 0\.25"
+    with pytest.raises(CheckpointError, match=message):
+        restore_progress(tmp_path, own(0.25), TX, on(1))
+    record = (tmp_path / "1" / "_CHECKPOINT_METADATA").read_text()
+    assert "Masking" in record and "0x" not in record
 
 
 SGD = optax.sgd(0.1)

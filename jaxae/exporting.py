@@ -13,7 +13,9 @@ from jaxtyping import Array
 from jaxae.errors import ensure, require
 from jaxae.inference import Codes, decode_one, encode_one
 from jaxae.models.family import Family
+from jaxae.preparation import inverse
 from jaxae.recipe import Model
+from jaxae.training.batch import prepare_inputs
 from jaxae.types import Batch
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
@@ -92,11 +94,12 @@ def export(
         def one(batch: Batch) -> Codes:
             return encode_one(family, variables, batch, key)
 
-        return jax.vmap(one)({"inputs": x, **_as_shown(side)})
+        inputs = prepare_inputs(model.recipe)(key, x)
+        return jax.vmap(one)({"inputs": inputs, **_as_shown(side)})
 
     def decoder(codes: Codes, **side: Array) -> Array:
         one = partial(decode_one, family, variables)
-        return jax.vmap(one)(codes, _as_shown(side))
+        return inverse(model.recipe.prepare, jax.vmap(one)(codes, _as_shown(side)))
 
     def whole(x: Array, **side: Array) -> Array:
         return decoder(encoder(x, **side), **side)

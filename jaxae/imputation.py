@@ -13,7 +13,7 @@ from jaxae.evaluation.likelihood import check_generative
 from jaxae.inputs import check_data
 from jaxae.models.family import call
 from jaxae.objectives.importance import log_weights
-from jaxae.preparation import undrawn
+from jaxae.preparation import inverse, unit_interval
 from jaxae.recipe import Model, Recipe
 from jaxae.types import Batch, Trace, Variables
 
@@ -76,7 +76,8 @@ def impute(
     data = check_data(model.recipe, fields, "x")
     static = (num_samples, draws)
     filled = jnp.asarray(map_examples(_imputed, model, data, key, _CHUNK, static))
-    known = undrawn(model.recipe.prepare)(key, jnp.asarray(data["x"]))
+    filled = inverse(model.recipe.prepare, filled)
+    known = unit_interval(key, jnp.asarray(data["x"]))
     hole = jnp.asarray(data["missing"])
     if draws is not None:
         filled = filled.swapaxes(0, 1)

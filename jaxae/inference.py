@@ -30,9 +30,9 @@ from jaxae.inputs import (
     split_missing,
 )
 from jaxae.models.family import Family, call
-from jaxae.preparation import undrawn
+from jaxae.preparation import inverse, unit_interval
 from jaxae.recipe import Model
-from jaxae.training.batch import FILL
+from jaxae.training.batch import FILL, prepare_inputs
 from jaxae.types import Batch, Latent, Variables
 
 CHUNK = 250
@@ -117,7 +117,8 @@ def decode(
         shape = (count, *model.module.shape)
         side["mask"] = jnp.asarray(check_mask(missing, shape, "missing"))
     codes = _check_codes(model, codes, side)
-    return _decode(model.module, False, model.variables, (codes, side))
+    made = _decode(model.module, False, model.variables, (codes, side))
+    return inverse(model.recipe.prepare, made)
 
 
 def reconstruct(
@@ -191,7 +192,9 @@ def repair(
     codes = _codes(model, batch)
     hole = jnp.asarray(hole)
     made = decode(model, codes, missing=hole, label=label)
-    return jnp.where(hole, made, batch["inputs"])
+    # Bytes come out as levels, like what the model makes.
+    kept = unit_interval(jax.random.key(0), jnp.asarray(x))
+    return jnp.where(hole, made, kept)
 
 
 def sample(
@@ -230,8 +233,11 @@ def sample(
     side = _labels(model, count, label)
     codes = _sample_codes(module, count, variables, key_code)
     if not draw:
-        return _decode(module, True, variables, (codes, side))
-    return _draw(module, variables, (codes, side, jax.random.split(key_draw, count)))
+        made = _decode(module, True, variables, (codes, side))
+    else:
+        keys = jax.random.split(key_draw, count)
+        made = _draw(module, variables, (codes, side, keys))
+    return inverse(model.recipe.prepare, made)
 
 
 def sample_codes(model: Model, key: jax.Array, count: int) -> Codes:
@@ -447,7 +453,7 @@ def _inputs(
     same = shape == model.module.shape and recipe.corruption is identity
     if same and not isinstance(x, Tracer):
         check_values(recipe, x, "x", None if missing is None else ~missing)
-    x = undrawn(recipe.prepare)(jax.random.key(0), jnp.asarray(x))
+    x = prepare_inputs(recipe)(jax.random.key(0), jnp.asarray(x))
     if missing is None:
         return {"inputs": x}
     mask = jnp.asarray(missing)

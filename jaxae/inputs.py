@@ -4,6 +4,7 @@ Arrays that JAX traces, as inside `jax.grad` or `jax.vmap`, are checked by shape
 dtype; their values are not known.
 """
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,6 +72,12 @@ def check_data(recipe: Recipe, data: Any, name: str) -> dict[str, Any]:
         check_values(recipe, checked["x"], name, known)
     return checked
 
+
+UNSCALED = 1e3
+"""Values above it are taken for data that nobody has scaled."""
+
+SCALE = "scale them, as by recipe.replace(prepare=jaxae.preparation."
+"""The begin of a remedy."""
 
 FIELDS = {
     "x": "what the model explains, [n, *shape]",
@@ -232,6 +239,9 @@ def check_examples(shape: tuple[int, ...], x: Any, name: str = "x") -> Any:
     require(right, name, x.shape, f"of shape [n, {sizes}]{hint}")
     require(x.shape[0] > 0, name, x.shape, "at least one example")
     if x.dtype == np.uint8:
+        levels = "bytes are the levels of pictures, which become k/255"
+        remedy = f"give {name}.astype(numpy.float32), divided by 255 if they are levels"
+        ensure(len(shape) > 1, f"{name} must be floats for vectors: {levels}; {remedy}")
         _check_bytes(x, name)
         return x
     real = x.dtype == bool or jnp.issubdtype(x.dtype, jnp.floating)
@@ -276,8 +286,13 @@ def check_values(
         return
     likelihood = recipe.module.likelihood
     right = bool(np.all(likelihood.support(values)))
-    as_prepared = "" if recipe.prepare is unit_interval else " as prepared"
-    ensure(right, f"{name} must be {likelihood.values.words}, {came}{as_prepared}")
+    if recipe.prepare is not unit_interval:
+        came += " as prepared"
+    remedy = "" if likelihood.support.is_discrete else f"; {SCALE}MinMax())"
+    ensure(right, f"{name} must be {likelihood.values.words}, {came}{remedy}")
+    if recipe.prepare is unit_interval and np.abs(values).max() > UNSCALED:
+        remedy = f"networks learn best about 0: {SCALE}Standardize())"
+        warnings.warn(f"{name} is large, {came}; {remedy}", stacklevel=2)
 
 
 def _takes_unit_interval(recipe: Recipe) -> str | None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxae.checks import check_count
 from jaxae.errors import TrainingDiverged, require
+from jaxae.inputs import SCALE
 from jaxae.recipe import Model, Recipe
 from jaxae.training.progress import progress_log
 from jaxae.training.runners import Row
@@ -202,5 +203,6 @@ def _check_updates(state: TrainState, max_skipped: int) -> None:
         raise TrainingDiverged(
             f"the last {skipped} updates were not finite and were left out, at step "
             f"{int(np.max(jax.device_get(state.step)))}: lower the learning rate, clip "
-            "the gradient (optax.clip_by_global_norm), or clamp log_std_range"
+            "the gradient (optax.clip_by_global_norm), clamp log_std_range, or, where "
+            f"the data are not about 0 to 1 in size, {SCALE}Standardize())"
         )

@@ -12,6 +12,7 @@ from jaxtyping import Array
 
 from jaxae.errors import ensure, require
 from jaxae.inference import Codes, decode_one, encode_one
+from jaxae.inputs import abstract_fields
 from jaxae.models.family import Family
 from jaxae.preparation import inverse
 from jaxae.recipe import Model
@@ -159,7 +160,7 @@ def _input_shapes(family: Family) -> tuple[jax.ShapeDtypeStruct, dict[str, Shape
     mask = (*shape[:-1], 1) if len(shape) == 3 else shape
     needs = family.view.needs
     known = {
-        "label": jax.ShapeDtypeStruct((b,), jnp.int32),
+        **abstract_fields(family, b),
         "missing": jax.ShapeDtypeStruct((b, *mask), jnp.bool_),
     }
     side = {name: v for name, v in known.items() if _as_shown({name: v}).keys() & needs}

@@ -28,7 +28,7 @@ def impute(
     key: jax.Array,
     num_samples: int = 500,
     draws: int | None = None,
-    label: Any = None,
+    **conditions: Any,
 ) -> Float[Array, "..."]:
     """Fills in what is missing: E[x_missing | x_known], or draws of it.
 
@@ -47,7 +47,7 @@ def impute(
         key: A typed key.
         num_samples: Samples of z per example; the error falls with their square root.
         draws: How many imputations; None for the one mean.
-        label: [n], for models that are shown it.
+        **conditions: As for `encode`.
 
     Returns:
         x as floats with its gaps filled, [n, *shape], or [draws, n, *shape].
@@ -72,7 +72,7 @@ def impute(
     if draws is not None:
         check_count("draws", draws)
     given(missing, "missing must be given: True where x is not known, or 'nan'")
-    fields = {"x": x, "missing": missing} | ({} if label is None else {"label": label})
+    fields = {"x": x, "missing": missing, **conditions}
     data = check_data(model.recipe, fields, "x")
     static = (num_samples, draws)
     filled = jnp.asarray(map_examples(_imputed, model, data, key, _CHUNK, static))

@@ -6,10 +6,11 @@ of p(x | z). Any number of them works; they pass through the device in chunks of
 checked, but not values.
 
 The codes of a model are one array [n, ...], or a tuple of arrays, top first, for models
-with several latents; they are whole numbers where the latent code is discrete. Models
-that are shown labels take those of the examples as `label` [n].
+with several latents; they are whole numbers where the latent code is discrete. What a
+model is shown beside x, such as labels, is given by name: `label=` [n].
 """
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -23,8 +24,8 @@ from jaxae.checks import check_count, check_key
 from jaxae.corruptions import fill_in, identity
 from jaxae.errors import ensure, require
 from jaxae.inputs import (
+    check_conditions,
     check_examples,
-    check_label,
     check_mask,
     check_values,
     split_missing,
@@ -46,8 +47,8 @@ def encode(
     x: Any,
     *,
     missing: Any = None,
-    label: Any = None,
     key: jax.Array | None = None,
+    **conditions: Any,
 ) -> Codes:
     """The codes of examples: the means of q(z | x), or a sample of it if given a key.
 
@@ -57,8 +58,8 @@ def encode(
             trained on "inputs" of their own.
         missing: True where x is not known, of its shape or [n, h, w, 1]; "nan" where x
             is NaN there. What x holds there is not looked at.
-        label: [n], for models that are shown it.
         key: Draws from the posterior; not for deterministic codes, which have none.
+        **conditions: What the model is shown besides, by name, as `label=` [n].
 
     Raises:
         ValueError: x, what is missing or the labels are not as the model needs them,
@@ -76,7 +77,7 @@ def encode(
     if key is not None:
         check_key(key)
     batch = _inputs(model, x, missing)
-    batch |= _labels(model, batch["inputs"].shape[0], label)
+    batch |= _conditions(model, len(batch["inputs"]), conditions)
     return _codes(model, batch, key)
 
 
@@ -88,7 +89,7 @@ def _codes(model: Model, batch: Batch, key: jax.Array | None = None) -> Codes:
 
 
 def decode(
-    model: Model, codes: Any, *, missing: Any = None, label: Any = None
+    model: Model, codes: Any, *, missing: Any = None, **conditions: Any
 ) -> Float[Array, "n ..."]:
     """The examples that codes stand for: the means of p(x | z).
 
@@ -96,7 +97,7 @@ def decode(
         model: As `fit` returns it.
         codes: As `encode` returns them.
         missing: As for `encode`, for models whose decoder is shown it.
-        label: [n], for models that are shown it.
+        **conditions: As for `encode`.
 
     Raises:
         ValueError: The codes have not the shape of this model's, or are not finite.
@@ -112,7 +113,7 @@ def decode(
     """
     leaves = codes if isinstance(codes, tuple) else (codes,)
     count = (np.shape(leaves[0]) or (0,))[0]
-    side = _labels(model, count, label)
+    side = _conditions(model, count, conditions)
     if missing is not None:
         shape = (count, *model.module.shape)
         side["mask"] = jnp.asarray(check_mask(missing, shape, "missing"))
@@ -126,8 +127,8 @@ def reconstruct(
     x: Any,
     *,
     missing: Any = None,
-    label: Any = None,
     key: jax.Array | None = None,
+    **conditions: Any,
 ) -> Float[Array, "n ..."]:
     """Through the bottleneck and back; by a sample of the code if given a key.
 
@@ -142,10 +143,10 @@ def reconstruct(
         >>> jaxae.reconstruct(model, x).shape
         (20, 4, 4, 1)
     """
-    codes = encode(model, x, missing=missing, label=label, key=key)
+    codes = encode(model, x, missing=missing, **conditions, key=key)
     if missing is not None:
         _, missing = split_missing(x, missing, "x")
-    return decode(model, codes, missing=missing, label=label)
+    return decode(model, codes, missing=missing, **conditions)
 
 
 def repair(
@@ -153,8 +154,8 @@ def repair(
     x: Any,
     *,
     missing: Any = None,
-    label: Any = None,
     fill: float = 0.0,
+    **conditions: Any,
 ) -> Float[Array, "n ..."]:
     """Cleans damaged examples, or fills their holes.
 
@@ -164,9 +165,9 @@ def repair(
         missing: True where entries are missing, [n, h, w, 1] or [n, h, w], or of the
             shape of x; "nan" where x is NaN there. Only those are changed, and what x
             holds there is not looked at. Without it all entries are the model's.
-        label: [n], for models that are shown it.
         fill: What the missing entries are set to before the model sees them; what the
             corruption filled in while training.
+        **conditions: As for `encode`.
 
     Raises:
         ValueError: x, what is missing or the labels are not as the model needs them.
@@ -187,11 +188,11 @@ def repair(
     if hole is None:
         shown = "mask" in model.module.view.needs
         ensure(not shown, "missing must be given to a model that fills holes")
-        return reconstruct(model, x, label=label)
-    batch = _inputs(model, x, hole, fill) | _labels(model, x.shape[0], label)
+        return reconstruct(model, x, **conditions)
+    batch = _inputs(model, x, hole, fill) | _conditions(model, x.shape[0], conditions)
     codes = _codes(model, batch)
     hole = jnp.asarray(hole)
-    made = decode(model, codes, missing=hole, label=label)
+    made = decode(model, codes, missing=hole, **conditions)
     # Bytes come out as levels, like what the model makes.
     kept = unit_interval(jax.random.key(0), jnp.asarray(x))
     return jnp.where(hole, made, kept)
@@ -202,8 +203,8 @@ def sample(
     key: jax.Array,
     count: int,
     *,
-    label: Any = None,
     draw: bool = False,
+    **conditions: Any,
 ) -> Float[Array, "n ..."]:
     """Examples of `count` codes from the prior.
 
@@ -211,8 +212,8 @@ def sample(
         model: A model with a prior.
         key: A typed key.
         count: How many.
-        label: [count], for models that are shown labels.
         draw: Draw from p(x | z) too, rather than take its mean.
+        **conditions: As for `encode`, as `label=` [count].
 
     Raises:
         ValueError: The family has no prior, or `count` is below 1.
@@ -230,7 +231,7 @@ def sample(
     check_count("count", count)
     key_code, key_draw = jax.random.split(key)
     module, variables = model.module, model.variables
-    side = _labels(model, count, label)
+    side = _conditions(model, count, conditions)
     codes = _sample_codes(module, count, variables, key_code)
     if not draw:
         made = _decode(module, True, variables, (codes, side))
@@ -262,7 +263,7 @@ def sample_codes(model: Model, key: jax.Array, count: int) -> Codes:
 
 
 def interpolate(
-    model: Model, start: Any, end: Any, *, label: Any = None, steps: int = 8
+    model: Model, start: Any, end: Any, *, steps: int = 8, **conditions: Any
 ) -> Float[Array, "n steps ..."]:
     """Walks in a straight line from the code of `start` to that of `end`.
 
@@ -270,8 +271,8 @@ def interpolate(
         model: As `fit` returns it.
         start: [n, *shape].
         end: [n, *shape].
-        label: [n], for models that are shown it: one for every walk.
         steps: Points per walk, both ends included.
+        **conditions: As for `encode`, one for every walk.
 
     Raises:
         ValueError: Different numbers of examples, fewer than two steps, or codes that
@@ -289,8 +290,8 @@ def interpolate(
     check_count("steps", steps, least=2)
     real = model.module.num_codes == 0
     ensure(real, "the codes of this model are whole numbers, between which is no line")
-    first = encode(model, start, label=label)
-    last = encode(model, end, label=label)
+    first = encode(model, start, **conditions)
+    last = encode(model, end, **conditions)
     came, expected = (jax.tree.leaves(codes)[0].shape for codes in (last, first))
     require(came == expected, "end", came, f"as many as start: {expected}")
     along = jnp.linspace(0.0, 1.0, steps, dtype=jnp.float32)
@@ -301,8 +302,12 @@ def interpolate(
         return points.reshape(-1, *a.shape[1:])
 
     codes = jax.tree.map(line, first, last)
-    label = None if label is None else jnp.repeat(jnp.asarray(label), steps)
-    points = decode(model, codes, label=label)
+    conditions = {
+        name: jnp.repeat(jnp.asarray(each), steps, axis=0)
+        for name, each in conditions.items()
+        if each is not None
+    }
+    points = decode(model, codes, **conditions)
     return points.reshape(expected[0], steps, *points.shape[1:])
 
 
@@ -436,10 +441,10 @@ def _code_shapes(model: Model, side: Batch) -> Any:
     return jax.eval_shape(encoder, ({"inputs": x, **fields}, keys))
 
 
-def _labels(model: Model, count: int, label: Any) -> dict[str, Any]:
-    """The labels, of a model that is shown them."""
-    label = check_label(model.recipe, label, count)
-    return {} if label is None else {"label": label}
+def _conditions(model: Model, count: int, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the model is shown beside x, as arrays."""
+    checked = check_conditions(model.recipe, given, count)
+    return {name: jnp.asarray(values) for name, values in checked.items()}
 
 
 def _inputs(

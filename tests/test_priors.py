@@ -348,7 +348,7 @@ def test_a_vamp_prior_needs_a_gaussian_posterior():
             views.Plain(),
             "needs a bottleneck with a density",
         ),
-        (Gaussian(2), views.Labels(3), "view must show no labels"),
+        (Gaussian(2), views.Condition("label", 3), "view must show no labels"),
     ],
 )
 def test_what_a_vamp_prior_cannot_be_combined_with(bottleneck, view, message):

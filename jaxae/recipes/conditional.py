@@ -44,7 +44,7 @@ def conditional_vae(
     """
     pair = as_pair(network)
     flatten = isinstance(pair.encoder(), networks.MLP)
-    view = views.Labels(num_labels, flatten)
+    view = views.Condition("label", categories=num_labels, flatten=flatten)
     bottleneck = bottlenecks.Gaussian(latent_dim)
     module = compose_model(shape, pair, bottleneck, likelihood, view=view)
     objective = objectives.ELBO(beta)

@@ -55,7 +55,9 @@ def export(
     the parts that look at it, by its name: a boolean mask [b, h, w, 1], True where
     pixels are missing, and int32 labels [b]. Nothing is checked any more.
 
-    The parameters are constants of the program. It needs jax and flatbuffers to run:
+    The parameters are constants of the program. It is written by
+    `Path("encoder.jax").write_bytes(part.serialized)` and needs jax and flatbuffers to
+    run:
 
         part = jax.export.deserialize(Path("encoder.jax").read_bytes())
         codes = part.call(x)

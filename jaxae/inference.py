@@ -38,6 +38,9 @@ from jaxae.types import Batch, Latent, Variables
 
 CHUNK = 250
 
+BLOCK = 20 * CHUNK
+"""Examples that are checked, prepared and put on the device at a time."""
+
 Codes = PyTree[Array]
 """[n, ...], or a tuple of several."""
 
@@ -76,15 +79,31 @@ def encode(
     """
     if key is not None:
         check_key(key)
-    batch = _inputs(model, x, missing)
-    batch |= _conditions(model, len(batch["inputs"]), conditions)
-    return _codes(model, batch, key)
+    large = isinstance(x, np.ndarray) and len(x) > BLOCK
+    if not large or isinstance(missing, Tracer):
+        batch = _inputs(model, x, missing)
+        batch |= _conditions(model, len(batch["inputs"]), conditions)
+        return _codes(model, batch, key)
+    shown = check_conditions(model.recipe, conditions, len(x))
+    keys = None if key is None else jax.random.split(key, len(x))
+
+    def block(rows: slice) -> Codes:
+        """What lies on the disk is read when its turn comes."""
+        gaps = missing if missing is None or isinstance(missing, str) else missing[rows]
+        batch = _inputs(model, x[rows], gaps)
+        batch |= {name: jnp.asarray(values[rows]) for name, values in shown.items()}
+        return _codes(model, batch, None if keys is None else keys[rows])
+
+    starts = range(0, len(x), BLOCK)
+    blocks = [block(slice(start, start + BLOCK)) for start in starts]
+    return jax.tree.map(lambda *codes: jnp.concatenate(codes), *blocks)
 
 
 def _codes(model: Model, batch: Batch, key: jax.Array | None = None) -> Codes:
-    """The means of q(z | x) without a key."""
-    draw = key is not None
-    keys = jax.random.split(key if draw else jax.random.key(0), len(batch["inputs"]))
+    """The means of q(z | x) without a key; with one, or one for each, draws."""
+    draw, count = key is not None, len(batch["inputs"])
+    keys = jax.random.key(0) if key is None else key
+    keys = keys if keys.ndim else jax.random.split(keys, count)
     return _encode(model.module, draw, model.variables, (batch, keys))
 
 

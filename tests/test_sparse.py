@@ -13,7 +13,7 @@ import jaxae
 from jaxae.bottlenecks import sparse
 from jaxae.bottlenecks.sparse import Sparse
 from jaxae.distributions.elementwise import Normal
-from jaxae.evaluation.sparsity import sparsity
+from jaxae.evaluation.sparsity import atoms, sparsity
 from jaxae.hooks import ResampleDead, TieAtStart
 from jaxae.models.family import call
 from jaxae.networks.dictionary import Dictionary
@@ -646,3 +646,17 @@ def test_untrained_thresholds_let_positive_values_through():
     batch = {"inputs": jnp.asarray(x)}
     (latent,) = call(recipe.module, variables, batch, KEY, method="encode")
     close(jaxae.encode(model, x), np.maximum(latent.info["pre_activations"], 0))
+
+
+def test_atoms_are_what_a_code_adds_to_x():
+    recipe = sparse_autoencoder((2, 3, 1), 8, k=2)
+    x = np.random.default_rng(0).random((4, 2, 3, 1)).astype(np.float32)
+    state = init_state(recipe, optax.sgd(0.1), {"x": x}, jax.random.key(0))
+    longer = jax.tree.map(lambda a: 3.0 * a, state.params["model"])
+    model = Model(recipe, {**trained_model(recipe, state).variables, "params": longer})
+    found = np.asarray(atoms(model))
+    assert found.shape == (8, 2, 3, 1)
+    np.testing.assert_allclose(np.square(found).sum(axis=(1, 2, 3)), 1.0, rtol=1e-5)
+    codes = np.eye(8, dtype=np.float32)
+    added = jaxae.decode(model, codes) - jaxae.decode(model, 0 * codes)
+    np.testing.assert_allclose(added, found, atol=1e-5)

@@ -1,5 +1,7 @@
 """The conditional variational auto-encoder."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from jaxae import bottlenecks, networks, objectives, views
 from jaxae.likelihoods import Likelihood
 from jaxae.networks import Networks

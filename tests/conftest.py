@@ -35,8 +35,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 with install_import_hook("jaxae", "beartype.beartype"):
-    import jaxae  # noqa: F401
-from jaxae.training import programs
+    from jaxae.training import programs
 
 MEMORY = 1.2e9
 """Bytes that a worker may have before it forgets what it compiled."""

@@ -50,9 +50,12 @@ def started(name):
     """A recipe, and the variables that it starts with."""
     make, options = CASES[name]
     recipe = make(SHAPE, **options)
-    seen = model_batch(recipe, batch(0), KEY)
-    init = jax.jit(partial(recipe.module.init, train=True))
-    return recipe, init(KEY, seen, KEY)
+
+    @jax.jit
+    def init(batch):
+        return recipe.module.init(KEY, model_batch(recipe, batch, KEY), KEY, train=True)
+
+    return recipe, init(batch(0))
 
 
 @partial(jax.jit, static_argnums=(0, 2))

@@ -421,19 +421,25 @@ def here(monkeypatch):
     [
         (["train", "vea"], "got 'vea'; did you mean 'vae'"),
         (["train", "vae", "--epoch", "3"], "--epoch"),
-        (["train", "vae", "--model.likelihood", "binomal"], "'binomal'"),
-        (["train", "vae", "--sweep", "model.bta", "1"], "did you mean 'model.beta'"),
-        (["train", "vae", "--model.latent-dim", "0"], "latent_dim must be"),
+        (["train", "vae", "--model.likelihood", "binomal", "--data"], "'binomal'"),
+        (
+            ["train", "vae", "--sweep", "model.bta", "1", "--data"],
+            "did you mean 'model.beta'",
+        ),
+        (["train", "vae", "--model.latent-dim", "0", "--data"], "latent_dim must be"),
         (["train", "vae", "--data", "nowhere.npy"], "nowhere.npy"),
         (["train", "vae", "--epochs", "0"], "--epochs must be"),
         (["train", "vae", "--data", "tfds:cifar10"], "cifar10"),
         (["train.evaluate", "nowhere"], "no run there"),
-        (["train", "vae", "--out", "/proc/run"], "/proc/run"),
+        (["train", "vae", "--out", "/proc/run", "--data"], "/proc/run"),
     ],
 )
-def test_mistakes_end_in_one_message(arguments, message, here, monkeypatch, capsys):
+def test_mistakes_end_in_one_message(
+    arguments, message, images, here, monkeypatch, capsys
+):
     module = {"train": "train.__main__"}.get(arguments[0], arguments[0])
-    monkeypatch.setattr(sys, "argv", arguments)
+    data = [str(images)] if arguments[-1] == "--data" else []
+    monkeypatch.setattr(sys, "argv", [*arguments, *data])
     with pytest.raises(SystemExit) as ended:
         import_module(module).main()
     assert ended.value.code in (1, 2)

@@ -100,20 +100,15 @@ def _check(arguments: Arguments) -> None:
 
 def missing(path: Path | None, size: tuple[int, int] | None) -> np.ndarray | None:
     """True where masks are white, of whole pixels; None without any."""
-    from jaxae.errors import require
     from train.data import read_images
+    from train.data.fields import white
 
     if path is None:
         return None
     masks = read_images(path, size)
-    top = float(masks.max())
-    white = 1 if top <= 1 else 255
-    # As the numbers of segments, all of which would count as black.
-    seen = top == 0 or top >= white / 2
-    require(seen, "--mask", f"{top:g} at most", f"black and white, 0 and {white}")
     if masks.ndim == 4:
         masks = masks.max(axis=-1, keepdims=True)
-    return np.asarray(masks >= white / 2)
+    return white(masks, "--mask")
 
 
 def _labels(arguments: Arguments, count: int) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from train import apply, evaluate, export
 from train.__main__ import parse
 from train.commands import parse as parse_arguments
 from train.data import read_images
-from train.errors import RunError
+from train.errors import DataError, RunError
 from train.presets import PRESETS
 from train.run import open_run, restore_model
 from train.training import train
@@ -388,7 +388,7 @@ def test_masks_have_the_values_of_images(values, restore):
 
 
 def test_a_mask_without_white_is_refused(restore):
-    with pytest.raises(ArgumentError, match=r"--mask must be black and white.*got '7"):
+    with pytest.raises(DataError, match=r"--mask must be black and white.*got '7"):
         restore(holes().astype(np.uint8) * 7)
     x = images_of_noise()
     np.testing.assert_array_equal(restore(np.zeros((2, 24, 24), np.uint8)), x)

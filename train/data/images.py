@@ -69,21 +69,30 @@ def levels(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def as_labels(array: np.ndarray, count: int, name: str) -> np.ndarray:
-    """Class labels as [count] int32; [count, 1], as Keras stores them, is flattened.
+    """Class numbers as [count] int32; what else there is for each image, as it is.
+
+    [count, 1], as Keras stores them, is flattened. Who needs labels checks them.
 
     Raises:
-        DataError: Another shape, no integers, or too large for int32.
+        DataError: Not one for each image.
     """
-    if array.shape not in ((count,), (count, 1)):
-        raise DataError(
-            f"{name} must have shape [{count}], one per image, got {list(array.shape)}"
-        )
+    check_count(array, count, name)
+    if array.shape == (count, 1):
+        array = array.reshape(count)
+    if array.ndim > 1 or array.dtype.kind not in "biu":
+        return array
     limits = np.iinfo(np.int32)
-    if array.dtype.kind not in "biu" or not (
-        limits.min <= array.min() and array.max() <= limits.max
-    ):
-        raise DataError(f"{name} must hold int32 class numbers, got {array.dtype}")
-    return array.reshape(count).astype(np.int32)
+    fits = limits.min <= array.min() and array.max() <= limits.max
+    return array.astype(np.int32) if fits else array
+
+
+def check_count(array: np.ndarray, count: int, name: str) -> None:
+    """Raises DataError unless there is a row for each of so many images."""
+    if array.shape[:1] != (count,):
+        raise DataError(
+            f"{name} must have shape [{count}, ...], a row per image, "
+            f"got {list(array.shape)}"
+        )
 
 
 def stack(

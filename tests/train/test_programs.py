@@ -446,10 +446,10 @@ def test_a_checkpoint_of_another_architecture(vae, tmp_path):
 
 
 def test_images_that_the_model_cannot_take(vae, tmp_path):
-    np.save(tmp_path / "rgb.npy", np.zeros((3, 8, 8, 3), np.uint8))
+    np.save(tmp_path / "wide.npy", np.zeros((3, 8, 9, 3), np.uint8))
     with pytest.raises(ArgumentError, match=r"x must be of shape \[n, 8, 8, 1\]"):
         apply.apply(
-            apply.Arguments(vae.path, tmp_path / "rgb.npy", out=tmp_path / "out.npy")
+            apply.Arguments(vae.path, tmp_path / "wide.npy", out=tmp_path / "out.npy")
         )
 
 

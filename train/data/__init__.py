@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from train.data.cache import cached, default_folder
+from train.data.digest import digests
 from train.data.images import Size
 from train.data.split import check_forms, divide
 from train.data.types import PARTS
@@ -18,6 +19,7 @@ from train.data.types import Split as Split
 from train.errors import DataError as DataError
 
 FORMAT = 2  # of the decoded arrays: a new one makes every cache entry again
+DIGESTS = "digests"  # beside them in the cache
 
 
 def load(
@@ -77,15 +79,34 @@ def load(
 
     def build() -> dict[str, np.ndarray]:
         parts = lazy.read() if lazy else found.read()
-        return _flatten(divide(parts, validation, test, seed, str(source)))
+        flat = _flatten(divide(parts, validation, test, seed, str(source)))
+        return {**flat, DIGESTS: np.array(digests(parts))}
 
-    if not lazy:
-        arrays = cached(folder, found.name, key, build)
-        return Dataset(found.name, *(_split(arrays, part) for part in PARTS))
-    arrays = cached(folder, found.name, [*key, "stream"], build)
-    images = lazy.open().subset(arrays["train_images"])
-    train = LazySplit(images, arrays.get("train_labels"))
-    return Dataset(found.name, train, *(_split(arrays, part) for part in PARTS[1:]))
+    arrays = cached(folder, found.name, [*key, "stream"] if lazy else key, build)
+    train = _split(arrays, "train")
+    if lazy:
+        train = LazySplit(lazy.open().subset(train.images), train.labels)
+    validation_part, test_part = (_split(arrays, part) for part in PARTS[1:])
+    found_digests = tuple(map(str, arrays[DIGESTS]))
+    return Dataset(found.name, train, validation_part, test_part, found_digests)
+
+
+def load_whole(
+    source: str,
+    *,
+    inputs: str | None = None,
+    missing: str | None = None,
+    image_size: int | Size | None = None,
+    stream: bool = False,
+) -> tuple[dict[str, Split | LazySplit], tuple[str, ...]]:
+    """The parts that a data set itself has, not cached, and by what it is recognised.
+
+    Arguments and errors are those of `load`.
+    """
+    found = _find(str(source), _size(image_size), inputs, missing)
+    parts = found.lazy.read() if stream and found.lazy else found.read()
+    check_forms(parts, str(source))
+    return dict(parts), digests(parts)
 
 
 def read_images(source: str | Path, image_size: int | Size | None = None) -> np.ndarray:

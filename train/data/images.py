@@ -125,6 +125,26 @@ def _describe(image: np.ndarray) -> str:
     return " x ".join(map(str, image.shape[:2])) + f" with {image.shape[2]} channel(s)"
 
 
+def with_channels(images: np.ndarray, channels: int) -> np.ndarray:
+    """Grey images repeated in three channels, or the luminance of colours.
+
+    That is ITU-R BT.601's, 0.299 R + 0.587 G + 0.114 B, in whole numbers as Pillow has
+    it. Images of other numbers of channels are returned as they are.
+
+    Args:
+        images: [n, h, w, c], bytes or floats.
+        channels: How many there should be.
+    """
+    if (images.shape[-1], channels) == (1, 3):
+        return np.repeat(images, 3, axis=-1)
+    if (images.shape[-1], channels) != (3, 1):
+        return images
+    if images.dtype == np.uint8:
+        parts = np.array([19595, 38470, 7471], np.uint32)  # of 2**16
+        return ((images @ parts + 2**15) >> 16).astype(np.uint8)[..., None]
+    return images @ np.array([[0.299], [0.587], [0.114]], images.dtype)
+
+
 def resize(image: np.ndarray, size: Size) -> np.ndarray:
     """[h, w, c] -> [*size, c], without keeping the ratio of the sides.
 

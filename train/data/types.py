@@ -69,12 +69,21 @@ class LazySplit(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """A data set in three parts, all of one image shape and type."""
+    """A data set in three parts, all of one image shape and type.
+
+    Attributes:
+        name: A short name for people.
+        train: For training.
+        validation: For choosing the best epoch.
+        test: For the results.
+        digests: By what it is recognised, see `train.data.digest`.
+    """
 
     name: str
     train: Split | LazySplit
     validation: Split
     test: Split
+    digests: tuple[str, ...] = ()
 
     def splits(self) -> dict[str, Split | LazySplit]:
         """The three parts by name."""

@@ -17,7 +17,8 @@ class Arguments:
     run: tyro.conf.Positional[Path]
     """Directory of the run."""
     input: tyro.conf.Positional[Path | None] = None
-    """FILE.npy, FILE.npz or a FOLDER of PNG and JPEG; sampling does not look at it."""
+    """FILE.npy, FILE.npz or a FOLDER of PNG and JPEG, grey or in colours whatever the
+    model was trained on; sampling does not look at it."""
     task: Literal["encode", "reconstruct", "repair", "sample"] = "reconstruct"
     """encode: to codes. reconstruct: through the code and back. repair: remove noise,
     or fill the holes of --mask. sample: new images."""
@@ -61,6 +62,7 @@ def apply(arguments: Arguments) -> None:
 
     import jaxae
     from train.data import read_images
+    from train.data.images import with_channels
     from train.run import open_run, restore_model
 
     _check(arguments)
@@ -73,6 +75,9 @@ def apply(arguments: Arguments) -> None:
         result = jaxae.sample(model, key, arguments.count, **labels)
     else:
         images = read_images(source, arguments.image_size)
+        shape = model.module.shape_seen
+        if images.ndim == 4 and len(shape) == 3:
+            images = with_channels(images, shape[-1])
         labels = _labels(arguments, len(images))
         if task == "repair":
             mask = missing(arguments.mask, arguments.image_size)
@@ -100,20 +105,15 @@ def _check(arguments: Arguments) -> None:
 
 def missing(path: Path | None, size: tuple[int, int] | None) -> np.ndarray | None:
     """True where masks are white, of whole pixels; None without any."""
-    from jaxae.errors import require
     from train.data import read_images
+    from train.data.fields import white
 
     if path is None:
         return None
     masks = read_images(path, size)
-    top = float(masks.max())
-    white = 1 if top <= 1 else 255
-    # As the numbers of segments, all of which would count as black.
-    seen = top == 0 or top >= white / 2
-    require(seen, "--mask", f"{top:g} at most", f"black and white, 0 and {white}")
     if masks.ndim == 4:
         masks = masks.max(axis=-1, keepdims=True)
-    return np.asarray(masks >= white / 2)
+    return white(masks, "--mask")
 
 
 def _labels(arguments: Arguments, count: int) -> dict[str, Any]:

@@ -78,6 +78,14 @@ class Config:
     """The optimizer."""
     data: str = "mnist"
     """mnist (embedded), tfds:NAME, FILE.npy, FILE.npz, or a FOLDER of PNG and JPEG."""
+    inputs: str | None = None
+    """What the encoder sees in place of the data, such as damaged images of those in
+    --data: a FOLDER of the same names, or FILE.npy of as many rows. A FILE.npz has them
+    as "inputs"."""
+    missing: str | None = None
+    """Where the data are not known: masks, white where pixels are missing, in a FOLDER
+    of the same names or FILE.npy; or nan for what is NaN in an array. A FILE.npz has
+    them as "missing"."""
     stream: bool = False
     """Read the training batches from the disk as they are needed, for data that do not
     fit on the device."""

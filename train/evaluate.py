@@ -1,7 +1,8 @@
 """`python -m train.evaluate RUN`: compute the results of a run again.
 
 The numbers and the report are made from the best checkpoint, in the run's directory,
-and the models that `jaxae.load` takes from there are written again.
+and the models that `jaxae.load` takes from there are written again. Those on other data
+get a folder of their own in it.
 """
 
 import dataclasses
@@ -19,6 +20,13 @@ class Arguments:
 
     run: tyro.conf.Positional[Path]
     """Directory of the run."""
+    data: str | None = None
+    """Where the run's data are now, which are recognised by what they hold; or other
+    data of the same shape, of which the test part counts, or all if there is none."""
+    inputs: str | None = None
+    """With --data, as in training."""
+    missing: str | None = None
+    """With --data, as in training."""
     nll_samples: int | None = None
     """Importance samples per test image; as in training if not given, 0 for none."""
     samplers: bool = False
@@ -42,26 +50,38 @@ def evaluate(arguments: Arguments) -> None:
     """Restores, evaluates, writes.
 
     Raises:
-        RunError: There is no run.
+        RunError: There is no run, or its data have changed.
         CheckpointError: It has no checkpoint, or one of another architecture.
         DataError: Its data cannot be used.
         ArgumentError: There are no features to compare images by.
     """
     import jax
 
-    from train.data import load
+    from jaxae.errors import ensure
+    from train.examples import configured
     from train.generation import compare_samplers
-    from train.results import EVALUATION_KEY, write_results
-    from train.run import open_run, restore_model, save_models
+    from train.recognition import check_unchanged, found
+    from train.results import EVALUATION_KEY, write_results, write_results_on
+    from train.run import Run, open_run, restore_model, save_models
 
+    beside = (arguments.inputs, arguments.missing)
+    alone = arguments.data is None and beside != (None, None)
+    ensure(not alone, "--data must be given with --inputs and --missing")
     run = open_run(arguments.run)
     if arguments.nll_samples is not None:
         config = dataclasses.replace(run.config, nll_samples=arguments.nll_samples)
         run = run._replace(config=config)
     model, epoch = restore_model(run)
+    if arguments.data is not None:
+        there = found(run, arguments.data, *beside)
+        if not isinstance(there, Run):
+            ensure(not arguments.samplers, "--samplers is for the run's own data alone")
+            write_results_on(run, model, epoch, *there)
+            return
+        run = there
     save_models(run, model, restore_model(run, "last")[0])
-    config = run.config
-    data = load(config.data, image_size=config.image_size, stream=config.stream)
+    data = configured(run.config)
+    check_unchanged(run, data)
     generated = None
     if arguments.samplers:
         key = jax.random.fold_in(jax.random.key(EVALUATION_KEY), 1)

@@ -12,6 +12,7 @@ from docstring_parser import parse
 from flax import linen as nn
 
 import jaxae
+from jaxae.errors import ensure
 from jaxae.likelihoods import Likelihood
 from jaxae.networks.pairs import Networks
 from jaxae.objectives import Weight
@@ -26,10 +27,17 @@ _OF_THE_DATA = ("shape", "input_shape", "data_size")
 
 
 class Plan(NamedTuple):
-    """What a recipe may have to know of the training that it is made for."""
+    """What a recipe may have to know of the training that it is made for.
+
+    Attributes:
+        train_size: Number of training examples.
+        steps_per_epoch: Batches in what counts as an epoch.
+        input_shape: Of what the encoder sees, where that is not the shape of x.
+    """
 
     train_size: int
     steps_per_epoch: int
+    input_shape: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,15 +53,27 @@ class Options:
     parts: ClassVar[Mapping[str, Words]]
 
     def recipe(self, shape: tuple[int, ...], plan: Plan) -> jaxae.Recipe:
-        """For examples of this shape."""
+        """For examples of this shape.
+
+        Raises:
+            ArgumentError: A part in words is wrong, or the family sees nothing of
+                another shape.
+        """
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         for name, part in self.parts.items():
             # A number that is swept comes as it is.
             if isinstance(values[name], str):
                 option, steps = f"--model.{name}", plan.steps_per_epoch
                 values[name] = part.read(values[name], option, steps)
-        if "data_size" in signature(type(self).family).parameters:
+        taken = signature(type(self).family).parameters
+        if "data_size" in taken:
             values["data_size"] = plan.train_size
+        if plan.input_shape is not None:
+            right = (
+                f"--inputs must have the shape of the data, {shape}, for this family"
+            )
+            ensure("input_shape" in taken, f"{right}, got {plan.input_shape}")
+            values["input_shape"] = plan.input_shape
         return type(self).family(shape, **values)
 
     @classmethod

@@ -1,5 +1,6 @@
 """The numbers and the report of a trained model."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -8,8 +9,8 @@ import numpy as np
 import jaxae
 from jaxae.corruptions import identity
 from jaxae.evaluation import evaluate
-from train.data import Dataset
-from train.data.rows import LazyRows, mean_example
+from train.data import Dataset, LazySplit, Split
+from train.data.rows import mean_example
 from train.errors import RunError
 from train.examples import examples
 from train.options import flat
@@ -39,36 +40,76 @@ def write_results(
         data: What it was trained on.
         generated: How samplers compare, where that was asked for.
     """
+    undamaged = model.recipe.corruption is identity  # no holes to fill
+    result = _write(
+        run,
+        model,
+        epoch,
+        data.test,
+        run.path,
+        pixel_means=None if undamaged else _pixel_means(data.train),
+        generated=generated,
+    )
+    if run.config.tensorboard:
+        from train.tensorboard import pictures
+
+        pictures(run.path, result["epochs"])
+    return result
+
+
+def write_results_on(
+    run: Run, model: jaxae.Model, epoch: int, place: str, folder: Path, test: Split
+) -> dict[str, Any]:
+    """Likewise on data that the run was not trained on.
+
+    Args:
+        run: The run.
+        model: Its best model.
+        epoch: The epoch which that is of.
+        place: Where the data come from, in words.
+        folder: Of the results; those in it are replaced.
+        test: The examples.
+    """
+    folder.mkdir(exist_ok=True)
+    return _write(run, model, epoch, test, folder, place=place)
+
+
+def _write(
+    run: Run,
+    model: jaxae.Model,
+    epoch: int,
+    test: Split,
+    folder: Path,
+    *,
+    pixel_means: np.ndarray | None = None,
+    generated: "Comparison | None" = None,
+    place: str | None = None,
+) -> dict[str, Any]:
     key = jax.random.key(EVALUATION_KEY)
     history = run.history()
-    undamaged = model.recipe.corruption is identity  # no holes to fill
     numbers = evaluate(
         model,
-        examples(model.recipe, data.test),
+        examples(model.recipe, test),
         key,
         nll_samples=run.config.nll_samples,
-        pixel_means=None if undamaged else _pixel_means(data.train.images),
+        pixel_means=pixel_means,
     )
     compared = {} if generated is None else generated.numbers()
-    result = {**_about(run, model, epoch, history), **numbers, **compared}
-    write_json(run.result, result)
-    config = {"preset": run.preset, **flat(run.config)}
+    where = {} if place is None else {"evaluated_on": place}
+    result = {**_about(run, model, epoch, history), **where, **numbers, **compared}
+    write_json(folder / run.result.name, result)
     write_report(
-        run.path,
+        folder,
         model,
-        data.test,
-        config=config,
+        test,
+        config={"preset": run.preset, **flat(run.config)},
         history=history,
         result=result,
         key=key,
         generated=generated.images if generated else {},
     )
-    if run.config.tensorboard:
-        from train.tensorboard import pictures
-
-        pictures(run.path, len(history))
     print(summary(result))
-    print(f"report: {run.path / 'report.html'}")
+    print(f"report: {folder / 'report.html'}")
     return result
 
 
@@ -95,10 +136,11 @@ def _about(
     }
 
 
-def _pixel_means(images: np.ndarray | LazyRows) -> np.ndarray:
+def _pixel_means(train: Split | LazySplit) -> np.ndarray:
     """The training set's mean image in [0, 1]."""
-    mean = mean_example(images)
-    return (mean / 255 if images.dtype == np.uint8 else mean).astype(np.float32)
+    beside = () if isinstance(train, LazySplit) else (train.missing, train.weight)
+    mean = mean_example(train.images, *beside)
+    return (mean / 255 if train.images.dtype == np.uint8 else mean).astype(np.float32)
 
 
 def summary(result: dict[str, Any]) -> str:

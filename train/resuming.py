@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 import jaxae
 from jaxae.training import Parallel, Progress
 from jaxae.training.checkpoint import discard_after, restore_progress, saved_epochs
+from train.data.digest import differing
 from train.errors import RunError
 from train.hosts import first_host, wait_for_all
 from train.options import flat
@@ -22,6 +23,9 @@ MAY_DIFFER = {
     "tensorboard",
     "nll_samples",
 }
+
+# Of data that are recognised by what they hold.
+PLACES = {"data", "inputs", "missing"}
 
 
 def create_or_check(run: Run) -> bool:
@@ -49,12 +53,19 @@ def _check_same(run: Run, before: Run) -> None:
         ("PRESET", run.preset, before.preset),
         ("number of training images", run.train_size, before.train_size),
         ("shape of the images", run.shape, before.shape),
+        ("shape of the inputs", run.input_shape, before.input_shape),
     ):
         _check_equal(run, what, asked, found)
     asked, found = flat(run.config), flat(before.config)
+    may_differ = MAY_DIFFER | (PLACES if before.digests else set())
     for name in sorted(asked.keys() | found.keys()):
-        if name not in MAY_DIFFER:
+        if name not in may_differ:
             _check_equal(run, f"--{name}", asked.get(name), found.get(name))
+    if others := before.digests and differing(run.digests, before.digests):
+        raise RunError(
+            f"--resume: the run in {run.path} was started with other data than those "
+            f"in --data {run.config.data}: they differ in {', '.join(others)}"
+        )
     # Under pmap noise and batch statistics are other ones.
     if "pmap" in (run.config.parallel, before.config.parallel):
         _check_equal(run, "--parallel", run.config.parallel, before.config.parallel)

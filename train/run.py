@@ -31,6 +31,8 @@ class Run(NamedTuple):
         config: The preset with what the command line changed.
         shape: Of one example.
         train_size: Number of training examples.
+        input_shape: Of what the encoder sees of one, where that is not its shape.
+        digests: By what its data are recognised; none in runs of earlier versions.
     """
 
     path: Path
@@ -38,10 +40,12 @@ class Run(NamedTuple):
     config: Config
     shape: tuple[int, ...]
     train_size: int
+    input_shape: tuple[int, ...] | None = None
+    digests: tuple[str, ...] = ()
 
     def recipe(self) -> jaxae.Recipe:
         """The family, for this data set."""
-        plan = Plan(self.train_size, self.steps_per_epoch)
+        plan = Plan(self.train_size, self.steps_per_epoch, self.input_shape)
         recipe = self.config.model.recipe(self.shape, plan)
         if self.config.precision == "float32":
             return recipe
@@ -132,11 +136,14 @@ def open_run(path: Path) -> Run:
     try:
         saved = json.loads(file.read_text("utf-8"))
         preset, shape = saved["preset"], tuple(saved["shape"])
+        seen = saved.get("input_shape")
         config = PRESETS[preset].config()
         for option, value in saved["config"].items():
             value = tuple(value) if isinstance(value, list) else value
             config = replaced(config, option, value)
-        return Run(path, preset, config, shape, saved["train_size"])
+        seen = None if seen is None else tuple(seen)
+        digests = tuple(saved.get("digests", ()))
+        return Run(path, preset, config, shape, saved["train_size"], seen, digests)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{file}: damaged, or of another version: {error!r}") from error
 

@@ -20,9 +20,9 @@ from jaxae.training.parallel import DATA, fsdp, make_mesh, replicated
 from jaxae.training.placement import local
 from jaxae.training.start import compare
 from train.config import Config
-from train.data import Dataset, LazySplit, Split, load
+from train.data import Dataset, LazySplit, Split
 from train.data.stream import shuffled_batches
-from train.examples import examples
+from train.examples import configured, examples
 from train.hosts import first_host, join, say, wait_for_all, watching_hosts
 from train.members import Members, plan_members
 from train.results import write_results
@@ -57,9 +57,9 @@ def train(path: Path, preset: str, config: Config) -> Run:
 
 
 def _train(path: Path, preset: str, config: Config, stop: Callable[[], bool]) -> Run:
-    data = load(config.data, image_size=config.image_size, stream=config.stream)
-    images = data.train.images
-    run = Run(path, preset, config, images.shape[1:], len(images))
+    data = configured(config)
+    images, beside = data.train.images, (data.train.input_shape, data.digests)
+    run = Run(path, preset, config, images.shape[1:], len(images), *beside)
     members = plan_members(run)
     runs = [run] if members is None else members.runs
     # All that can be wrong is said before the directory is made.
@@ -68,7 +68,7 @@ def _train(path: Path, preset: str, config: Config, stop: Callable[[], bool]) ->
         abstract_state(recipe, each.optimizer())
     given = _given(run)
     for name, split in data.splits().items():
-        _check_split(recipe, split, f"the {name} images of {data.name}")
+        check_split(recipe, split, f"the {name} images of {data.name}")
     parallel = _parallel(config)
     if parallel.pmap:
         _check_pmap(parallel, run)
@@ -125,13 +125,12 @@ def _given(run: Run) -> jaxae.Model | None:
     return model
 
 
-def _check_split(recipe: jaxae.Recipe, split: Split | LazySplit, name: str) -> None:
+def check_split(recipe: jaxae.Recipe, split: Split | LazySplit, name: str) -> None:
     """As `fit` does; and images, which damage and reports take so, lie in [0, 1]."""
     if isinstance(split, LazySplit):
         split = split.head(CHECKED)
     elif jax.process_count() > 1:  # every host reads, and checks, its own share later
-        labels = None if split.labels is None else split.labels[:CHECKED]
-        split = Split(split.images[:CHECKED], labels)
+        split = split.head(CHECKED)
     images = split.images
     check_data(recipe, examples(recipe, split), name)
     if images.ndim == 4 and images.dtype != np.uint8:

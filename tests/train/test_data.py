@@ -402,10 +402,7 @@ def test_npz_with_a_single_array_of_any_name(tmp_path):
     [
         ({"a": grey(3), "b": grey(3)}, r"expected arrays named .* got \['a', 'b'\]"),
         ({}, "expected arrays named"),
-        ({"x": grey(3), "y": np.arange(4)}, r"y must have shape \[3\]"),
-        ({"x": grey(3), "y": np.array(["a", "b", "c"])}, "y must hold int32"),
-        ({"x": grey(3), "y": np.array([0, 1, 2**40])}, "y must hold int32"),
-        ({"x": grey(3), "y": np.array([0.0, 1.0, 2.0])}, "y must hold int32"),
+        ({"x": grey(3), "y": np.arange(4)}, r"y must have shape \[3, ...\]"),
         (
             {"x_train": grey(9), "x_test": grey(3), "y_train": np.arange(9)},
             "y_train or y_test is missing",

@@ -25,7 +25,7 @@ from train import apply, evaluate, export
 from train.__main__ import main, parse
 from train.commands import parse as parse_arguments
 from train.data import read_images
-from train.errors import RunError
+from train.errors import DataError, RunError
 from train.presets import PRESETS
 from train.run import open_run, restore_model
 from train.training import train
@@ -389,7 +389,7 @@ def test_masks_have_the_values_of_images(values, restore):
 
 
 def test_a_mask_without_white_is_refused(restore):
-    with pytest.raises(ArgumentError, match=r"--mask must be black and white.*got '7"):
+    with pytest.raises(DataError, match=r"--mask must be black and white.*got '7"):
         restore(holes().astype(np.uint8) * 7)
     x = images_of_noise()
     np.testing.assert_array_equal(restore(np.zeros((2, 24, 24), np.uint8)), x)
@@ -447,10 +447,10 @@ def test_a_checkpoint_of_another_architecture(vae, tmp_path):
 
 
 def test_images_that_the_model_cannot_take(vae, tmp_path):
-    np.save(tmp_path / "rgb.npy", np.zeros((3, 8, 8, 3), np.uint8))
+    np.save(tmp_path / "wide.npy", np.zeros((3, 8, 9, 3), np.uint8))
     with pytest.raises(ArgumentError, match=r"x must be of shape \[n, 8, 8, 1\]"):
         apply.apply(
-            apply.Arguments(vae.path, tmp_path / "rgb.npy", out=tmp_path / "out.npy")
+            apply.Arguments(vae.path, tmp_path / "wide.npy", out=tmp_path / "out.npy")
         )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from train.data.cache import cached, default_folder
+from train.data.digest import digests
 from train.data.images import Size
 from train.data.split import check_forms, divide
 from train.data.types import PARTS
@@ -17,12 +18,15 @@ from train.data.types import Source as Source
 from train.data.types import Split as Split
 from train.errors import DataError as DataError
 
-FORMAT = 1  # of the decoded arrays: a new one makes every cache entry again
+FORMAT = 2  # of the decoded arrays: a new one makes every cache entry again
+DIGESTS = "digests"  # beside them in the cache
 
 
 def load(
     source: str = "mnist",
     *,
+    inputs: str | None = None,
+    missing: str | None = None,
     cache_dir: str | Path | None = None,
     image_size: int | Size | None = None,
     validation: float = 0.1,
@@ -38,6 +42,10 @@ def load(
             `tfds:NAME` or `tfds:NAME:VERSION`, see `train.data.tfds`;
             a `.npy` or `.npz` file, see `train.data.arrays.array_source`;
             a folder of PNG and JPEG images, see `train.data.folder.folder_source`.
+        inputs: What the encoder sees in place of the images, of the same kind as they
+            are: a `.npy` file of as many rows, or a folder of files of the same names.
+        missing: Likewise, where the images are not known: masks; or "nan" for arrays
+            that hold NaN there.
         cache_dir: Of the decoded arrays; by default $JAXAE_CACHE, else `jaxae` in
             $XDG_CACHE_HOME or ~/.cache.
         image_size: Height and width, or one number for both, to which every image is
@@ -51,7 +59,8 @@ def load(
             `tfds:NAME` or a `.npy` file: they are decoded each time they are needed,
             and are the same as without this option. At once, all are only looked
             through: values in a file of arrays, and in TFDS records that are damaged.
-            Other sources are decoded into the cache and mapped from there.
+            Other sources, and those with `inputs` or `missing`, are decoded into the
+            cache and mapped from there.
 
     Raises:
         DataError: The data or an argument cannot be used.
@@ -62,7 +71,7 @@ def load(
             "validation and test must be positive fractions with a sum below 1, "
             f"got {validation} and {test}"
         )
-    found = _find(str(source), size)
+    found = _find(str(source), size, inputs, missing)
     key = [FORMAT, found.identity, size, validation, test, seed]
     folder = default_folder() if cache_dir is None else _path(cache_dir)
 
@@ -70,15 +79,34 @@ def load(
 
     def build() -> dict[str, np.ndarray]:
         parts = lazy.read() if lazy else found.read()
-        return _flatten(divide(parts, validation, test, seed, str(source)))
+        flat = _flatten(divide(parts, validation, test, seed, str(source)))
+        return {**flat, DIGESTS: np.array(digests(parts))}
 
-    if not lazy:
-        arrays = cached(folder, found.name, key, build)
-        return Dataset(found.name, *(_split(arrays, part) for part in PARTS))
-    arrays = cached(folder, found.name, [*key, "stream"], build)
-    images = lazy.open().subset(arrays["train_images"])
-    train = LazySplit(images, arrays.get("train_labels"))
-    return Dataset(found.name, train, *(_split(arrays, part) for part in PARTS[1:]))
+    arrays = cached(folder, found.name, [*key, "stream"] if lazy else key, build)
+    train = _split(arrays, "train")
+    if lazy:
+        train = LazySplit(lazy.open().subset(train.images), train.labels)
+    validation_part, test_part = (_split(arrays, part) for part in PARTS[1:])
+    found_digests = tuple(map(str, arrays[DIGESTS]))
+    return Dataset(found.name, train, validation_part, test_part, found_digests)
+
+
+def load_whole(
+    source: str,
+    *,
+    inputs: str | None = None,
+    missing: str | None = None,
+    image_size: int | Size | None = None,
+    stream: bool = False,
+) -> tuple[dict[str, Split | LazySplit], tuple[str, ...]]:
+    """The parts that a data set itself has, not cached, and by what it is recognised.
+
+    Arguments and errors are those of `load`.
+    """
+    found = _find(str(source), _size(image_size), inputs, missing)
+    parts = found.lazy.read() if stream and found.lazy else found.read()
+    check_forms(parts, str(source))
+    return dict(parts), digests(parts)
 
 
 def read_images(source: str | Path, image_size: int | Size | None = None) -> np.ndarray:
@@ -92,7 +120,18 @@ def read_images(source: str | Path, image_size: int | Size | None = None) -> np.
     return np.concatenate([split.images for split in parts.values()])
 
 
-def _find(source: str, size: Size | None) -> Source:
+def _find(
+    source: str,
+    size: Size | None,
+    inputs: str | None = None,
+    missing: str | None = None,
+) -> Source:
+    beside = {k: v for k, v in (("inputs", inputs), ("missing", missing)) if v}
+    if beside and (source == "mnist" or source.startswith("tfds:")):
+        raise DataError(
+            f"--{next(iter(beside))} must be left out beside --data {source}: it is "
+            "for files of arrays and folders"
+        )
     # Imported where needed: TFDS and Pillow take longer than the whole cached path.
     if source == "mnist":
         from train.data.mnist import mnist_source
@@ -106,11 +145,11 @@ def _find(source: str, size: Size | None) -> Source:
     if path.is_dir():
         from train.data.folder import folder_source
 
-        return folder_source(path, size)
+        return folder_source(path, size, **beside)
     if path.suffix.lower() in (".npy", ".npz"):
         from train.data.arrays import array_source
 
-        return array_source(path, size)
+        return array_source(path, size, **beside)
     raise DataError(
         "the source of the data must be mnist, tfds:NAME, a .npy or .npz file or an "
         f"existing folder of images, got {source!r}{_near(path)}"
@@ -167,4 +206,5 @@ def _flatten(parts: dict[str, Split | LazySplit]) -> dict[str, np.ndarray]:
 
 
 def _split(arrays: dict[str, np.ndarray], part: str) -> Split:
-    return Split(arrays[f"{part}_images"], arrays.get(f"{part}_labels"))
+    beside = (arrays.get(f"{part}_{field}") for field in Split._fields[1:])
+    return Split(arrays[f"{part}_images"], *beside)

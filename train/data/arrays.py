@@ -1,42 +1,85 @@
-"""Images in a `.npy` or `.npz` file."""
+"""Images in a `.npy` or `.npz` file, and what there is beside them."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from train.data.images import Size, as_images, as_labels
+from train.data.fields import NAN, as_split
+from train.data.images import Size, as_images
 from train.data.rows import LazyRows, chunks
 from train.data.types import Lazy, LazySplit, Source, Split
 from train.errors import DataError
 
-IMAGES = ("images", "x")
-LABELS = ("labels", "y")
+NAMES = {
+    "images": ("images", "x"),
+    "labels": ("labels", "label", "y"),
+    "inputs": ("inputs",),
+    "missing": ("missing",),
+    "weight": ("weight",),
+}
+"""Those of the arrays in a `.npz` file, by the fields of `Split`."""
+
+Names = dict[str, str]
 
 
-def array_source(path: Path, size: Size | None) -> Source:
+def array_source(
+    path: Path,
+    size: Size | None,
+    inputs: str | None = None,
+    missing: str | None = None,
+) -> Source:
     """A `.npy` file with one array of images, or a `.npz` file with named arrays.
 
-    The names are `images` (or `x`) with or without `labels` (or `y`); or `x_train` with
-    or without `y_train`, `x_test` and `y_test`, as Keras writes them; or any one name.
+    The names are those of `NAMES`: `images` (or `x`), with or without `labels` (or
+    `label`, `y`), `inputs`, `missing` and `weight`; or `x_train` and `x_test`, as Keras
+    writes them, with or without `y_train` and `y_test`, `inputs_train` and so on; or
+    any one name.
+
+    Args:
+        path: The file.
+        size: Height and width to resize to.
+        inputs: A `.npy` file of as many rows.
+        missing: Likewise; or the word `NAN`.
 
     Raises:
         DataError: There is no such file.
     """
-    if not path.is_file():
-        from jaxae.errors import did_you_mean  # imports JAX
-
-        beside = [each.name for each in path.parent.glob("*.np[yz]")]
-        raise DataError(f"{path}: no such file{did_you_mean(path.name, beside)}")
-    stat = path.stat()
-    identity = ["arrays", str(path.resolve()), stat.st_size, stat.st_mtime_ns]
+    files = {"images": path}
+    for field, given in (("inputs", inputs), ("missing", missing)):
+        if given not in (None, NAN):
+            files[field] = _array_file(field, given, path)
+    identity = ["arrays", *(_identity(each) for each in files.values())]
+    beside: dict[str, Path | str] = {k: v for k, v in files.items() if k != "images"}
+    if missing == NAN:
+        beside["missing"] = NAN
     lazy = Lazy(lambda: _mapped(path, size), lambda: {"train": _checked(path, size)})
     return Source(
         path.stem,
-        identity,
-        lambda: _read(path, size),
-        lazy if path.suffix.lower() == ".npy" else None,
+        [*identity, sorted(files), missing == NAN],
+        lambda: _read(path, size, beside),
+        lazy if path.suffix.lower() == ".npy" and not beside else None,
     )
+
+
+def _array_file(field: str, given: str, images: Path) -> Path:
+    path = Path(given).expanduser()
+    if path.suffix.lower() != ".npy" or path.is_dir():
+        word = f", or {NAN}," if field == "missing" else ""
+        raise DataError(
+            f"--{field} must be a .npy file{word} beside --data {images}, got {given}"
+        )
+    return path
+
+
+def _identity(path: Path) -> list[str | int]:
+    if not path.is_file():
+        from jaxae.errors import did_you_mean  # imports JAX
+
+        near = [each.name for each in path.parent.glob("*.np[yz]")]
+        raise DataError(f"{path}: no such file{did_you_mean(path.name, near)}")
+    stat = path.stat()
+    return [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
 
 
 def _mapped(path: Path, size: Size | None) -> LazyRows:
@@ -61,57 +104,87 @@ def _checked(path: Path, size: Size | None) -> LazySplit:
     return LazySplit(images)
 
 
-def _read(path: Path, size: Size | None) -> dict[str, Split]:
+def _read(
+    path: Path, size: Size | None, beside: Mapping[str, Path | str]
+) -> dict[str, Split]:
+    arrays, parts = _load(path)
+    for field, given in beside.items():
+        if len(parts) > 1 or field in parts["train"]:
+            raise DataError(
+                f"--{field} must be left out beside --data {path}, which has parts, or "
+                f"{field}, of its own: {sorted(arrays)}"
+            )
+        own = f"--{field} {given}"
+        parts["train"][field] = own
+        arrays[own] = np.array(NAN) if given == NAN else _load_array(Path(given))
+    return {part: _part(arrays, names, path, size) for part, names in parts.items()}
+
+
+def _part(
+    arrays: Mapping[str, np.ndarray], names: Names, path: Path, size: Size | None
+) -> Split:
+    given = {field: arrays[name] for field, name in names.items()}
+    called = {field: f"{path}: {name}" for field, name in names.items()}
+    called |= {f: name for f, name in names.items() if name.startswith("--")}
+    return as_split(given, called, size)
+
+
+def _load_array(path: Path) -> np.ndarray:
+    arrays, parts = _load(path)
+    if len(parts) > 1 or len(parts["train"]) > 1:
+        raise DataError(f"{path} must hold one array, got {sorted(arrays)}")
+    return arrays[parts["train"]["images"]]
+
+
+def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Names]]:
+    """The arrays that count by their names, and the names of each part."""
     # NumPy raises OSError, ValueError, EOFError, BadZipFile, zlib.error ... for files
     # that are damaged or hold Python objects, the last of which are never unpickled.
     try:
         with path.open("rb") as file:  # NumPy would leave a damaged one open
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
-                arrays, names = {"images": loaded}, {"train": ("images", None)}
-            else:
-                names = _names(loaded.files, path)
-                wanted = {name for pair in names.values() for name in pair if name}
-                arrays = {name: loaded[name] for name in wanted}
+                return {"images": loaded}, {"train": {"images": "images"}}
+            parts = _names(loaded.files, path)
+            wanted = {name for names in parts.values() for name in names.values()}
+            return {name: loaded[name] for name in wanted}, parts
     except DataError:
         raise
     except Exception as error:
         raise DataError(f"{path}: not a readable file of arrays ({error})") from error
-    return {
-        part: _split(arrays, images, labels, path, size)
-        for part, (images, labels) in names.items()
-    }
 
 
-def _names(keys: Iterable[str], path: Path) -> dict[str, tuple[str, str | None]]:
-    """Part -> the names of its images and its labels."""
+def _names(keys: Iterable[str], path: Path) -> dict[str, Names]:
+    """Part -> the names of its arrays, by the fields of `Split`."""
     keys = sorted(keys)
     if "x_train" in keys:
         parts = [part for part in ("train", "test") if f"x_{part}" in keys]
-        labelled = [part for part in parts if f"y_{part}" in keys]
-        if labelled not in ([], parts):
-            raise DataError(f"{path}: y_train or y_test is missing among {keys}")
-        y = "y_{}" if labelled else ""
-        return {part: (f"x_{part}", y.format(part) or None) for part in parts}
-    images = next((name for name in IMAGES if name in keys), None)
-    if images is None and len(keys) == 1:
-        images = keys[0]
-    if images is None:
+        return _names_of_parts(keys, parts, path)
+    found = {
+        field: next((name for name in names if name in keys), None)
+        for field, names in NAMES.items()
+    }
+    if found["images"] is None and len(keys) == 1:
+        found["images"] = keys[0]
+    if found["images"] is None:
         raise DataError(
-            f"{path}: expected arrays named images or x (with labels or y), x_train "
-            f"and x_test (with y_train and y_test), or a single one, got {keys}"
+            f"{path}: expected arrays named images or x (with labels or y, inputs, "
+            "missing, weight), x_train and x_test (with y_train and y_test and so on), "
+            f"or a single one, got {keys}"
         )
-    return {"train": (images, next((name for name in LABELS if name in keys), None))}
+    return {"train": {field: name for field, name in found.items() if name}}
 
 
-def _split(
-    arrays: dict[str, np.ndarray],
-    images: str,
-    labels: str | None,
-    path: Path,
-    size: Size | None,
-) -> Split:
-    x = as_images(arrays[images], f"{path}: {images}", size)
-    if labels is None:
-        return Split(x)
-    return Split(x, as_labels(arrays[labels], len(x), f"{path}: {labels}"))
+def _names_of_parts(
+    keys: Collection[str], parts: Collection[str], path: Path
+) -> dict[str, Names]:
+    names: dict[str, Names] = {part: {} for part in parts}
+    for field, known in NAMES.items():
+        for name in known:
+            there = [part for part in parts if f"{name}_{part}" in keys]
+            if there and len(there) < len(parts):
+                each = " or ".join(f"{name}_{part}" for part in parts)
+                raise DataError(f"{path}: {each} is missing among {list(keys)}")
+            for part in there:
+                names[part].setdefault(field, f"{name}_{part}")
+    return names

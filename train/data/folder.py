@@ -3,12 +3,14 @@
 import contextlib
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from train.data.fields import as_split, half_white, resize_mask
 from train.data.images import Size, stack
 from train.data.types import Source, Split
 from train.errors import DataError
@@ -18,7 +20,12 @@ OTHERS = {".avif", ".bmp", ".gif", ".heic", ".pgm", ".ppm", ".tif", ".tiff", ".w
 GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 
 
-def folder_source(root: Path, size: Size | None) -> Source:
+def folder_source(
+    root: Path,
+    size: Size | None,
+    inputs: str | None = None,
+    missing: str | None = None,
+) -> Source:
     """All PNG and JPEG files below `root`, in the order of their names.
 
     `SUFFIXES` are theirs, in small letters or capitals. Other kinds of images are left
@@ -35,9 +42,40 @@ def folder_source(root: Path, size: Size | None) -> Source:
       counts as colours;
     - the orientation that a camera has noted is applied.
 
+    Args:
+        root: The folder.
+        size: Height and width to resize to.
+        inputs: A folder with an image of the same name, but for its suffix, for each.
+        missing: Likewise, white where pixels are missing and black elsewhere; of greys
+            in between the nearer counts.
+
     Raises:
-        DataError: No images, a folder that cannot be read, or a link to nothing.
+        DataError: No images, a folder that cannot be read, a link to nothing, or names
+            that do not match.
     """
+    folders = {"images": root}
+    for field, given in (("inputs", inputs), ("missing", missing)):
+        if given is not None:
+            folders[field] = Path(given).expanduser()
+            if not folders[field].is_dir():
+                raise DataError(
+                    f"--{field} must be a folder as --data {root} is, got {given}"
+                )
+    paths, identity = {}, []
+    for field, folder in folders.items():
+        paths[field], files = _listed(folder)
+        identity += [field, str(folder.resolve()), files]
+    for field in folders.keys() - {"images"}:
+        paths[field] = _matched(root, paths["images"], folders[field], paths[field])
+    return Source(
+        root.resolve().name,
+        ["folder", *identity],
+        lambda: {"train": _read_all(folders, paths, size)},
+    )
+
+
+def _listed(root: Path) -> tuple[list[Path], list[list[Any]]]:
+    """The images of a folder, and what changes when they do."""
     try:
         paths = _find(root)
         stats = [path.stat() for path in paths]
@@ -45,16 +83,42 @@ def folder_source(root: Path, size: Size | None) -> Source:
         raise DataError(f"{root}: cannot be read: {error}") from error
     if not paths:
         raise DataError(f"{root}: no PNG or JPEG images in this folder")
-    files = [
+    return paths, [
         [path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns]
         for path, stat in zip(paths, stats, strict=True)
     ]
-    root_name = root.resolve()
-    return Source(
-        root_name.name,
-        ["folder", str(root_name), files],
-        lambda: {"train": _read(root, paths, size)},
-    )
+
+
+def _matched(
+    root: Path, paths: list[Path], other: Path, others: list[Path]
+) -> list[Path]:
+    """Those of the other folder, in the order of the images whose names they have."""
+    here, there = _by_name(root, paths), _by_name(other, others)
+    alone = {root: here.keys() - there.keys(), other: there.keys() - here.keys()}
+    if wrong := [
+        f"{len(names)} only in {folder}, as {min(names)}"
+        for folder, names in alone.items()
+        if names
+    ]:
+        raise DataError(
+            f"{root} and {other} must hold images of the same names: "
+            + " and ".join(wrong)
+        )
+    return [there[name] for name in here]
+
+
+def _by_name(root: Path, paths: list[Path]) -> dict[str, Path]:
+    """Without the suffixes."""
+    named: dict[str, Path] = {}
+    for path in paths:
+        name = path.relative_to(root).with_suffix("").as_posix()
+        if name in named:
+            raise DataError(
+                f"{root}: {named[name].name} and {path.name} have the same name but "
+                "for the suffix, by which images of two folders are matched"
+            )
+        named[name] = path
+    return named
 
 
 def _find(root: Path) -> list[Path]:
@@ -84,13 +148,63 @@ def _files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
                 raise FileNotFoundError(f"{entry.path} is a link to nothing")
 
 
-def _read(root: Path, paths: list[Path], size: Size | None) -> Split:
+def _read_all(
+    folders: Mapping[str, Path], paths: Mapping[str, list[Path]], size: Size | None
+) -> Split:
+    arrays, names = {}, {field: str(folder) for field, folder in folders.items()}
+    holes = None
+    if "missing" in paths:
+        holes = _holes(paths["missing"], names["missing"])
+        resized = (hole if size is None else resize_mask(hole, size) for hole in holes)
+        named = zip(map(str, paths["missing"]), resized, strict=True)
+        arrays["missing"] = stack(named, len(holes)) > 0
+    arrays["images"] = _pixels(paths["images"], size, holes)
+    if "inputs" in paths:
+        arrays["inputs"] = _pixels(paths["inputs"], size)
+    labels = _labels(folders["images"], paths["images"])
+    if labels is not None:
+        arrays["labels"], names["labels"] = labels, f"{folders['images']}: labels"
+    return as_split(arrays, names, None)
+
+
+def _holes(paths: list[Path], name: str) -> list[np.ndarray]:
+    """Of every mask [h, w, 1], True where it is white."""
+    colour = _has_colours(paths)
+    masks = [_decode(path, colour).max(axis=-1, keepdims=True) for path in paths]
+    half = half_white(max(float(mask.max()) for mask in masks), name)
+    return [mask >= half for mask in masks]
+
+
+def _pixels(
+    paths: list[Path], size: Size | None, holes: list[np.ndarray] | None = None
+) -> np.ndarray:
+    colour = _has_colours(paths)
+
+    def decoded() -> Iterator[tuple[str, np.ndarray]]:
+        for i, path in enumerate(paths):
+            image = _decode(path, colour)
+            if holes is not None:
+                image = _cut(image, holes[i], path)
+            yield str(path), image
+
+    return stack(decoded(), len(paths), size)
+
+
+def _cut(image: np.ndarray, hole: np.ndarray, path: Path) -> np.ndarray:
+    if image.shape[:2] != hole.shape[:2]:
+        raise DataError(
+            f"--missing must have the size of each image: {path} is "
+            f"{list(image.shape[:2])}, its mask {list(hole.shape[:2])}"
+        )
+    return np.where(hole, np.uint8(0), image)
+
+
+def _has_colours(paths: list[Path]) -> bool:
     colour = False
     for path in paths:  # all of them, so that a file that is no image is found early
         with _open(path) as image:
             colour |= image.mode not in GREY_MODES
-    named = ((str(path), _decode(path, colour)) for path in paths)
-    return Split(stack(named, len(paths), size), _labels(root, paths))
+    return colour
 
 
 def _labels(root: Path, paths: list[Path]) -> np.ndarray | None:

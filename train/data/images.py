@@ -69,21 +69,30 @@ def levels(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def as_labels(array: np.ndarray, count: int, name: str) -> np.ndarray:
-    """Class labels as [count] int32; [count, 1], as Keras stores them, is flattened.
+    """Class numbers as [count] int32; what else there is for each image, as it is.
+
+    [count, 1], as Keras stores them, is flattened. Who needs labels checks them.
 
     Raises:
-        DataError: Another shape, no integers, or too large for int32.
+        DataError: Not one for each image.
     """
-    if array.shape not in ((count,), (count, 1)):
-        raise DataError(
-            f"{name} must have shape [{count}], one per image, got {list(array.shape)}"
-        )
+    check_count(array, count, name)
+    if array.shape == (count, 1):
+        array = array.reshape(count)
+    if array.ndim > 1 or array.dtype.kind not in "biu":
+        return array
     limits = np.iinfo(np.int32)
-    if array.dtype.kind not in "biu" or not (
-        limits.min <= array.min() and array.max() <= limits.max
-    ):
-        raise DataError(f"{name} must hold int32 class numbers, got {array.dtype}")
-    return array.reshape(count).astype(np.int32)
+    fits = limits.min <= array.min() and array.max() <= limits.max
+    return array.astype(np.int32) if fits else array
+
+
+def check_count(array: np.ndarray, count: int, name: str) -> None:
+    """Raises DataError unless there is a row for each of so many images."""
+    if array.shape[:1] != (count,):
+        raise DataError(
+            f"{name} must have shape [{count}, ...], a row per image, "
+            f"got {list(array.shape)}"
+        )
 
 
 def stack(
@@ -114,6 +123,26 @@ def stack(
 
 def _describe(image: np.ndarray) -> str:
     return " x ".join(map(str, image.shape[:2])) + f" with {image.shape[2]} channel(s)"
+
+
+def with_channels(images: np.ndarray, channels: int) -> np.ndarray:
+    """Grey images repeated in three channels, or the luminance of colours.
+
+    That is ITU-R BT.601's, 0.299 R + 0.587 G + 0.114 B, in whole numbers as Pillow has
+    it. Images of other numbers of channels are returned as they are.
+
+    Args:
+        images: [n, h, w, c], bytes or floats.
+        channels: How many there should be.
+    """
+    if (images.shape[-1], channels) == (1, 3):
+        return np.repeat(images, 3, axis=-1)
+    if (images.shape[-1], channels) != (3, 1):
+        return images
+    if images.dtype == np.uint8:
+        parts = np.array([19595, 38470, 7471], np.uint32)  # of 2**16
+        return ((images @ parts + 2**15) >> 16).astype(np.uint8)[..., None]
+    return images @ np.array([[0.299], [0.587], [0.114]], images.dtype)
 
 
 def resize(image: np.ndarray, size: Size) -> np.ndarray:

@@ -108,9 +108,28 @@ def chunks(rows: Rows | LazyRows, size: int = CHUNK) -> Iterator[np.ndarray]:
         yield rows[np.arange(start, min(start + size, len(rows)))]
 
 
-def mean_example(rows: Rows | LazyRows) -> np.ndarray:
-    """The mean over all examples, float64, in one pass over them."""
-    total = np.zeros(rows.shape[1:], np.float64)
+def mean_example(
+    rows: Rows | LazyRows,
+    missing: np.ndarray | None = None,
+    weight: np.ndarray | None = None,
+) -> np.ndarray:
+    """The mean over all examples, float64, in one pass over them.
+
+    Args:
+        rows: The examples.
+        missing: True where they are not known, which does not count; a value that never
+            is known is 0.
+        weight: How often each of them counts.
+    """
+    total, counts = np.zeros(rows.shape[1:]), np.zeros(rows.shape[1:])
+    start = 0
     for chunk in chunks(rows):
-        total += chunk.sum(axis=0, dtype=np.float64)
-    return total / len(rows)
+        part = slice(start, start + len(chunk))
+        start += len(chunk)
+        each = np.ones(len(chunk)) if weight is None else weight[part]
+        known = each.reshape(-1, *[1] * (chunk.ndim - 1))
+        if missing is not None:
+            known = known * ~missing[part]
+        total += (known * chunk).sum(axis=0, dtype=np.float64)
+        counts += np.broadcast_to(known, chunk.shape).sum(axis=0, dtype=np.float64)
+    return total / np.where(counts == 0, 1, counts)

@@ -48,21 +48,26 @@ def divide(
         start += size
     rest = order[start:]
     if isinstance(train, LazySplit):
-        unread = LazySplit(train.images.subset(rest), _labels(train, rest))
+        labels = None if train.labels is None else train.labels[rest]
+        unread = LazySplit(train.images.subset(rest), labels)
         return divided | {"train": unread}
     return divided | {"train": _take(train, rest)}
 
 
 def check_forms(parts: Mapping[str, Split | LazySplit], name: str) -> None:
-    """Raises DataError if the parts differ in image shape or type."""
-    forms = {(*x.shape[1:], str(x.dtype)) for x, _ in parts.values()}
-    if len(forms) > 1:
-        raise DataError(f"{name}: the parts differ in image shape or type: {forms}")
+    """Raises DataError if the parts differ in the shape or type of what they hold."""
+    for field in ("images", "inputs"):
+        arrays = [getattr(split, field, None) for split in parts.values()]
+        forms = {(*x.shape[1:], str(x.dtype)) for x in arrays if x is not None}
+        if len(forms) > 1:
+            word = {"images": "image", "inputs": "input"}[field]
+            raise DataError(
+                f"{name}: the parts differ in {word} shape or type: {forms}"
+            )
 
 
 def _take(split: Split | LazySplit, indices: np.ndarray) -> Split:
-    return Split(split.images[indices], _labels(split, indices))
-
-
-def _labels(split: Split | LazySplit, indices: np.ndarray) -> np.ndarray | None:
-    return None if split.labels is None else split.labels[indices]
+    if isinstance(split, Split):
+        return split.take(indices)
+    labels = None if split.labels is None else split.labels[indices]
+    return Split(split.images[indices], labels)

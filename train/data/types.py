@@ -1,7 +1,7 @@
 """What a data set is."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -15,11 +15,36 @@ class Split(NamedTuple):
 
     Attributes:
         images: [n, h, w, c], or vectors [n, d]; uint8 levels 0..255, or finite float32.
-        labels: [n] int32, or None.
+        labels: [n] int32 where they are such numbers, else [n, ...] of any type; or
+            None.
+        inputs: What the encoder sees in place of the images, of any shape that those
+            may have; or None.
+        missing: True where the images are not known, which hold 0 there: of their shape
+            or of one channel; or None.
+        weight: How often each example counts, [n]; or None.
     """
 
     images: np.ndarray
     labels: np.ndarray | None = None
+    inputs: np.ndarray | None = None
+    missing: np.ndarray | None = None
+    weight: np.ndarray | None = None
+
+    @property
+    def input_shape(self) -> tuple[int, ...] | None:
+        """Of what the encoder sees, where that is not the shape of the images."""
+        if self.inputs is None or self.inputs.shape[1:] == self.images.shape[1:]:
+            return None
+        return self.inputs.shape[1:]
+
+    def take(self, rows: np.ndarray | slice) -> Self:
+        """The examples of these numbers."""
+        beside = (v if v is None else v[rows] for v in self[1:])
+        return type(self)(self.images[rows], *beside)
+
+    def head(self, count: int) -> Self:
+        """The first examples."""
+        return self.take(slice(count))
 
 
 class LazySplit(NamedTuple):
@@ -27,11 +52,15 @@ class LazySplit(NamedTuple):
 
     Attributes:
         images: As those of `Split`, but to be asked for a few at a time.
-        labels: [n] int32, in memory, or None.
+        labels: As those of `Split`, in memory, or None.
     """
 
     images: LazyRows
     labels: np.ndarray | None = None
+
+    @property
+    def input_shape(self) -> None:
+        """Data with inputs of their own are not read so."""
 
     def head(self, count: int) -> Split:
         """The first examples, in memory."""
@@ -40,12 +69,21 @@ class LazySplit(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """A data set in three parts, all of one image shape and type."""
+    """A data set in three parts, all of one image shape and type.
+
+    Attributes:
+        name: A short name for people.
+        train: For training.
+        validation: For choosing the best epoch.
+        test: For the results.
+        digests: By what it is recognised, see `train.data.digest`.
+    """
 
     name: str
     train: Split | LazySplit
     validation: Split
     test: Split
+    digests: tuple[str, ...] = ()
 
     def splits(self) -> dict[str, Split | LazySplit]:
         """The three parts by name."""

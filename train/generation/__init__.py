@@ -10,10 +10,11 @@ from jaxtyping import Array
 
 import jaxae
 from jaxae import samplers
+from jaxae.errors import ensure
 from jaxae.evaluation import frechet_distance
 from jaxae.preparation import unit_interval
 from train.data import Dataset, LazySplit, Split
-from train.examples import label_argument
+from train.examples import label_argument, seen
 from train.generation.features import FeatureSpace, feature_space
 from train.run import Run
 
@@ -59,21 +60,21 @@ def compare_samplers(
         key: A typed key.
 
     Raises:
-        ArgumentError: See `feature_space`.
+        ArgumentError: Something is missing in the data, or see `feature_space`.
     """
     key_fit, key_draw, key_prepare = jax.random.split(key, 3)
     train = data.train
     if isinstance(train, LazySplit):
         train = train.head(MAX_STREAMED)
         data = data._replace(train=train)
+    gaps = train.missing is not None or data.test.missing is not None
+    ensure(not gaps, "--samplers is for data that are known whole, some are missing")
     space = feature_space(run, data, features)
     test, count = data.test, len(data.test.images)
     labels = label_argument(model.recipe, test)
     shown = {
         "training_images": _unit(data.train.images[:count]),
-        "reconstructions": jaxae.reconstruct(
-            model, samplers.prepared(model, test.images, key_prepare), **labels
-        ),
+        "reconstructions": jaxae.reconstruct(model, **_shown(model, test, key_prepare)),
     }
     new = {}
     for i, (name, make) in enumerate(_samplers(model, train, key_fit)):
@@ -96,8 +97,9 @@ def _samplers(
     if module.has_prior:
         yield "prior", lambda: samplers.prior(model)
     key_codes, key_fit = jax.random.split(key)
-    labels = label_argument(model.recipe, train)
-    codes = samplers.aggregate_codes(model, train.images, key_codes, **labels)
+    key_prepare, key_code = jax.random.split(key_codes)
+    draw = key_code if module.generative else None
+    codes = jaxae.encode(model, **_shown(model, train, key_prepare), key=draw)
     if module.num_codes:
         yield (
             "autoregressive",
@@ -111,6 +113,14 @@ def _samplers(
     yield "gaussian_mixture", lambda: samplers.gaussian_mixture(codes, key_fit)
     yield "two_stage", lambda: samplers.two_stage(codes, key_fit)
     yield "flow", lambda: samplers.flow(codes, key_fit)
+
+
+def _shown(model: jaxae.Model, split: Split, key: jax.Array) -> dict[str, Any]:
+    """What the encoder sees, with images as the model is to explain them."""
+    shown = seen(model.recipe, split)
+    if split.inputs is None:
+        shown["x"] = samplers.prepared(model, split.images, key)
+    return shown
 
 
 def _features(space: FeatureSpace, images: Any) -> np.ndarray:

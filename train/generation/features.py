@@ -43,7 +43,7 @@ def feature_space(run: Run, data: Dataset, own: str | None) -> FeatureSpace:
     if own is not None:
         return FeatureSpace(own, _import(own))
     labels = data.train.labels
-    right = labels is not None and data.train.images.ndim == 4
+    right = data.train.images.ndim == 4 and labels is not None and _are_classes(labels)
     require(right, "--data", data.name, "images with labels, or give --features")
     assert labels is not None
     model = _classifier(run, data, int(labels.max()) + 1)
@@ -53,6 +53,10 @@ def feature_space(run: Run, data: Dataset, own: str | None) -> FeatureSpace:
         f"{name} ({accuracy:.1%} of the test images right)",
         lambda images: jaxae.encode(model, images),
     )
+
+
+def _are_classes(labels: np.ndarray) -> bool:
+    return labels.dtype == np.int32 and labels.ndim == 1 and bool(labels.min() >= 0)
 
 
 def _import(own: str) -> Callable[[np.ndarray], Any]:

@@ -45,7 +45,7 @@ def write_report(
     pictures = make_pictures(model, test, history, key, generated)
     page = render_page(
         title(model, config),
-        summary(model, test, config, history),
+        summary(model, test, config, history, result.get("evaluated_on")),
         [write_picture(run, picture) for picture in pictures],
         config=config,
         result=result,

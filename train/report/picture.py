@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 import jaxae
 from train.data.types import Split
-from train.examples import label_argument
+from train.examples import seen
 
 # Images side by side, and rows of samples and of walks. One number for all, since every
 # further number of images that are encoded or decoded has to be compiled.
@@ -26,5 +26,4 @@ class Picture(NamedTuple):
 
 def encoded(model: jaxae.Model, test: Split, count: int) -> PyTree[Array]:
     """The codes of the first images."""
-    labels = label_argument(model.recipe, test, count)
-    return jaxae.encode(model, test.images[:count], **labels)
+    return jaxae.encode(model, **seen(model.recipe, test, count))

@@ -12,14 +12,15 @@ import jaxae
 from jaxae import plotting
 from jaxae.corruptions import identity
 from jaxae.evaluation import psnr_db
-from jaxae.evaluation.quality import mean_squared_error, restored
+from jaxae.evaluation.quality import hole_of, mean_squared_error, restored
 from jaxae.training.batch import model_batch
 from train.data.types import Split
-from train.examples import label_argument
+from train.examples import examples, seen
 from train.report.parts import part_pictures
 from train.report.picture import MAX_CODES, SIDE, Picture, encoded
 
 MAX_CODE_VALUES = 2**23  # in memory for the scatter plot
+_GAPS = " What is not known of an image is black there, and counts nowhere."
 
 _model_batch = jax.jit(model_batch, static_argnums=0)
 _restored = jax.jit(restored, static_argnums=0)
@@ -40,12 +41,14 @@ def make_pictures(
     recipe = model.recipe
     yield _curves(history)
     if len(recipe.module.shape) == 3:
-        images = jnp.asarray(test.images[:SIDE])
-        labels = label_argument(recipe, test, SIDE)
-        batch = _model_batch(recipe, {"x": images, **labels}, key_damage)
-        if recipe.corruption is not identity:
-            yield _restorations(model, batch, key_damage)
-        yield _reconstructions(model, batch["x"], labels)
+        fields = examples(recipe, test.head(SIDE))
+        batch = {name: jnp.asarray(values) for name, values in fields.items()}
+        batch = _model_batch(recipe, batch, key_damage)
+        pairs = "inputs" in fields and recipe.module.shape_seen == recipe.module.shape
+        if pairs or recipe.corruption is not identity:
+            yield _restorations(model, batch, key_damage, pairs=pairs)
+        if not pairs:
+            yield _reconstructions(model, batch["x"], test)
         if recipe.module.has_prior:
             yield _samples(model, key_sample)
         for name, images in generated.items():
@@ -55,8 +58,8 @@ def make_pictures(
         # An encoder that fills holes was never shown an image without one: what lies
         # between two such codes says nothing of the model. Nor is there anything
         # between whole numbers, or between two labels.
-        if len(test.images) > 1 and blind:
-            yield _interpolations(model, test.images)
+        if len(test.images) > 1 and blind and test.missing is None:
+            yield _interpolations(model, seen(recipe, test)["x"])
     yield from part_pictures(model, test)
     yield from _codes(model, test)
 
@@ -72,17 +75,22 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> Picture:
     )
 
 
-def _reconstructions(
-    model: jaxae.Model, x: Array, labels: Mapping[str, Any]
-) -> Picture:
+def _reconstructions(model: jaxae.Model, x: Array, test: Split) -> Picture:
+    shown = seen(model.recipe, test, SIDE)
     caption = (
         f"The first {len(x)} images of the test set, undamaged and as the model is to "
-        "explain them (upper row), and what is left of them after the code (lower "
-        "row): the mean of p(x | z)."
+        "explain them (upper row), and what "
     )
-    if "mask" in model.module.view.needs:
+    if test.inputs is None:
+        shown["x"] = x
+        caption += "is left of them after the code (lower row): the mean of p(x | z)."
+    else:
+        caption += "it makes of their inputs (lower row): the mean of p(x | z)."
+    if test.missing is not None:
+        caption += _GAPS
+    elif "mask" in model.module.view.needs:
         caption += " The model was trained to fill holes; here it is shown none."
-    figure = plotting.image_pairs(x, jaxae.reconstruct(model, x, **labels))
+    figure = plotting.image_pairs(x, jaxae.reconstruct(model, **shown))
     return Picture("reconstructions", "Reconstructions", caption, figure)
 
 
@@ -124,20 +132,23 @@ def _interpolations(model: jaxae.Model, images: np.ndarray) -> Picture:
 
 
 def _restorations(
-    model: jaxae.Model, batch: Mapping[str, Array], key: jax.Array
+    model: jaxae.Model, batch: Mapping[str, Array], key: jax.Array, *, pairs: bool
 ) -> Picture:
     recipe, variables = model.recipe, model.variables
     target, damaged, mask = batch["x"], batch["inputs"], batch.get("mask")
+    missing, hole = batch.get("missing"), hole_of(recipe, batch)
     clean = _restored(recipe, variables, batch, key)
+    how = "as their inputs show them" if pairs else "damaged as in training"
     caption = (
-        "Test images, damaged as in training (upper row), what the model makes of them "
-        "(middle row), and the undamaged images, which it did not see (lower row). "
+        f"Test images, {how} (upper row), what the model makes of them (middle row), "
+        "and the undamaged images, which it did not see (lower row). "
     )
-    if mask is None:
+    if hole is None:
         caption += "PSNR is the peak signal-to-noise ratio; higher is better."
+        known = None if missing is None else ~missing
         scores = {
-            "PSNR damaged, dB": psnr_db(damaged, target),
-            "PSNR restored, dB": psnr_db(clean, target),
+            "PSNR damaged, dB": psnr_db(damaged, target, where=known),
+            "PSNR restored, dB": psnr_db(clean, target, where=known),
         }
     else:
         caption += (
@@ -145,9 +156,10 @@ def _restorations(
             "error is the mean over them; lower is better."
         )
         scores = {
-            "squared error, damaged": mean_squared_error(damaged, target, mask),
-            "squared error, restored": mean_squared_error(clean, target, mask),
+            "squared error, damaged": mean_squared_error(damaged, target, hole),
+            "squared error, restored": mean_squared_error(clean, target, hole),
         }
+    caption += _GAPS * (missing is not None)
     figure = plotting.restoration_grid(damaged, clean, target, scores, mask=mask)
     return Picture("restorations", "Restorations", caption, figure)
 
@@ -158,7 +170,7 @@ def _codes(model: jaxae.Model, test: Split) -> Iterator[Picture]:
     size = flat_codes(model, test, SIDE).shape[1]
     count = min(len(test.images), MAX_CODES, max(1, MAX_CODE_VALUES // size))
     codes = flat_codes(model, test, count)
-    labels = None if test.labels is None else test.labels[:count]
+    labels = _colourable(test.labels, count)
     shown = {1: "a histogram", 2: "in the plane"}.get(
         size, "by their first two principal components"
     )
@@ -172,6 +184,16 @@ def _codes(model: jaxae.Model, test: Split) -> Iterator[Picture]:
     plane = size == 2 and len(model.module.shape) == 3
     if plane and not model.module.view.needs:
         yield _plane(model, codes)
+
+
+def _colourable(labels: np.ndarray | None, count: int) -> np.ndarray | None:
+    """Labels that a plot can show: real numbers, or a few kinds of anything."""
+    if labels is None or labels.ndim > 1:
+        return None
+    labels = labels[:count]
+    if labels.dtype.kind in "biuf":
+        return labels if np.isfinite(labels).all() else None
+    return labels if len(np.unique(labels)) <= plotting.MAX_CLASSES else None
 
 
 def _colours(model: jaxae.Model) -> str:

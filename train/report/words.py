@@ -70,8 +70,12 @@ def summary(
     test: Split,
     config: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
+    place: str | None = None,
 ) -> str:
-    """One paragraph: the model, its data, its training and what was measured on."""
+    """One paragraph: the model, its data, its training and what was measured on.
+
+    That is the test set, or what is in another place.
+    """
     parameters = sum(p.size for p in jax.tree.leaves(model.variables["params"]))
     family = model.recipe.title
     article = "An" if family[0] in "aeiou" else "A"
@@ -82,9 +86,14 @@ def summary(
         f"{article} {family} with {parameters:,} parameters, trained{source} for "
         f"{epochs}" + f", in {seconds:,.3g} seconds" * (seconds > 0) + ". "
         f"{_code_in_words(model, test)} {_progress(history)} The numbers and pictures "
-        f"below are of the test set: {len(test.images):,} examples that had no part in "
-        "training."
+        f"below are of {_measured_on(len(test.images), place)}."
     )
+
+
+def _measured_on(count: int, place: str | None) -> str:
+    if place is None:
+        return f"the test set: {count:,} examples that had no part in training"
+    return f"{count:,} examples in {place}"
 
 
 def _shape(model: jaxae.Model) -> str:

@@ -15,7 +15,7 @@ import jaxae
 from jaxae.errors import ArgumentError
 from train import apply, evaluate
 from train.__main__ import parse
-from train.data import load
+from train.data import Dataset, Split, load
 from train.data.digest import differing
 from train.data.images import with_channels
 from train.errors import DataError, RunError
@@ -23,6 +23,7 @@ from train.run import Run, open_run
 from train.training import train
 
 COUNT = 40
+KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
 CLEAN = RNG.random((COUNT, 6, 6, 1)).astype(np.float32)
 HOLES = RNG.random(CLEAN.shape) < 0.3
@@ -153,6 +154,22 @@ def test_labels_that_nothing_needs_are_not_looked_at(tmp_path, save):
     data = save("words.npz", x=CLEAN, label=kinds[1])
     with pytest.raises(ArgumentError, match=r"\['label'\] must be numbers of shape"):
         start(tmp_path / "shown", "conditional-vae", data)
+
+
+def test_samplers_are_fitted_to_the_codes_of_the_inputs():
+    from train.generation import _shown, compare_samplers
+
+    recipe = jaxae.recipes.vae((6, 6, 1), 2, network=jaxae.networks.FullyConnected(()))
+    model = jaxae.fit(recipe, CLEAN, key=KEY, epochs=1, progress=False).model
+    shown = _shown(model, Split(CLEAN, inputs=CLEAN / 2), KEY)
+    assert shown.keys() == {"x"}
+    np.testing.assert_array_equal(shown["x"], CLEAN / 2)
+    drawn = _shown(model, Split(CLEAN), KEY)["x"]
+    assert set(np.unique(drawn)) == {0.0, 1.0}
+    gaps = Split(CLEAN, missing=HOLES)
+    message = "--samplers is for data that are known whole"
+    with pytest.raises(ArgumentError, match=message):
+        compare_samplers(None, model, Dataset("gaps", gaps, gaps, gaps), None, KEY)
 
 
 def test_the_mean_image_is_of_what_is_known():
@@ -291,7 +308,7 @@ def test_runs_of_earlier_versions_name_their_data(moved):
         train_vae(path, other, "--resume")
 
 
-def test_unread_images_are_recognised_by_some_of_them(tmp_path):
+def test_unread_images_are_recognised(tmp_path):
     x = np.arange(1200 * 2, dtype=np.float32).reshape(1200, 2) / 2400
     np.save(tmp_path / "a.npy", x)
     np.save(tmp_path / "b.npy", x)
@@ -319,7 +336,7 @@ def test_pictures_are_read_as_the_model_knows_them(kind, tmp_path, monkeypatch):
     expected = grey if kind == "grey" else grey.repeat(3, axis=-1)
     options = {"network": jaxae.networks.FullyConnected((4,))}
     recipe = jaxae.recipes.autoencoder(shape, 2, **options)
-    fit = {"key": jax.random.key(0), "epochs": 1, "progress": False}
+    fit = {"key": KEY, "epochs": 1, "progress": False}
     model = jaxae.fit(recipe, expected, **fit).model
     monkeypatch.setattr("train.run.open_run", lambda path: path)
     monkeypatch.setattr("train.run.restore_model", lambda run: (model, 1))

@@ -43,6 +43,7 @@ class LazyRows:
         read: Numbers of examples, [k] int64 -> the decoded examples, [k, ...].
         numbers: Which examples there are, and in what order.
         name: What to call them in an error.
+        digest: A SHA-256 of what all of them hold, where they have been looked through.
 
     Raises:
         DataError: The first example cannot be read; later, any of those asked for, or
@@ -50,13 +51,17 @@ class LazyRows:
     """
 
     def __init__(
-        self, read: Callable[[np.ndarray], np.ndarray], numbers: np.ndarray, name: str
+        self,
+        read: Callable[[np.ndarray], np.ndarray],
+        numbers: np.ndarray,
+        name: str,
+        digest: str = "",
     ):
         """Reads the first example, which the others have to be like."""
         first = read(numbers[:1])
         self.shape: tuple[int, ...] = (len(numbers), *first.shape[1:])
         self.dtype: np.dtype = first.dtype
-        self.numbers = numbers
+        self.numbers, self.digest = numbers, digest
         self._read, self._name = read, name
 
     @property

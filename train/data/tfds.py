@@ -4,6 +4,7 @@ Reading one that is prepared as array_record needs no TensorFlow; preparing one 
 """
 
 import contextlib
+import hashlib
 import importlib.util
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -143,12 +144,13 @@ def _read_split(builder: Builder, split: str, size: Size | None) -> Split:
 def _read_lazily(builder: Builder, size: Size | None) -> dict[str, Split | LazySplit]:
     """As `read_splits`, but the images of "train" are not decoded."""
     parts = _parts(builder)
-    train = LazySplit(_unread(builder, size), _read_labels(builder, parts.pop("train")))
+    labels, digest = _read_labels(builder, parts.pop("train"))
+    train = LazySplit(_unread(builder, size, digest), labels)
     held_out = {part: _read_split(builder, s, size) for part, s in parts.items()}
     return {"train": train, **held_out}
 
 
-def _unread(builder: Builder, size: Size | None) -> LazyRows:
+def _unread(builder: Builder, size: Size | None, digest: str = "") -> LazyRows:
     """The images of "train", which are read by random access."""
     split = _parts(builder)["train"]
     source, name = _open(builder, split), f"{builder.name}/{split}"
@@ -164,20 +166,25 @@ def _unread(builder: Builder, size: Size | None) -> LazyRows:
         images = ((f"{name}[{row}]", example["image"]) for row, example in found)
         return stack(images, len(rows), size)
 
-    return LazyRows(read, np.arange(len(source)), name)
+    return LazyRows(read, np.arange(len(source)), name, digest)
 
 
-def _read_labels(builder: Builder, split: str) -> np.ndarray | None:
-    """Reads all records, which finds damaged ones, but decodes no image."""
+def _read_labels(builder: Builder, split: str) -> tuple[np.ndarray | None, str]:
+    """Reads all records, which finds damaged ones, but decodes no image.
+
+    Returns:
+        The labels, if there are any, and a digest of the images as they are stored.
+    """
     source = _open(builder, split, {"image": tfds.decode.SkipDecoding()})
     labelled = _has_class_numbers(builder.info.features)
-    labels = [
-        example["label"] if labelled else None
-        for example in _examples(source, f"{builder.name}/{split}")
-    ]
+    labels, digest = [], hashlib.sha256()
+    for example in _examples(source, f"{builder.name}/{split}"):
+        labels.append(example["label"] if labelled else None)
+        digest.update(np.asarray(example["image"]).tobytes())
     if not labelled:
-        return None
-    return as_labels(np.array(labels), len(source), f"{builder.name}: label")
+        return None, digest.hexdigest()
+    name = f"{builder.name}: label"
+    return as_labels(np.array(labels), len(source), name), digest.hexdigest()
 
 
 def _open(builder: Builder, split: str, decoders: Any = None) -> Any:

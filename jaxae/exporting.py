@@ -12,8 +12,11 @@ from jaxtyping import Array
 
 from jaxae.errors import ensure, require
 from jaxae.inference import Codes, decode_one, encode_one
+from jaxae.inputs import abstract_fields
 from jaxae.models.family import Family
+from jaxae.preparation import inverse
 from jaxae.recipe import Model
+from jaxae.training.batch import prepare_inputs
 from jaxae.types import Batch
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
@@ -52,7 +55,9 @@ def export(
     the parts that look at it, by its name: a boolean mask [b, h, w, 1], True where
     pixels are missing, and int32 labels [b]. Nothing is checked any more.
 
-    The parameters are constants of the program. It needs jax and flatbuffers to run:
+    The parameters are constants of the program. It is written by
+    `Path("encoder.jax").write_bytes(part.serialized)` and needs jax and flatbuffers to
+    run:
 
         part = jax.export.deserialize(Path("encoder.jax").read_bytes())
         codes = part.call(x)
@@ -92,11 +97,12 @@ def export(
         def one(batch: Batch) -> Codes:
             return encode_one(family, variables, batch, key)
 
-        return jax.vmap(one)({"inputs": x, **_as_shown(side)})
+        inputs = prepare_inputs(model.recipe)(key, x)
+        return jax.vmap(one)({"inputs": inputs, **_as_shown(side)})
 
     def decoder(codes: Codes, **side: Array) -> Array:
         one = partial(decode_one, family, variables)
-        return jax.vmap(one)(codes, _as_shown(side))
+        return inverse(model.recipe.prepare, jax.vmap(one)(codes, _as_shown(side)))
 
     def whole(x: Array, **side: Array) -> Array:
         return decoder(encoder(x, **side), **side)
@@ -156,7 +162,7 @@ def _input_shapes(family: Family) -> tuple[jax.ShapeDtypeStruct, dict[str, Shape
     mask = (*shape[:-1], 1) if len(shape) == 3 else shape
     needs = family.view.needs
     known = {
-        "label": jax.ShapeDtypeStruct((b,), jnp.int32),
+        **abstract_fields(family, b),
         "missing": jax.ShapeDtypeStruct((b, *mask), jnp.bool_),
     }
     side = {name: v for name, v in known.items() if _as_shown({name: v}).keys() & needs}

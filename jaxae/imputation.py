@@ -13,11 +13,11 @@ from jaxae.evaluation.likelihood import check_generative
 from jaxae.inputs import check_data
 from jaxae.models.family import call
 from jaxae.objectives.importance import log_weights
-from jaxae.preparation import undrawn
+from jaxae.preparation import inverse, unit_interval
 from jaxae.recipe import Model, Recipe
 from jaxae.types import Batch, Trace, Variables
 
-_CHUNK = 250
+_CHUNK, _BLOCK = 50, 50  # examples, and samples of each, at a time
 
 
 def impute(
@@ -28,7 +28,7 @@ def impute(
     key: jax.Array,
     num_samples: int = 500,
     draws: int | None = None,
-    label: Any = None,
+    **conditions: Any,
 ) -> Float[Array, "..."]:
     """Fills in what is missing: E[x_missing | x_known], or draws of it.
 
@@ -47,7 +47,7 @@ def impute(
         key: A typed key.
         num_samples: Samples of z per example; the error falls with their square root.
         draws: How many imputations; None for the one mean.
-        label: [n], for models that are shown it.
+        **conditions: As for `encode`.
 
     Returns:
         x as floats with its gaps filled, [n, *shape], or [draws, n, *shape].
@@ -72,11 +72,12 @@ def impute(
     if draws is not None:
         check_count("draws", draws)
     given(missing, "missing must be given: True where x is not known, or 'nan'")
-    fields = {"x": x, "missing": missing} | ({} if label is None else {"label": label})
+    fields = {"x": x, "missing": missing, **conditions}
     data = check_data(model.recipe, fields, "x")
     static = (num_samples, draws)
     filled = jnp.asarray(map_examples(_imputed, model, data, key, _CHUNK, static))
-    known = undrawn(model.recipe.prepare)(key, jnp.asarray(data["x"]))
+    filled = inverse(model.recipe.prepare, filled)
+    known = unit_interval(key, jnp.asarray(data["x"]))
     hole = jnp.asarray(data["missing"])
     if draws is not None:
         filled = filled.swapaxes(0, 1)
@@ -92,30 +93,33 @@ def _imputed(
     num_samples: int,
     draws: int | None,
 ) -> Array:
-    """x of one example, [*shape] or [draws, *shape]."""
+    """x of one example, [*shape] or [draws, *shape]; in blocks of samples of z."""
+    size = min(num_samples, _BLOCK)
+    count = -(-num_samples // size)
 
     def trace(key: jax.Array) -> Trace:
-        return call(recipe.module, variables, batch, key)
-
-    def log_weight(key: jax.Array) -> Array:
-        return log_weights(trace(key))[0, 0]
+        return call(recipe.module, variables, batch, key, num_samples=size)
 
     key_draws, key = jax.random.split(key)
-    keys = jax.random.split(key, num_samples)
-    log_w = jax.lax.map(log_weight, keys)
+    keys = jax.random.split(key, count)
+    log_w = jax.lax.map(lambda key: log_weights(trace(key))[:, 0], keys).reshape(-1)
+    log_w = jnp.where(jnp.arange(log_w.size) < num_samples, log_w, -jnp.inf)
     if draws is not None:
         key_choice, key_x = jax.random.split(key_draws)
         chosen = jax.random.categorical(key_choice, log_w, shape=(draws,))
 
-        def draw(pair: tuple[jax.Array, jax.Array]) -> Array:
-            key, key_x = pair
-            return jnp.asarray(trace(key).likelihood.sample(key_x))[0, 0]
+        def draw(sample: tuple[Array, jax.Array]) -> Array:
+            i, key_x = sample
+            x = jnp.asarray(trace(keys[i // size]).likelihood.sample(key_x))
+            return x[i % size, 0]
 
-        return jax.lax.map(draw, (keys[chosen], jax.random.split(key_x, draws)))
+        return jax.lax.map(draw, (chosen, jax.random.split(key_x, draws)))
 
-    def add(total: Array, sample: tuple[Array, jax.Array]) -> tuple[Array, None]:
-        share, key = sample
-        return total + share * jnp.asarray(trace(key).likelihood.mean)[0, 0], None
+    def add(total: Array, block: tuple[Array, jax.Array]) -> tuple[Array, None]:
+        share, key = block
+        mean = jnp.asarray(trace(key).likelihood.mean)[:, 0]
+        return total + jnp.einsum("k,k...->...", share, mean, precision="highest"), None
 
     start = jnp.zeros(batch["x"].shape[1:], batch["x"].dtype)
-    return jax.lax.scan(add, start, (jax.nn.softmax(log_w), keys))[0]
+    shares = jax.nn.softmax(log_w).reshape(count, size)
+    return jax.lax.scan(add, start, (shares, keys))[0]

@@ -6,10 +6,11 @@ of p(x | z). Any number of them works; they pass through the device in chunks of
 checked, but not values.
 
 The codes of a model are one array [n, ...], or a tuple of arrays, top first, for models
-with several latents; they are whole numbers where the latent code is discrete. Models
-that are shown labels take those of the examples as `label` [n].
+with several latents; they are whole numbers where the latent code is discrete. What a
+model is shown beside x, such as labels, is given by name: `label=` [n].
 """
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -23,19 +24,22 @@ from jaxae.checks import check_count, check_key
 from jaxae.corruptions import fill_in, identity
 from jaxae.errors import ensure, require
 from jaxae.inputs import (
+    check_conditions,
     check_examples,
-    check_label,
     check_mask,
     check_values,
     split_missing,
 )
 from jaxae.models.family import Family, call
-from jaxae.preparation import undrawn
+from jaxae.preparation import inverse, unit_interval
 from jaxae.recipe import Model
-from jaxae.training.batch import FILL
+from jaxae.training.batch import FILL, prepare_inputs
 from jaxae.types import Batch, Latent, Variables
 
 CHUNK = 250
+
+BLOCK = 20 * CHUNK
+"""Examples that are checked, prepared and put on the device at a time."""
 
 Codes = PyTree[Array]
 """[n, ...], or a tuple of several."""
@@ -46,8 +50,8 @@ def encode(
     x: Any,
     *,
     missing: Any = None,
-    label: Any = None,
     key: jax.Array | None = None,
+    **conditions: Any,
 ) -> Codes:
     """The codes of examples: the means of q(z | x), or a sample of it if given a key.
 
@@ -57,8 +61,8 @@ def encode(
             trained on "inputs" of their own.
         missing: True where x is not known, of its shape or [n, h, w, 1]; "nan" where x
             is NaN there. What x holds there is not looked at.
-        label: [n], for models that are shown it.
         key: Draws from the posterior; not for deterministic codes, which have none.
+        **conditions: What the model is shown besides, by name, as `label=` [n].
 
     Raises:
         ValueError: x, what is missing or the labels are not as the model needs them,
@@ -75,20 +79,36 @@ def encode(
     """
     if key is not None:
         check_key(key)
-    batch = _inputs(model, x, missing)
-    batch |= _labels(model, batch["inputs"].shape[0], label)
-    return _codes(model, batch, key)
+    large = isinstance(x, np.ndarray) and len(x) > BLOCK
+    if not large or isinstance(missing, Tracer):
+        batch = _inputs(model, x, missing)
+        batch |= _conditions(model, len(batch["inputs"]), conditions)
+        return _codes(model, batch, key)
+    shown = check_conditions(model.recipe, conditions, len(x))
+    keys = None if key is None else jax.random.split(key, len(x))
+
+    def block(rows: slice) -> Codes:
+        """What lies on the disk is read when its turn comes."""
+        gaps = missing if missing is None or isinstance(missing, str) else missing[rows]
+        batch = _inputs(model, x[rows], gaps)
+        batch |= {name: jnp.asarray(values[rows]) for name, values in shown.items()}
+        return _codes(model, batch, None if keys is None else keys[rows])
+
+    starts = range(0, len(x), BLOCK)
+    blocks = [block(slice(start, start + BLOCK)) for start in starts]
+    return jax.tree.map(lambda *codes: jnp.concatenate(codes), *blocks)
 
 
 def _codes(model: Model, batch: Batch, key: jax.Array | None = None) -> Codes:
-    """The means of q(z | x) without a key."""
-    draw = key is not None
-    keys = jax.random.split(key if draw else jax.random.key(0), len(batch["inputs"]))
+    """The means of q(z | x) without a key; with one, or one for each, draws."""
+    draw, count = key is not None, len(batch["inputs"])
+    keys = jax.random.key(0) if key is None else key
+    keys = keys if keys.ndim else jax.random.split(keys, count)
     return _encode(model.module, draw, model.variables, (batch, keys))
 
 
 def decode(
-    model: Model, codes: Any, *, missing: Any = None, label: Any = None
+    model: Model, codes: Any, *, missing: Any = None, **conditions: Any
 ) -> Float[Array, "n ..."]:
     """The examples that codes stand for: the means of p(x | z).
 
@@ -96,7 +116,7 @@ def decode(
         model: As `fit` returns it.
         codes: As `encode` returns them.
         missing: As for `encode`, for models whose decoder is shown it.
-        label: [n], for models that are shown it.
+        **conditions: As for `encode`.
 
     Raises:
         ValueError: The codes have not the shape of this model's, or are not finite.
@@ -112,12 +132,13 @@ def decode(
     """
     leaves = codes if isinstance(codes, tuple) else (codes,)
     count = (np.shape(leaves[0]) or (0,))[0]
-    side = _labels(model, count, label)
+    side = _conditions(model, count, conditions)
     if missing is not None:
         shape = (count, *model.module.shape)
         side["mask"] = jnp.asarray(check_mask(missing, shape, "missing"))
     codes = _check_codes(model, codes, side)
-    return _decode(model.module, False, model.variables, (codes, side))
+    made = _decode(model.module, False, model.variables, (codes, side))
+    return inverse(model.recipe.prepare, made)
 
 
 def reconstruct(
@@ -125,8 +146,8 @@ def reconstruct(
     x: Any,
     *,
     missing: Any = None,
-    label: Any = None,
     key: jax.Array | None = None,
+    **conditions: Any,
 ) -> Float[Array, "n ..."]:
     """Through the bottleneck and back; by a sample of the code if given a key.
 
@@ -141,10 +162,10 @@ def reconstruct(
         >>> jaxae.reconstruct(model, x).shape
         (20, 4, 4, 1)
     """
-    codes = encode(model, x, missing=missing, label=label, key=key)
+    codes = encode(model, x, missing=missing, **conditions, key=key)
     if missing is not None:
         _, missing = split_missing(x, missing, "x")
-    return decode(model, codes, missing=missing, label=label)
+    return decode(model, codes, missing=missing, **conditions)
 
 
 def repair(
@@ -152,8 +173,8 @@ def repair(
     x: Any,
     *,
     missing: Any = None,
-    label: Any = None,
     fill: float = 0.0,
+    **conditions: Any,
 ) -> Float[Array, "n ..."]:
     """Cleans damaged examples, or fills their holes.
 
@@ -163,9 +184,9 @@ def repair(
         missing: True where entries are missing, [n, h, w, 1] or [n, h, w], or of the
             shape of x; "nan" where x is NaN there. Only those are changed, and what x
             holds there is not looked at. Without it all entries are the model's.
-        label: [n], for models that are shown it.
         fill: What the missing entries are set to before the model sees them; what the
             corruption filled in while training.
+        **conditions: As for `encode`.
 
     Raises:
         ValueError: x, what is missing or the labels are not as the model needs them.
@@ -186,12 +207,14 @@ def repair(
     if hole is None:
         shown = "mask" in model.module.view.needs
         ensure(not shown, "missing must be given to a model that fills holes")
-        return reconstruct(model, x, label=label)
-    batch = _inputs(model, x, hole, fill) | _labels(model, x.shape[0], label)
+        return reconstruct(model, x, **conditions)
+    batch = _inputs(model, x, hole, fill) | _conditions(model, x.shape[0], conditions)
     codes = _codes(model, batch)
     hole = jnp.asarray(hole)
-    made = decode(model, codes, missing=hole, label=label)
-    return jnp.where(hole, made, batch["inputs"])
+    made = decode(model, codes, missing=hole, **conditions)
+    # Bytes come out as levels, like what the model makes.
+    kept = unit_interval(jax.random.key(0), jnp.asarray(x))
+    return jnp.where(hole, made, kept)
 
 
 def sample(
@@ -199,8 +222,8 @@ def sample(
     key: jax.Array,
     count: int,
     *,
-    label: Any = None,
     draw: bool = False,
+    **conditions: Any,
 ) -> Float[Array, "n ..."]:
     """Examples of `count` codes from the prior.
 
@@ -208,8 +231,8 @@ def sample(
         model: A model with a prior.
         key: A typed key.
         count: How many.
-        label: [count], for models that are shown labels.
         draw: Draw from p(x | z) too, rather than take its mean.
+        **conditions: As for `encode`, as `label=` [count].
 
     Raises:
         ValueError: The family has no prior, or `count` is below 1.
@@ -227,11 +250,14 @@ def sample(
     check_count("count", count)
     key_code, key_draw = jax.random.split(key)
     module, variables = model.module, model.variables
-    side = _labels(model, count, label)
+    side = _conditions(model, count, conditions)
     codes = _sample_codes(module, count, variables, key_code)
     if not draw:
-        return _decode(module, True, variables, (codes, side))
-    return _draw(module, variables, (codes, side, jax.random.split(key_draw, count)))
+        made = _decode(module, True, variables, (codes, side))
+    else:
+        keys = jax.random.split(key_draw, count)
+        made = _draw(module, variables, (codes, side, keys))
+    return inverse(model.recipe.prepare, made)
 
 
 def sample_codes(model: Model, key: jax.Array, count: int) -> Codes:
@@ -256,7 +282,7 @@ def sample_codes(model: Model, key: jax.Array, count: int) -> Codes:
 
 
 def interpolate(
-    model: Model, start: Any, end: Any, *, label: Any = None, steps: int = 8
+    model: Model, start: Any, end: Any, *, steps: int = 8, **conditions: Any
 ) -> Float[Array, "n steps ..."]:
     """Walks in a straight line from the code of `start` to that of `end`.
 
@@ -264,8 +290,8 @@ def interpolate(
         model: As `fit` returns it.
         start: [n, *shape].
         end: [n, *shape].
-        label: [n], for models that are shown it: one for every walk.
         steps: Points per walk, both ends included.
+        **conditions: As for `encode`, one for every walk.
 
     Raises:
         ValueError: Different numbers of examples, fewer than two steps, or codes that
@@ -283,8 +309,8 @@ def interpolate(
     check_count("steps", steps, least=2)
     real = model.module.num_codes == 0
     ensure(real, "the codes of this model are whole numbers, between which is no line")
-    first = encode(model, start, label=label)
-    last = encode(model, end, label=label)
+    first = encode(model, start, **conditions)
+    last = encode(model, end, **conditions)
     came, expected = (jax.tree.leaves(codes)[0].shape for codes in (last, first))
     require(came == expected, "end", came, f"as many as start: {expected}")
     along = jnp.linspace(0.0, 1.0, steps, dtype=jnp.float32)
@@ -295,8 +321,12 @@ def interpolate(
         return points.reshape(-1, *a.shape[1:])
 
     codes = jax.tree.map(line, first, last)
-    label = None if label is None else jnp.repeat(jnp.asarray(label), steps)
-    points = decode(model, codes, label=label)
+    conditions = {
+        name: jnp.repeat(jnp.asarray(each), steps, axis=0)
+        for name, each in conditions.items()
+        if each is not None
+    }
+    points = decode(model, codes, **conditions)
     return points.reshape(expected[0], steps, *points.shape[1:])
 
 
@@ -430,10 +460,10 @@ def _code_shapes(model: Model, side: Batch) -> Any:
     return jax.eval_shape(encoder, ({"inputs": x, **fields}, keys))
 
 
-def _labels(model: Model, count: int, label: Any) -> dict[str, Any]:
-    """The labels, of a model that is shown them."""
-    label = check_label(model.recipe, label, count)
-    return {} if label is None else {"label": label}
+def _conditions(model: Model, count: int, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the model is shown beside x, as arrays."""
+    checked = check_conditions(model.recipe, given, count)
+    return {name: jnp.asarray(values) for name, values in checked.items()}
 
 
 def _inputs(
@@ -447,7 +477,7 @@ def _inputs(
     same = shape == model.module.shape and recipe.corruption is identity
     if same and not isinstance(x, Tracer):
         check_values(recipe, x, "x", None if missing is None else ~missing)
-    x = undrawn(recipe.prepare)(jax.random.key(0), jnp.asarray(x))
+    x = prepare_inputs(recipe)(jax.random.key(0), jnp.asarray(x))
     if missing is None:
         return {"inputs": x}
     mask = jnp.asarray(missing)

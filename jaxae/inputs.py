@@ -4,6 +4,7 @@ Arrays that JAX traces, as inside `jax.grad` or `jax.vmap`, are checked by shape
 dtype; their values are not known.
 """
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,10 +14,12 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxae.corruptions.base import takes_unit_interval
-from jaxae.errors import ArgumentError, ensure, given, require, unknown
+from jaxae.errors import ArgumentError, ensure, require, unknown
+from jaxae.models.family import Family
 from jaxae.preparation import binarize, unit_interval
 from jaxae.recipe import Recipe
 from jaxae.values import check_hashable, expression
+from jaxae.views import Field
 
 LEAST_BYTES = 64
 """Values from which on bytes of 0 and 1 alone are no chance."""
@@ -63,23 +66,29 @@ def check_data(recipe: Recipe, data: Any, name: str) -> dict[str, Any]:
     for field, values in fields.items():
         values = _check_side_field(recipe, values, len(checked["x"]), field, name)
         checked |= {} if values is None else {field: values}
-    needed = "label" in view.needs
-    shown = f"{name} must have a 'label', which the model is shown"
-    ensure("label" in checked or not needed, f"{shown}, got {sorted(checked)}")
+    for field in view.fields:
+        shown = f"{name} must have {field!r}, which the model is shown"
+        ensure(field in checked, f"{shown}, got {sorted(checked)}")
     if not isinstance(checked["x"], Tracer):
         known = None if missing is None else ~checked["missing"]
         check_values(recipe, checked["x"], name, known)
     return checked
 
 
+UNSCALED = 1e3
+"""Values above it are taken for data that nobody has scaled."""
+
+SCALE = "scale them, as by recipe.replace(prepare=jaxae.preparation."
+"""The begin of a remedy."""
+
 FIELDS = {
     "x": "what the model explains, [n, *shape]",
     "inputs": "what the encoder sees in place of x, [n, *input_shape]",
     "missing": "True where x is not known, of its shape or one channel; or 'nan'",
-    "label": "whole numbers [n], where the model is shown them; else anything",
+    "label": "anything [n, ...], which is carried along where nothing needs it",
     "weight": "how often each example counts, [n]",
 }
-"""The arrays that data may have."""
+"""The arrays that data may have, beside those that a view declares."""
 
 
 def as_fields(recipe: Recipe, data: Any, name: str) -> dict[str, Any]:
@@ -94,8 +103,9 @@ def as_fields(recipe: Recipe, data: Any, name: str) -> dict[str, Any]:
     ensure(not isinstance(data, tuple), f"{name} must not be a tuple: {pair}")
     fields = dict(data) if isinstance(data, Mapping) else {"x": data}
     ensure("x" in fields, f"{name} must have an 'x', got {sorted(map(str, fields))}")
+    known = {**FIELDS, **recipe.module.view.fields}
     for field in fields:
-        ensure(field in FIELDS, unknown(f"every field of {name}", field, FIELDS))
+        ensure(field in known, unknown(f"every field of {name}", field, known))
     return fields
 
 
@@ -143,7 +153,17 @@ def abstract_batch(recipe: Recipe) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes and dtypes of a batch of two examples."""
     shapes = {"x": recipe.module.shape, "inputs": recipe.module.shape_seen}
     floats = {k: jax.ShapeDtypeStruct((2, *v), jnp.float32) for k, v in shapes.items()}
-    return {**floats, "label": jax.ShapeDtypeStruct((2,), jnp.int32)}
+    return {**floats, **abstract_fields(recipe.module, 2)}
+
+
+def abstract_fields(family: Family, count: Any) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and dtypes of what a family is shown of `count` examples, by name."""
+    return {
+        name: jax.ShapeDtypeStruct(
+            (count, *form.shape), jnp.int32 if form.categories else jnp.float32
+        )
+        for name, form in family.view.fields.items()
+    }
 
 
 def check_numbers(values: Any, shape: tuple[int, ...], name: str) -> Any:
@@ -180,7 +200,7 @@ def _as_array(values: Any, name: str) -> Any:
 def _check_side_field(
     recipe: Recipe, values: Any, count: int, field: str, name: str
 ) -> Any:
-    """A weight or a label; None for labels that nothing needs and no device takes."""
+    """A weight, a condition or a label; None for labels that no device takes."""
     own = f"{name}[{field!r}]"
     if field == "weight":
         values = check_numbers(values, (count,), own)
@@ -188,33 +208,55 @@ def _check_side_field(
             least = values.min().item()
             require(least >= 0, own, least, "at least 0")
         return values.astype(np.float32)
-    if "label" in recipe.module.view.needs:
-        return _check_own_labels(recipe, check_numbers(values, (count,), own), own)
+    if form := recipe.module.view.fields.get(field):
+        return check_condition(values, form, count, own)
     values = _as_array(values, own)
     _check_count(values, count, own)
-    return values if values.dtype.kind in "biuf" else None
+    if values.dtype.kind in "iu":
+        return values.astype(np.int32)
+    return values if values.dtype.kind in "bf" else None
 
 
-def _check_own_labels(recipe: Recipe, values: Any, name: str) -> Any:
-    labels = values.astype(np.int32)
-    if not isinstance(values, Tracer):
-        other = values[labels != values]
-        whole = f"{name} must be whole numbers of 32 bits"
-        ensure(len(other) == 0, f"{whole}, got {other[:3]}")
-        check_labels(recipe, labels, name)
-    return labels
+def check_condition(values: Any, form: Field, count: int, name: str) -> Any:
+    """An array that a model is shown, [count, *shape], int32 or float32.
 
-
-def check_labels(recipe: Recipe, labels: Any, name: str) -> None:
-    """Raises ValueError if the model is shown a label that it does not know."""
-    count = recipe.module.view.num_labels
-    if not count or isinstance(labels, Tracer):
-        return
+    Raises:
+        ValueError: It has another shape, a value that is not finite, or one that is no
+            category.
+    """
+    values = check_numbers(values, (count, *form.shape), name)
+    if not form.categories:
+        return values.astype(np.float32)
+    whole = values.astype(np.int32)
+    if isinstance(values, Tracer):
+        return whole
+    other = values[whole != values]
+    numbers = f"{name} must be whole numbers of 32 bits"
+    ensure(len(other) == 0, f"{numbers}, got {other[:3]}")
     ensure(
-        labels.min() >= 0 and labels.max() < count,
-        f"{name} must be from 0 to {count - 1}, "
-        f"got labels from {labels.min()} to {labels.max()}",
+        whole.min() >= 0 and whole.max() < form.categories,
+        f"{name} must be from 0 to {form.categories - 1}, "
+        f"got values from {whole.min()} to {whole.max()}",
     )
+    return whole
+
+
+def check_conditions(
+    recipe: Recipe, given: Mapping[str, Any], count: int
+) -> dict[str, Any]:
+    """What a model is shown of `count` examples; of any other there is nothing.
+
+    Raises:
+        ValueError: One is missing, not asked for, or not as it is declared.
+    """
+    fields = recipe.module.view.fields
+    there = {name: values for name, values in given.items() if values is not None}
+    for name in there:
+        shown = ", ".join(fields) or "nothing beside x"
+        ensure(name in fields, f"{name} must be left out: the model is shown {shown}")
+    for name in fields:
+        ensure(name in there, f"{name} must be given: one for each of {count} examples")
+    return {k: check_condition(there[k], form, count, k) for k, form in fields.items()}
 
 
 def check_examples(shape: tuple[int, ...], x: Any, name: str = "x") -> Any:
@@ -232,6 +274,9 @@ def check_examples(shape: tuple[int, ...], x: Any, name: str = "x") -> Any:
     require(right, name, x.shape, f"of shape [n, {sizes}]{hint}")
     require(x.shape[0] > 0, name, x.shape, "at least one example")
     if x.dtype == np.uint8:
+        levels = "bytes are the levels of pictures, which become k/255"
+        remedy = f"give {name}.astype(numpy.float32), divided by 255 if they are levels"
+        ensure(len(shape) > 1, f"{name} must be floats for vectors: {levels}; {remedy}")
         _check_bytes(x, name)
         return x
     real = x.dtype == bool or jnp.issubdtype(x.dtype, jnp.floating)
@@ -276,8 +321,13 @@ def check_values(
         return
     likelihood = recipe.module.likelihood
     right = bool(np.all(likelihood.support(values)))
-    as_prepared = "" if recipe.prepare is unit_interval else " as prepared"
-    ensure(right, f"{name} must be {likelihood.values.words}, {came}{as_prepared}")
+    if recipe.prepare is not unit_interval:
+        came += " as prepared"
+    remedy = "" if likelihood.support.is_discrete else f"; {SCALE}MinMax())"
+    ensure(right, f"{name} must be {likelihood.values.words}, {came}{remedy}")
+    if recipe.prepare is unit_interval and np.abs(values).max() > UNSCALED:
+        remedy = f"networks learn best about 0: {SCALE}Standardize())"
+        warnings.warn(f"{name} is large, {came}; {remedy}", stacklevel=2)
 
 
 def _takes_unit_interval(recipe: Recipe) -> str | None:
@@ -303,22 +353,6 @@ def _levels(x: np.ndarray) -> np.ndarray:
     occurs = np.zeros(256, bool)
     occurs[x] = True
     return np.flatnonzero(occurs).astype(np.uint8)
-
-
-def check_label(recipe: Recipe, label: Any, count: int) -> Any:
-    """Labels [count] for a model that is shown them; None for any other.
-
-    Raises:
-        ValueError: They are missing, not asked for, or not labels that it knows.
-    """
-    if "label" not in recipe.module.view.needs:
-        ensure(label is None, "label must be left out: the model is shown no labels")
-        return None
-    label = given(label, f"label must be given: one for each of {count} examples")
-    label = check_numbers(label, (count,), "label")
-    ensure(label.dtype.kind in "iu", f"label must be whole numbers, got {label.dtype}")
-    check_labels(recipe, label, "label")
-    return jnp.asarray(label, jnp.int32)
 
 
 def check_mask(mask: Any, shape: tuple[int, ...], name: str) -> Any:

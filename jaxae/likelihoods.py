@@ -21,6 +21,7 @@ from numpyro.distributions import Distribution, constraints
 from jaxae.averages import running_mean, weighted_mean
 from jaxae.checks import check_count
 from jaxae.distributions import elementwise as distributions
+from jaxae.distributions import student
 from jaxae.errors import choose, require
 from jaxae.preparation import binarize, unit_interval
 from jaxae.types import Prepare
@@ -294,6 +295,32 @@ class Laplace(Likelihood):
         return distributions.Laplace(parameters[..., 0], scale)
 
 
+class StudentT(Likelihood):
+    """Real values with heavy tails: robust to the odd value that is far off.
+
+    The decoder puts out (loc, s, n) for every value: a scale softplus(s) + 1e-4 and
+    3 + softplus(n) degrees of freedom, so that mean and variance exist. As in Mattei &
+    Frellsen (2019), "MIWAE", https://proceedings.mlr.press/v97/mattei19a.html.
+    """
+
+    values = _REAL
+
+    @property
+    def params_per_value(self) -> int:
+        """Decoder outputs per value of x."""
+        return 3
+
+    def elementwise(self, parameters: Array, target: Target | None) -> Distribution:
+        """See `Likelihood`."""
+        loc, scale, freedom = (parameters[..., i] for i in range(3))
+        return student_t(loc, jax.nn.softplus(scale) + 1e-4, freedom)
+
+
+def student_t(loc: Array, scale: Array, freedom: Array) -> Distribution:
+    """With 3 + softplus(`freedom`) degrees of freedom."""
+    return student.StudentT(3.0 + jax.nn.softplus(freedom), loc, scale)
+
+
 class Categorical(Likelihood):
     """Grey levels k / (levels - 1), with a free probability for each.
 
@@ -436,6 +463,7 @@ BY_NAME: Mapping[str, Callable[[], Likelihood]] = {
     "laplace": Laplace,
     "laplace_shared": functools.partial(Laplace, scale="shared"),
     "laplace_per_value": functools.partial(Laplace, scale="per_value"),
+    "student_t": StudentT,
     "categorical": Categorical,
     "discretized_logistic_mixture": DiscretizedLogisticMixture,
 }

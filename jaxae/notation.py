@@ -11,6 +11,7 @@ parts, so that a file from elsewhere runs no code of its own.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -60,12 +61,12 @@ def outline(value: Any) -> Tree:
     return _write("", value, _name, lambda path, value: _UNNAMED)
 
 
-def read(tree: Tree, parts: Iterable[Any] = ()) -> Any:
+def read(tree: Tree, own: Mapping[str, Any] = MappingProxyType({})) -> Any:
     """The value that was written.
 
     Args:
         tree: As `write` returns it.
-        parts: Classes and functions of the user's own that it may name.
+        own: What it may name of the user's own, see `by_own_names`.
 
     Raises:
         ValueError: It names an unknown part, or is nothing that `write` returns.
@@ -75,12 +76,21 @@ def read(tree: Tree, parts: Iterable[Any] = ()) -> Any:
         >>> jaxae.notation.read({'jaxae.corruptions.Masking': {'rate': 0.5}})
         corruptions.Masking(rate=0.5)
     """
+    return _read(tree, {**_library(), **own})
+
+
+def by_own_names(parts: Iterable[Any]) -> dict[str, Any]:
+    """Classes and functions of the user's own by their modules and names.
+
+    Raises:
+        ValueError: One is neither.
+    """
     own = {}
     for part in parts:
         named = callable(part) and hasattr(part, "__qualname__")
         ensure(named, f"parts must be classes and functions, got {part!r:.200}")
         own[_own_name(part)] = part
-    return _read(tree, {**_library(), **own})
+    return own
 
 
 def difference(before: Tree, now: Tree, free: Callable[[str], bool]) -> str | None:

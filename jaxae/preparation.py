@@ -1,10 +1,17 @@
-"""From stored values to the target: pure functions (key, values) -> x in [0, 1]."""
+"""From stored values to the target: (key, values) -> x, and the way back."""
+
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
+from jaxae.errors import given, require
 from jaxae.types import Prepare
+from jaxae.values import Value
+
+S = TypeVar("S", bound="Scale")
 
 
 def unit_interval(key: jax.Array, values: Shaped[Array, "..."]) -> Float[Array, "..."]:
@@ -42,3 +49,196 @@ def _uniform_16_bit(key: jax.Array, shape: tuple[int, ...]) -> Int[Array, "b ...
     words = jax.random.bits(key, (shape[0], -(-rows // 2), *shape[2:]), jnp.uint32)
     halves = jnp.concatenate([words & 0xFFFF, words >> 16], axis=1)
     return halves[:, :rows].astype(jnp.int32)
+
+
+class Scale(Value):
+    """Base of the normalisers: a preparation that is undone on the way out.
+
+    `fit`, `encode`, evaluation and export apply it, `decode`, `sample`, `repair` and
+    the like undo it, so that users see x in units of their own. Numbers of evaluation
+    are of x as it is scaled. Bytes become k/255 first.
+    """
+
+    def __call__(self, key: jax.Array, values: Shaped[Array, "..."]) -> Array:
+        """From stored values to x."""
+        return self.forward(unit_interval(key, values))
+
+    @property
+    def fitted(self) -> bool:
+        """Whether its numbers are known."""
+        return True
+
+    def of(self: S, x: Any, weight: Any = None) -> S:
+        """The same with what is not known yet estimated from examples.
+
+        Args:
+            x: [n, *shape]; a value that is NaN doesn't count.
+            weight: How often each example counts, [n]; None for once.
+        """
+        del x, weight
+        return self
+
+    def forward(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        """From the user's units to the model's."""
+        raise NotImplementedError
+
+    def inverse(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        """From the model's units to the user's."""
+        raise NotImplementedError
+
+
+class Standardize(Scale):
+    """(x - mean) / std, estimated by `fit` from its data unless they are given.
+
+    Attributes:
+        mean: Of every feature (the last axis of x), or one number for all.
+        std: Likewise, above 0. A feature that never varies has 1.
+        per_feature: Estimate both for every feature, rather than over all values.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> from jaxae.preparation import Standardize
+        >>> x = np.random.default_rng(0).normal(5.0, 300.0, (20, 4)).astype(np.float32)
+        >>> recipe = jaxae.recipes.vae((4,), 2, likelihood="gaussian")
+        >>> recipe = recipe.replace(prepare=Standardize())
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> len(model.recipe.prepare.std), jaxae.decode(model, [[0.0, 0.0]]).shape
+        (4, (1, 4))
+    """
+
+    mean: float | tuple[float, ...] | None = None
+    std: float | tuple[float, ...] | None = None
+    per_feature: bool = True
+
+    def __post_init__(self) -> None:
+        """Checks that both are given or none, and the std."""
+        both = (self.mean is None) == (self.std is None)
+        require(both, "mean and std", (self.mean, self.std), "both given or none")
+        if self.std is not None:
+            least = np.min(self.std)
+            require(least > 0, "std", self.std, "above 0")
+
+    @property
+    def fitted(self) -> bool:
+        """Whether its numbers are known."""
+        return self.mean is not None
+
+    def of(self, x: Any, weight: Any = None) -> "Standardize":
+        """See `Scale.of`; as it is if its numbers are known."""
+        if self.fitted:
+            return self
+        x, counts = _rows(x, weight, self.per_feature)
+        total = np.maximum(counts.sum(axis=0), 1e-12)
+        mean = (counts * x).sum(axis=0) / total
+        variance = (counts * np.square(x - mean)).sum(axis=0) / total
+        # One value over and over, but for rounding.
+        still = variance <= np.square(1e-6 * np.abs(mean))
+        std = np.where(still, 1.0, np.sqrt(variance))
+        return self.replace(mean=_numbers(mean), std=_numbers(std))
+
+    def forward(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        """See `Scale`."""
+        return (x - _along(self.mean, x)) / _along(self.std, x)
+
+    def inverse(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        """See `Scale`."""
+        return x * _along(self.std, x) + _along(self.mean, x)
+
+
+class MinMax(Scale):
+    """(x - low) / (high - low), estimated by `fit` from its data unless they are given.
+
+    Values beyond the limits, of other data, are clipped to [0, 1]: likelihoods of the
+    unit interval take no others.
+
+    Attributes:
+        low: Of every feature (the last axis of x), or one number for all.
+        high: Likewise, above `low`. A feature that never varies has `low` + 1.
+        per_feature: Estimate both for every feature, rather than over all values.
+    """
+
+    low: float | tuple[float, ...] | None = None
+    high: float | tuple[float, ...] | None = None
+    per_feature: bool = True
+
+    def __post_init__(self) -> None:
+        """Checks that both are given or none, and their order."""
+        came = (self.low, self.high)
+        both = (self.low is None) == (self.high is None)
+        require(both, "low and high", came, "both given or none")
+        if self.low is not None and self.high is not None:
+            apart = np.all(np.asarray(self.high) > np.asarray(self.low))
+            require(apart, "low and high", came, "in this order, and apart")
+
+    @property
+    def fitted(self) -> bool:
+        """Whether its numbers are known."""
+        return self.low is not None
+
+    def of(self, x: Any, weight: Any = None) -> "MinMax":
+        """See `Scale.of`; as it is if its numbers are known."""
+        if self.fitted:
+            return self
+        x, counts = _rows(x, weight, self.per_feature)
+        low = np.where(counts > 0, x, np.inf).min(axis=0)
+        high = np.where(counts > 0, x, -np.inf).max(axis=0)
+        low = np.where(np.isfinite(low), low, 0.0)  # of what nothing is known
+        high = np.where(high > low, high, low + 1.0)
+        return self.replace(low=_numbers(low), high=_numbers(high))
+
+    def forward(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        """See `Scale`."""
+        low, high = _along(self.low, x), _along(self.high, x)
+        return jnp.clip((x - low) / (high - low), 0.0, 1.0)
+
+    def inverse(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        """See `Scale`."""
+        low, high = _along(self.low, x), _along(self.high, x)
+        return low + x * (high - low)
+
+
+class Log1p(Scale):
+    """log(1 + x), for counts and other values of at least 0.
+
+    What comes out is exp(mean of log(1 + x)) - 1, which is less than the mean of x.
+    """
+
+    def forward(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        """See `Scale`."""
+        return jnp.log1p(x)
+
+    def inverse(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        """See `Scale`."""
+        return jnp.expm1(x)
+
+
+def inverse(prepare: Prepare, x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """x in the user's units, where the preparation is a `Scale`; otherwise as it is."""
+    return prepare.inverse(x) if isinstance(prepare, Scale) else x
+
+
+def _rows(
+    x: Any, weight: Any, per_feature: bool
+) -> tuple[Float[np.ndarray, "m d"], Float[np.ndarray, "m d"]]:
+    """In float64 with features as columns, or as one; and how often each counts."""
+    x = np.asarray(x)
+    x = x / 255.0 if x.dtype == np.uint8 else x.astype(np.float64)
+    rows = np.ones(len(x)) if weight is None else np.asarray(weight, np.float64)
+    counts = rows.reshape(-1, *[1] * (x.ndim - 1)) * ~np.isnan(x)
+    columns = x.shape[-1] if per_feature and x.ndim > 1 else 1
+    x, counts = (values.reshape(-1, columns) for values in (x, counts))
+    return np.where(counts > 0, x, 0.0), counts
+
+
+def _numbers(values: Float[np.ndarray, " d"]) -> float | tuple[float, ...]:
+    """As float32 has them, which is what data are."""
+    numbers = tuple(float(np.float32(value)) for value in values)
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def _along(numbers: float | tuple[float, ...] | None, x: Array) -> Array:
+    """To broadcast against x along its last axis."""
+    unknown = "prepare must be fitted before it is used: give prepare.of(x), or `fit`"
+    values = jnp.asarray(given(numbers, unknown), x.dtype)
+    return values.reshape(*[1] * (x.ndim - 1), -1)

@@ -119,7 +119,8 @@ def load(folder: Folder, *, parts: Iterable[Any] = (), which: Which = "best") ->
         CheckpointError: There is no saved model, it is damaged, or of a later version;
             it names a part that is not known; or the weights are not those of the
             recipe.
-        ValueError: `which` is not known, or there is one model only.
+        ValueError: `which` is not known, or there is one model only; or what was
+            handed in is no class and no function.
 
     Example:
         >>> import jax, numpy as np, jaxae, tempfile
@@ -135,7 +136,7 @@ def load(folder: Folder, *, parts: Iterable[Any] = (), which: Which = "best") ->
     """
     check_choice("which", which, Which)
     folder = _find(Path(folder), which)
-    recipe = _read_recipe(folder / RECIPE, parts)
+    recipe = _read_recipe(folder / RECIPE, notation.by_own_names(parts))
     return Model(recipe, _read_variables(folder / WEIGHTS, recipe))
 
 
@@ -178,7 +179,7 @@ def _find(folder: Path, which: Which) -> Path:
     return of_run
 
 
-def _read_recipe(file: Path, parts: Iterable[Any]) -> Recipe:
+def _read_recipe(file: Path, own: Mapping[str, Any]) -> Recipe:
     try:
         saved = json.loads(file.read_text("utf-8"))
         number, version, tree = saved["format"], saved["jaxae"], saved["recipe"]
@@ -193,7 +194,7 @@ def _read_recipe(file: Path, parts: Iterable[Any]) -> Recipe:
             f"one, {__version__}, reads those up to {FORMAT}: take a later jaxae"
         )
     try:
-        recipe = notation.read(tree, parts)
+        recipe = notation.read(tree, own)
     except Exception as error:  # a part may be anyone's
         reason = _first_line(error)
         raise CheckpointError(

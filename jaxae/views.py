@@ -1,35 +1,64 @@
 """Views: what an encoder and a decoder are shown of a batch beside x and z.
 
 A view is part of a model. `Plain` shows nothing more; others append the corruption's
-mask or the label, so that encoders and decoders stay functions of one argument.
+mask or further arrays of the data, so that encoders and decoders stay functions of one
+argument.
 """
 
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxae.checks import check_count
+from jaxae.checks import check_count, check_sizes
+from jaxae.errors import ArgumentError, require
 from jaxae.types import Batch
 from jaxae.values import Value
+
+
+class Field(NamedTuple):
+    """A named array of a batch that the networks are shown.
+
+    Attributes:
+        shape: Of one example.
+        categories: The values are whole numbers below this; 0 for real numbers.
+    """
+
+    shape: tuple[int, ...] = ()
+    categories: int = 0
 
 
 class View(Value):
     """Base of the views: x and z alone.
 
+    One of your own that looks at arrays of your own says so by `fields`, and data bring
+    them by these names.
+
     Attributes:
-        needs: The fields of the batch beside "inputs" that are looked at.
+        fields: The arrays of the data that are looked at, by their names.
+        needs: The fields of the batch beside "inputs" that are looked at: these, and
+            "mask".
         takes_missing: Whether x may have missing values.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset()
     takes_missing: ClassVar[bool] = True
 
     @property
+    def fields(self) -> Mapping[str, Field]:
+        """The arrays of the data that are looked at, by their names."""
+        return {}
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The fields of the batch beside "inputs" that are looked at."""
+        return frozenset(self.fields)
+
+    @property
     def num_labels(self) -> int:
-        """How many labels there are, if "label" is needed; else 0."""
-        return 0
+        """How many labels there are, if "label" is looked at; else 0."""
+        return self.fields.get("label", Field()).categories
 
     def encoder(self, batch: Batch) -> Any:
         """The encoder's argument."""
@@ -52,7 +81,10 @@ class MaskChannel(View):
     for images, one more entry per entry for vectors.
     """
 
-    needs = frozenset({"mask"})
+    @property
+    def needs(self) -> frozenset[str]:
+        """The mask."""
+        return frozenset({"mask"})
 
     def encoder(self, batch: Batch) -> Array:
         """x with the mask appended to its last axis."""
@@ -66,45 +98,144 @@ class MaskChannel(View):
         return jnp.concatenate([x, shown], axis=-1)
 
 
-class Labels(View):
-    """Both networks are shown the label as a one-hot code.
+class Condition(View):
+    """The networks are shown a further array of the data.
 
-    Constant channels of images, further entries of vectors and of codes. An encoder
-    that flattens images has fewer weights if x is flattened before.
+    Categories as a one-hot code, which a first dense layer embeds: its kernel has a row
+    for each. One-hot codes and vectors become constant channels of images and further
+    entries of vectors; images become further channels of images, and are flattened for
+    vectors, as codes are.
 
     Attributes:
-        count: How many labels there are.
-        flatten: Show the encoder vectors [b, size of x + count].
+        name: Of the array in the data, as "label" or "age".
+        categories: It holds whole numbers below this; 0 for real numbers.
+        shape: Of one example of it; () for a number.
+        to: Who is shown it: "encoder", "decoder" or both.
+        flatten: Show the encoder vectors, which for one that flattens images has fewer
+            weights.
 
     Raises:
-        ValueError: `count` is below 1.
+        ValueError: There is no one to be shown it, or `categories` is negative.
+
+    Example:
+        >>> import jaxae
+        >>> from jaxae.views import Chain, Condition
+        >>> view = Chain((Condition("label", categories=10), Condition("age")))
+        >>> sorted(view.needs)
+        ['age', 'label']
     """
 
-    needs = frozenset({"label"})
-
-    count: int
+    name: str
+    categories: int = 0
+    shape: tuple[int, ...] = ()
+    to: tuple[str, ...] = ("encoder", "decoder")
     flatten: bool = False
 
     def __post_init__(self) -> None:
-        """Checks `count`."""
-        check_count("count", self.count)
+        """Checks the attributes."""
+        check_count("categories", self.categories, least=0)
+        require(self.name not in _TAKEN, "name", self.name, f"none of {_TAKEN}")
+        some = isinstance(self.to, tuple) and set(self.to) <= {"encoder", "decoder"}
+        require(some and self.to, "to", self.to, 'of "encoder" and "decoder"')
+        if self.shape:
+            check_sizes("shape", self.shape)
 
     @property
-    def num_labels(self) -> int:
-        """`count`."""
-        return self.count
+    def fields(self) -> Mapping[str, Field]:
+        """The one array."""
+        return {self.name: Field(self.shape, self.categories)}
 
     def encoder(self, batch: Batch) -> Array:
-        """x with the label appended to its last axis."""
+        """x with the condition appended to its last axis."""
         x = batch["inputs"]
-        return self.decoder(x.reshape(x.shape[0], -1) if self.flatten else x, batch)
+        x = x.reshape(x.shape[0], -1) if self.flatten else x
+        return self._append(x, batch) if "encoder" in self.to else x
 
     def decoder(self, z: Float[Array, "n ... c"], batch: Batch) -> Array:
-        """z with the label appended to its last axis."""
-        one_hot = jax.nn.one_hot(batch["label"], self.count, dtype=z.dtype)
-        one_hot = one_hot.reshape(len(z), *[1] * (z.ndim - 2), self.count)
-        planes = jnp.broadcast_to(one_hot, (*z.shape[:-1], self.count))
-        return jnp.concatenate([z, planes], axis=-1)
+        """z with the condition appended to its last axis."""
+        return self._append(z, batch) if "decoder" in self.to else z
+
+    def _append(self, values: Float[Array, "n ... c"], batch: Batch) -> Array:
+        shown = batch[self.name]
+        if self.categories:
+            shown = jax.nn.one_hot(shown, self.categories, dtype=values.dtype)
+        shown = shown.reshape(*shown.shape, *[1] * (shown.ndim == 1))
+        shown = shown.astype(values.dtype)
+        if values.ndim == 2:
+            flat = shown.reshape(shown.shape[0], -1)
+            return jnp.concatenate([values, flat], axis=-1)
+        if shown.ndim == 2:
+            shown = shown.reshape(len(values), *[1] * (values.ndim - 2), -1)
+        space = values.shape[1:-1]
+        fits = shown.shape[1:-1] in (space, (1,) * len(space))
+        require(fits, f"the shape of {self.name!r}", shown.shape, f"images of {space}")
+        planes = jnp.broadcast_to(shown, (*values.shape[:-1], shown.shape[-1]))
+        return jnp.concatenate([values, planes], axis=-1)
+
+
+def shown_by(look: Callable[..., Any], *arguments: Any) -> Any:
+    """What a method of a view shows.
+
+    Raises:
+        ValueError: It looks at a field that is not there: that it doesn't declare, or
+            that a code from a prior, or a prior's pseudo-input, doesn't have.
+    """
+    try:
+        return look(*arguments)
+    except KeyError as error:
+        batch = sorted(arguments[-1])
+        raise ArgumentError(
+            f"view must look at declared fields alone, {look.__qualname__} looked at "
+            f"{error} where there are {batch}"
+        ) from error
+
+
+_TAKEN = ("x", "inputs", "missing", "mask", "weight", "counted")
+
+
+class Chain(View):
+    """Several views, each of which appends to what the one before shows.
+
+    Attributes:
+        views: At least one.
+
+    Raises:
+        ValueError: There is none.
+    """
+
+    views: tuple[View, ...]
+
+    def __post_init__(self) -> None:
+        """Checks that there is one."""
+        some = isinstance(self.views, tuple) and len(self.views) > 0
+        require(some, "views", self.views, "a tuple of at least one")
+
+    @property
+    def takes_missing(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether x may have missing values."""
+        return all(view.takes_missing for view in self.views)
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        """Those of all."""
+        return {k: v for view in self.views for k, v in view.fields.items()}
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Those of all."""
+        return frozenset().union(*(view.needs for view in self.views))
+
+    def encoder(self, batch: Batch) -> Any:
+        """What the last one shows of what the others do."""
+        for view in self.views:
+            batch = {**batch, "inputs": view.encoder(batch)}
+        return batch["inputs"]
+
+    def decoder(self, z: Float[Array, "n ..."], batch: Batch) -> Any:
+        """What the last one shows of what the others do."""
+        for view in self.views:
+            z = view.decoder(z, batch)
+        return z
 
 
 class Visible(View):
@@ -114,8 +245,12 @@ class Visible(View):
     no others may be missing.
     """
 
-    needs = frozenset({"mask"})
     takes_missing = False
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The mask."""
+        return frozenset({"mask"})
 
     def encoder(self, batch: Batch) -> dict[str, Array]:
         """x and, where there is one, the mask."""

@@ -74,7 +74,7 @@ def test_convolutions_see_labels_too():
 
 def test_wrong_labels_are_named(model):
     with pytest.raises(
-        ValueError, match=r"label must be from 0 to 2, got labels from 0 to 3"
+        ValueError, match=r"label must be from 0 to 2, got values from 0 to 3"
     ):
         jaxae.encode(model, X[:2], label=np.array([0, 3]))
     with pytest.raises(ValueError, match="label must be given"):

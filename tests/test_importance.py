@@ -1,5 +1,7 @@
 """Importance-weighted bounds on a linear Gaussian model, whose p(x) is known."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import jaxtyping
@@ -31,6 +33,7 @@ EXACT = {
 ROUGH = {"mean": EXACT["mean"] + np.float32(0.4), "log_std": EXACT["log_std"] + 0.3}
 MODEL = {"w": W, "prior": np.zeros(D, np.float32)}
 METHODS = ("plain", "sticking_the_landing", "doubly_reparameterized", "piwae")
+OPTIONS = ("gradient", "groups", "elbo_weight")
 IN_THREE = [(name, 3) for name in METHODS]
 
 
@@ -40,26 +43,50 @@ def _decode(params, codes):
 
 
 def _make(params, key, k):
+    trace = _trace(params, key, k)
+
+    def encode(params, x):
+        return trace.latents
+
+    zero = jnp.asarray(0)
+    return trace, Context(key, zero, {"x": trace.target}, params, encode, _decode)
+
+
+@partial(jax.jit, static_argnums=2)
+def _trace(params, key, k):
     mean, std = params["mean"][None], jnp.exp(params["log_std"])[None]
     z = mean + std * jax.random.normal(key, (k, B, D))
     prior = diagonal_normal(params["prior"][None, None], jnp.ones((1, 1, D)))
     latent = Latent(z, params["mean"], diagonal_normal(mean, std), prior)
     x = jnp.asarray(X)
-    trace = Trace(x, x, None, _decode(params, (z,)), (latent,))
-    zero = jnp.asarray(0)
-    return trace, Context(
-        key, zero, {"x": x}, params, lambda p, x: trace.latents, _decode
-    )
+    return Trace(x, x, None, _decode(params, (z,)), (latent,))
 
 
 def _params(posterior):
-    return jax.tree.map(jnp.asarray, MODEL | posterior)
+    return jax.device_put(MODEL | posterior)
 
 
+def _evaluate(objective, trace, context):
+    """What the objective says, as one program."""
+
+    @jax.jit
+    def evaluate(trace, key, step, batch, params):
+        given = context._replace(key=key, step=step, batch=batch, params=params)
+        return objective.loss({}, trace, given)
+
+    return jax.device_get(evaluate(trace, *context[:4]))
+
+
+@partial(jax.jit, static_argnames=("k", "objective", *OPTIONS))
 def _loss(params, key, k=6, objective=None, **options):
     objective = objective or IWAE(**options)
     loss, _ = objective.loss({}, *_make(params, key, k))
     return loss.sum()
+
+
+@partial(jax.jit, static_argnames=OPTIONS)
+def _gradient(params, key, **options):
+    return jax.grad(_loss)(params, key, **options)
 
 
 def _log_w(z, params):
@@ -84,7 +111,8 @@ def test_log_weights_of_the_exact_posterior_are_log_p_of_x():
     trace, _ = _make(_params(EXACT), jax.random.key(0), 5)
     covariance = W @ W.T + STD**2 * np.eye(3)
     log_p = scipy.stats.multivariate_normal(np.zeros(3), covariance).logpdf(X)
-    np.testing.assert_allclose(log_weights(trace), np.tile(log_p, (5, 1)), rtol=1e-5)
+    found = jax.jit(log_weights)(trace)
+    np.testing.assert_allclose(found, np.tile(log_p, (5, 1)), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +122,7 @@ def test_bounds_against_numpy(gradient, groups):
     params = _params(ROUGH)
     trace, context = _make(params, jax.random.key(0), 6)
     objective = IWAE(gradient=gradient, groups=groups)
-    loss, metrics = objective.loss({}, trace, context)
+    loss, metrics = _evaluate(objective, trace, context)
     w = _log_w(np.asarray(trace.latents[0].z), MODEL | ROUGH)
     bound = scipy.special.logsumexp(w, axis=0) - np.log(6)
     parts = scipy.special.logsumexp(w.reshape(groups, -1, B), axis=1)
@@ -114,7 +142,7 @@ def test_ciwae_is_the_convex_combination():
     for gradient in METHODS[:3]:
         for weight in (0.3, lambda step: 0.1 * step):
             objective = IWAE(gradient=gradient, groups=2, elbo_weight=weight)
-            loss, metrics = objective.loss({}, trace, context)
+            loss, metrics = _evaluate(objective, trace, context)
             expected = 0.3 * metrics["elbo_nats"] + 0.7 * metrics["miwae_nats"]
             np.testing.assert_allclose(loss, -expected, rtol=1e-5)
 
@@ -135,6 +163,7 @@ def test_groups_of_one_sample_are_the_elbo(options):
         )
 
 
+@jax.jit
 def _by_hand(params, key, model, encoder, score):
     """The gradient from the one of every log-weight by z, and coefficients [k, b]."""
     trace, _ = _make(params, key, 6)
@@ -169,7 +198,7 @@ def _by_hand(params, key, model, encoder, score):
 def test_gradients_by_hand(gradient, groups, share):
     params, key = _params(ROUGH), jax.random.key(3)
     trace, _ = _make(params, key, 6)
-    w = np.asarray(_log_w(trace.latents[0].z, params))
+    w = _log_w(np.asarray(trace.latents[0].z), MODEL | ROUGH)
     normal = scipy.special.softmax(w.reshape(groups, -1, B), axis=1)
     plain = share / 6 + (1 - share) * normal.reshape(6, B) / groups
     square = share / 6 + (1 - share) * (normal**2).reshape(6, B) / groups
@@ -180,9 +209,8 @@ def test_gradients_by_hand(gradient, groups, share):
         "doubly_reparameterized": (plain, square, 0 * plain),
         "piwae": (of_all, plain, plain),
     }[gradient]
-    actual = jax.grad(_loss)(
-        params, key, gradient=gradient, groups=groups, elbo_weight=share
-    )
+    options = {"gradient": gradient, "groups": groups, "elbo_weight": share}
+    actual = _gradient(params, key, **options)
     expected = _by_hand(params, key, model, encoder, score)
     for name, value in actual.items():
         np.testing.assert_allclose(value, expected[name], rtol=1e-3, atol=2e-5)
@@ -221,8 +249,8 @@ def test_expected_gradients_agree():
 
 @pytest.mark.parametrize("gradient", METHODS[1:3])
 def test_no_noise_at_the_exact_posterior(gradient):
-    grads = jax.grad(_loss)(_params(EXACT), jax.random.key(0), gradient=gradient)
-    plain = jax.grad(_loss)(_params(EXACT), jax.random.key(0))
+    grads = _gradient(_params(EXACT), jax.random.key(0), gradient=gradient)
+    plain = _gradient(_params(EXACT), jax.random.key(0))
     for name in ("mean", "log_std"):
         np.testing.assert_allclose(grads[name], 0, atol=1e-5)
         assert np.abs(plain[name]).max() > 0.05
@@ -270,9 +298,10 @@ def test_recipe(gradient):
 def test_region():
     trace, context = _make(_params(ROUGH), jax.random.key(0), 4)
     trace = trace._replace(mask=jnp.asarray([[True, False, True]] * B))
-    values = trace.likelihood.base_dist.log_prob(trace.target)
-    _, all_values = IWAE().loss({}, trace, context)
-    _, hole = IWAE(region="hole").loss({}, trace, context)
+    density = jax.jit(lambda trace: trace.likelihood.base_dist.log_prob(trace.target))
+    values = np.asarray(density(trace))
+    _, all_values = _evaluate(IWAE(), trace, context)
+    _, hole = _evaluate(IWAE(region="hole"), trace, context)
     np.testing.assert_allclose(
         all_values["elbo_nats"] - hole["elbo_nats"],
         values[..., 1].mean(axis=0),
@@ -310,15 +339,15 @@ def test_bad_traces():
     flow = latent._replace(log_posterior=latent.posterior.log_prob(latent.z))
     of_flow = trace._replace(latents=(flow,))
     two = trace._replace(latents=(latent, latent))
-    expected, _ = IWAE().loss({}, trace, context)
-    np.testing.assert_allclose(IWAE().loss({}, of_flow, context)[0], expected)
+    expected, _ = _evaluate(IWAE(), trace, context)
+    np.testing.assert_allclose(_evaluate(IWAE(), of_flow, context)[0], expected)
     for gradient in METHODS[1:]:
         with pytest.raises(ValueError, match=r"is for models with one latent, not 2"):
             IWAE(gradient=gradient, groups=2).loss({}, two, context)
     for gradient in METHODS[1:3]:
         with pytest.raises(ValueError, match=r"needs the density of any z"):
             IWAE(gradient=gradient).loss({}, of_flow, context)
-    IWAE(gradient="piwae", groups=2).loss({}, of_flow, context)
+    _evaluate(IWAE(gradient="piwae", groups=2), of_flow, context)
     nothing = trace._replace(latents=(latent._replace(posterior=None),))
     for gradient in METHODS[:3]:
         with pytest.raises(ValueError, match=r"^this objective needs a posterior"):

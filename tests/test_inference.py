@@ -11,6 +11,7 @@ import pytest
 from jaxae import (
     decode,
     encode,
+    inference,
     interpolate,
     networks,
     recipes,
@@ -225,6 +226,18 @@ def test_wrong_masks(inpainting, mask, message):
     for function in (encode, repair):
         with pytest.raises(ArgumentError, match=message):
             function(inpainting, levels(3, 2), missing=mask)
+
+
+def test_many_examples_go_block_by_block(vae, monkeypatch):
+    """With the same numbers and draws, whatever the size of a block."""
+    x = np.tile(levels(3), (7, 1, 1, 1))
+    missing = np.random.default_rng(0).random(x.shape) < 0.2
+    key = jax.random.key(1)
+    expected = encode(vae, x, missing=missing), encode(vae, x, key=key)
+    monkeypatch.setattr(inference, "BLOCK", 8)
+    found = encode(vae, x, missing=missing), encode(vae, x, key=key)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-5, atol=1e-6)
 
 
 def test_wrong_images(vae):

@@ -109,3 +109,16 @@ def test_a_sparse_matrix_is_named_at_once():
     matrix = sparse.csr_array(CLEAN)
     with pytest.raises(jaxae.ArgumentError, match=r"data must be a dense array.*csr"):
         jaxae.fit(recipe, matrix, epochs=1, **FIT)
+
+
+def test_a_data_loader_of_torch_is_an_iterable_of_pairs():
+    torch = pytest.importorskip("torch")
+    pairs = torch.utils.data.TensorDataset(
+        torch.from_numpy(CLEAN), torch.arange(len(CLEAN))
+    )
+    loader = torch.utils.data.DataLoader(pairs, batch_size=8)
+    recipe = recipes.autoencoder((6,), 2, **OWN)
+    fitted = jaxae.fit(recipe, loader, epochs=2, **FIT)
+    same = jaxae.fit(recipe, list(CLEAN.reshape(3, 8, 6)), epochs=2, **FIT)
+    assert int(fitted.state.step) == 6
+    assert fitted.history[1]["loss"] == same.history[1]["loss"]

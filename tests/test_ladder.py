@@ -287,7 +287,7 @@ def test_the_bottom_up_network_may_be_shown_the_mask():
         ({"channels": (4, 0)}, "every size in channels"),
         ({"latent_channels": 0}, "latent_channels must be"),
         ({"log_std_range": (1.0, 1.0)}, "log_std_range must be"),
-        ({"view": views.Labels(3)}, "view must show no labels"),
+        ({"view": views.Condition("label", 3)}, "view must show no labels"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

@@ -251,9 +251,11 @@ def test_the_latent_plane_has_z1_to_the_right_and_z2_upwards():
     def decode(codes):
         return ((codes + 3) / 6)[:, None, None, :] * np.ones((1, 4, 4, 1))
 
-    figure = plotting.latent_plane(
-        lambda z: np.concatenate([decode(z), 0 * decode(z)[..., :1]], -1), steps=5
-    )
+    def image(z):
+        return np.concatenate([decode(z), 0 * decode(z)[..., :1]], -1)
+
+    corners = np.repeat(np.array([[-3.0, -3.0], [3.0, 3.0]]), 100, axis=0)
+    figure = plotting.latent_plane(image, corners, steps=5)
     axes = axes_of(figure)
     picture = axes.images[0].get_array()
     left, right = picture[-1, 0], picture[-1, -1]

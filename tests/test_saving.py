@@ -406,7 +406,7 @@ def test_functions_are_not_called_with_what_a_file_says(folder):
     edit(folder, lambda about: parts_of(about).update(corruption=called))
     refused(folder, "darken must have no fields", parts=[darken])
     with pytest.raises(ArgumentError, match="parts must be classes and functions"):
-        notation.read(None, [3])
+        jaxae.load(folder, parts=[darken, Shrink()])
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '"model"', "\xff"])

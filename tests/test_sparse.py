@@ -1,6 +1,7 @@
 """Sparse auto-encoders against NumPy, autodiff and exact identities."""
 
 import itertools
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ import jaxae
 from jaxae.bottlenecks import sparse
 from jaxae.bottlenecks.sparse import Sparse
 from jaxae.distributions.elementwise import Normal
-from jaxae.evaluation.sparsity import sparsity
+from jaxae.evaluation.sparsity import atoms, sparsity
 from jaxae.hooks import ResampleDead, TieAtStart
 from jaxae.models.family import call
 from jaxae.networks.dictionary import Dictionary
@@ -44,8 +45,23 @@ def tiny(activation="topk", **options):
     return sparse_autoencoder((D,), N, activation=activation, **options)
 
 
+@partial(jax.jit, static_argnums=0)
+def init(recipe, batch):
+    return init_state(recipe, TX, batch, KEY)
+
+
 def start(recipe, batch=None):
-    return init_state(recipe, TX, batch or {"x": jnp.asarray(normal((2, D)))}, KEY)
+    return init(recipe, batch or {"x": normal((2, D))})
+
+
+@cache
+def train_step(recipe):
+    return jax.jit(make_train_step(recipe, TX))
+
+
+def in_numpy(state):
+    """All of it but the key."""
+    return jax.device_get(state._replace(key=None))._replace(key=state.key)
 
 
 def numpy_top_k(pre, k):
@@ -67,14 +83,20 @@ def test_top_k_keeps_the_k_largest_of_every_example(k):
 def test_top_k_of_all_is_the_identity_on_positive_numbers():
     pre = np.abs(normal((B, N)))
     close(sparse.top_k(jnp.asarray(pre), N), pre, 0)
-    ties = jnp.ones((2, N))
-    assert ((sparse.top_k(ties, 4) != 0).sum(axis=1) == 4).all()
+    ties = np.asarray(sparse.top_k(jax.device_put(np.ones((2, N), np.float32)), 4))
+    assert ((ties != 0).sum(axis=1) == 4).all()
 
 
 def test_top_k_passes_gradients_to_what_it_keeps_alone():
     pre = jnp.asarray(normal((B, N)))
-    grad = jax.grad(lambda a: sparse.top_k(a, 3).sum())(pre)
-    close(grad, (np.asarray(sparse.top_k(pre, 3)) > 0).astype(np.float32), 0)
+
+    @partial(jax.grad, has_aux=True)
+    def of_kept(pre):
+        kept = sparse.top_k(pre, 3)
+        return kept.sum(), kept
+
+    grad, kept = jax.jit(of_kept)(pre)
+    close(grad, (np.asarray(kept) > 0).astype(np.float32), 0)
 
 
 def test_batch_top_k_keeps_k_times_b_of_the_batch():
@@ -96,8 +118,8 @@ def test_straight_through_gradients_are_those_of_the_rectangle(function):
         each = jnp.broadcast_to(jnp.exp(log_threshold)[None], pre.shape)
         return (jnp.asarray(weights) * function(pre, each, width)).sum()
 
-    arguments = jnp.asarray(pre), jnp.log(jnp.asarray(threshold))
-    of_pre, of_log = jax.grad(loss, argnums=(0, 1))(*arguments)
+    both = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+    value, (of_pre, of_log) = both(pre, np.log(threshold))
     above = pre > threshold
     window = (np.abs((pre - threshold) / width) < 0.5) / width
     assert window.any() and not window.all()
@@ -105,25 +127,31 @@ def test_straight_through_gradients_are_those_of_the_rectangle(function):
     close(of_pre, weights * above if jump else np.zeros_like(pre))
     height = threshold if jump else 1.0
     close(of_log, -(weights * height * window).sum(axis=0) * threshold)
-    value = loss(*arguments)
     close(value, (weights * np.where(above, pre if jump else 1.0, 0.0)).sum(), 1e-4)
 
 
 def bottleneck(activation, **options):
     module = Sparse(N, activation, **({"k": 3, "bandwidth": 0.5} | options))
     h = jnp.asarray(normal((B, D)))
-    variables = module.init(KEY, h, KEY)
+    variables = jax.device_get(jax.jit(module.init)(KEY, h, KEY))
     shaken = jax.tree.map(
-        lambda p: p + 0.2 * jnp.asarray(normal(p.shape, 3)), variables["params"]
+        lambda p: p + np.float32(0.2) * normal(p.shape, 3), variables["params"]
     )
     return module, {**variables, "params": shaken}, h
+
+
+@partial(jax.jit, static_argnames=("module", "train", "mutable"))
+def apply(module, variables, h, weight=None, train=True, mutable=("statistics",)):
+    return module.apply(
+        variables, h, KEY, train=train, weight=weight, mutable=list(mutable)
+    )
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_bottleneck_is_its_formula(activation):
     module, variables, h = bottleneck(activation)
     p = {name: np.asarray(value) for name, value in variables["params"].items()}
-    latent, new = module.apply(variables, h, KEY, train=True, mutable=["statistics"])
+    latent, new = jax.device_get(apply(module, variables, h))
     linear = np.asarray(h) @ p["kernel"]
     pre = linear + p["bias"]
     if activation == "l1":
@@ -156,22 +184,20 @@ def test_bottleneck_is_its_formula(activation):
 
 def test_batch_top_k_takes_a_running_threshold_outside_training():
     module, variables, h = bottleneck("batch_topk")
-    apply = module.apply
+    h = np.asarray(h)
     seen = []
-    for scale in (1.0, 2.0):
-        latent, new = apply(
-            variables, scale * h, KEY, train=True, mutable=["statistics"]
-        )
+    for scale in (1, 2):
+        latent, new = jax.device_get(apply(module, variables, np.float32(scale) * h))
         variables = {**variables, **new}
         seen.append(float(latent.z[latent.z > 0].min()))
     threshold = float(new["statistics"]["threshold"])
     close(threshold, (0.9 * seen[0] + seen[1]) / 1.9)
-    latent, same = apply(variables, h, KEY, mutable=["statistics"])
+    latent, same = jax.device_get(apply(module, variables, h, train=False))
     pre = latent.info["pre_activations"]
     close(latent.z[0], np.where(pre > threshold, pre, 0), 0)
     close(same["statistics"]["threshold"], threshold, 0)
-    alone = apply(variables, h[:1], KEY)
-    close(alone.z[0, 0], latent.z[0, 0])
+    alone, _ = apply(module, variables, h[:1], train=False, mutable=())
+    close(np.asarray(alone.z)[0, 0], latent.z[0, 0])
 
 
 def test_the_threshold_keeps_k_latents_outside_training():
@@ -180,16 +206,19 @@ def test_the_threshold_keeps_k_latents_outside_training():
     x[:, 0] += 300.0
     recipe = sparse_autoencoder((32,), 64, activation="batch_topk", k=4)
     tx = optax.adam(1e-3)
-    step, batches = make_train_step(recipe, tx), jnp.asarray(x).reshape(6, 100, 32)
+    step, batches = make_train_step(recipe, tx), jnp.asarray(x.reshape(6, 100, 32))
 
     @jax.jit
-    def train(state):
+    def train():
+        state = init_state(recipe, tx, {"x": batches[0]}, KEY)
+
         def body(state, i):
             return step(state, {"x": batches[i % 6]})
 
         return jax.lax.scan(body, state, jnp.arange(120))
 
-    state, metrics = train(init_state(recipe, tx, {"x": batches[0]}, KEY))
+    state, metrics = train()
+    metrics = jax.device_get(metrics)
     close(metrics["l0"], np.full(120, 4.0))
     scores = sparsity(trained_model(recipe, state), x, KEY)
     assert abs(scores["l0"] - 4.0) < 0.4
@@ -202,37 +231,38 @@ COUNTS = np.asarray([2, 0, 1, 3, 0, 1, 1, 2])
 
 @pytest.mark.parametrize("k", [1, 3, N])
 def test_the_budget_of_batch_top_k_is_by_weight(k):
-    pre, weight = jnp.asarray(normal((B, N))), jnp.asarray(COUNTS, jnp.float32)
+    pre, weight = normal((B, N)), COUNTS.astype(np.float32)
     rows = np.repeat(np.arange(B), COUNTS)
-    z = sparse.batch_top_k(pre, k, weight)
-    repeated = np.asarray(sparse.batch_top_k(pre[rows], k))
+    top = jax.jit(partial(sparse.batch_top_k, k=k))
+    z = np.asarray(top(pre, weight=weight))
+    repeated = np.asarray(top(pre[rows]))
     # Of the copies of the last value there may be room for some alone.
-    apart = repeated != np.asarray(z)[rows]
+    apart = repeated != z[rows]
     smallest = repeated[repeated > 0].min()
     assert apart.sum() < COUNTS.max() and (repeated[apart] == 0).all()
-    assert (np.asarray(z)[rows][apart] == smallest).all()
-    other = sparse.batch_top_k(pre.at[1].set(50.0), k, weight)
-    close(other[rows], z[rows], 0)
-    close(sparse.batch_top_k(pre, k, jnp.ones(B)), sparse.batch_top_k(pre, k), 0)
-    assert not sparse.batch_top_k(pre, k, jnp.zeros(B)).any()
+    assert (z[rows][apart] == smallest).all()
+    other = pre.copy()
+    other[1] = 50
+    close(np.asarray(top(other, weight=weight))[rows], z[rows], 0)
+    close(top(pre, weight=np.ones(B, np.float32)), top(pre), 0)
+    assert not np.asarray(top(pre, weight=np.zeros(B, np.float32))).any()
 
 
 def test_statistics_of_sparse_codes_are_by_weight():
     module, variables, h = bottleneck("batch_topk")
 
     def run(h, weight):
-        _, new = module.apply(
-            variables, h, KEY, train=True, weight=weight, mutable=["statistics"]
-        )
-        return new["statistics"]
+        return jax.device_get(apply(module, variables, h, weight)[1]["statistics"])
 
-    weight, rows = jnp.asarray(COUNTS, jnp.float32), np.repeat(np.arange(B), COUNTS)
+    h, weight = np.array(h), COUNTS.astype(np.float32)
+    rows = np.repeat(np.arange(B), COUNTS)
     new = run(h, weight)
     inactive = new["examples_since_active"]
     assert set(np.unique(inactive)) == {0.0, 10.0}
     jax.tree.map(close, new, run(h[rows], None))
-    jax.tree.map(lambda a, b: close(a, b, 0), new, run(h.at[1].set(50.0), weight))
-    nothing = run(h, jnp.zeros(B))
+    h[1] = 50
+    jax.tree.map(lambda a, b: close(a, b, 0), new, run(h, weight))
+    nothing = run(h, np.zeros(B, np.float32))
     jax.tree.map(lambda a, b: close(a, b, 0), nothing, variables["statistics"])
 
 
@@ -272,17 +302,14 @@ def test_the_weight_of_jump_relu_acts():
 
 def test_latents_are_dead_after_so_many_examples_without_activity():
     module, variables, h = bottleneck("topk", dead_after=2 * B)
-    params = variables["params"]
-    bias = params["bias"].at[jnp.asarray([1, 4])].set(-100.0)
-    variables = {**variables, "params": {**params, "bias": bias}}
+    variables["params"]["bias"][[1, 4]] = -100
     counts = variables["statistics"]["examples_since_active"]
     assert (counts == 0).all()
     fractions = []
     expected = np.zeros(N)
     for i in range(3):
-        latent, new = module.apply(
-            variables, jnp.roll(h, i, 1), KEY, train=True, mutable=["statistics"]
-        )
+        seen = apply(module, variables, np.roll(h, i, 1))
+        latent, new = jax.device_get(seen)
         variables = {**variables, **new}
         active = (np.asarray(latent.z[0]) > 0).any(axis=0)
         expected = np.where(active, 0, expected + B)
@@ -290,40 +317,42 @@ def test_latents_are_dead_after_so_many_examples_without_activity():
         assert (np.asarray(latent.info["dead"]) == (expected >= 2 * B)).all()
         fractions.append(float(latent.metrics["dead_fraction"][0]))
     assert fractions[0] == 0 and fractions[2] >= 0.2
-    outside = module.apply(variables, h, KEY)
+    outside, _ = apply(module, variables, h, train=False, mutable=())
     close(outside.metrics["dead_fraction"], np.full(B, fractions[2]))
 
 
 def test_dictionary_has_atoms_of_norm_one_and_tangential_gradients():
     module = Dictionary((2, 3))
     z = jnp.asarray(normal((B, N)))
-    params = module.init(KEY, z)["params"]
-    close(jnp.linalg.norm(params["atoms"], axis=1), np.ones(N))
-    scaled = {**params, "atoms": params["atoms"] * jnp.arange(1.0, N + 1)[:, None]}
-    rows = jnp.eye(N)
-    out = np.asarray(module.apply({"params": scaled}, rows))
+    params = jax.device_get(jax.jit(module.init)(KEY, z)["params"])
+    close(np.linalg.norm(params["atoms"], axis=1), np.ones(N))
+    scales = np.arange(1, N + 1, dtype=np.float32)[:, None]
+    scaled = {**params, "atoms": params["atoms"] * scales}
+    rows, applied = np.eye(N, dtype=np.float32), jax.jit(module.apply)
+    out = np.asarray(applied({"params": scaled}, rows))
     assert out.shape == (N, 2, 3)
     close(np.linalg.norm(out.reshape(N, -1), axis=1), np.ones(N))
-    close(out, module.apply({"params": params}, rows))
+    close(out, applied({"params": params}, rows))
 
     def loss(params):
         return (module.apply({"params": params}, z) ** 3).sum()
 
-    grad = jax.grad(loss)(scaled)["atoms"]
+    grad = np.asarray(jax.jit(jax.grad(loss))(scaled)["atoms"])
     length = np.linalg.norm(grad, axis=1) * np.linalg.norm(scaled["atoms"], axis=1)
     assert (length > 0.1).all()
-    inner = np.asarray((grad * scaled["atoms"]).sum(axis=1))
+    inner = (grad * scaled["atoms"]).sum(axis=1)
     close(inner / length, np.zeros(N))
 
 
+@partial(jax.jit, static_argnames=("recipe", "train"))
 def parts(recipe, params, state, x, train=True):
-    batch = {"x": jnp.asarray(x)}
+    batch = {"x": x}
     both = {**state.params, "model": params}
     return batch_loss(recipe, both, state.collections, batch, KEY, state.step, train)
 
 
 def with_dead(state, dead):
-    counts = jnp.where(jnp.asarray(dead), 1e9, 0.0)
+    counts = np.where(dead, 1e9, 0.0).astype(np.float32)
     own = {**state.collections["statistics"]["bottleneck"]}
     own["examples_since_active"] = counts
     return state._replace(collections={"statistics": {"bottleneck": own}})
@@ -434,39 +463,35 @@ def test_gated_auxiliary_term_teaches_the_gate_and_not_the_decoder():
     close(metrics["gate_loss"], 0.5 * (error**2).sum(axis=1).mean())
     close(loss, metrics["distortion_nats"] + metrics["gate_loss"])
 
-    def part(name):
-        def value(params):
-            return parts(recipe, params, state, x)[1][0][name]
+    @jax.jit
+    @jax.jacrev
+    def gradients(params):
+        metrics = parts(recipe, params, state, x)[1][0]
+        return [metrics[name] for name in ("gate_loss", "distortion_nats")]
 
-        return jax.grad(value)(state.params["model"])
-
-    gate, main = part("gate_loss"), part("distortion_nats")
+    gate, main = jax.device_get(gradients(state.params["model"]))
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(gate["decoder"]))
     close(gate["bottleneck"]["bias"], -(error @ atoms.T * (pre > 0)).mean(axis=0))
     assert (main["bottleneck"]["bias"] == 0).all()
-    assert float(jnp.abs(main["bottleneck"]["log_scale"]).max()) > 1e-3
+    assert np.abs(main["bottleneck"]["log_scale"]).max() > 1e-3
 
 
 @pytest.mark.parametrize("activation", ["topk", "jump_relu", "gated"])
 def test_resampling_changes_dead_latents_alone_and_forgets_their_moments(activation):
     recipe, x = tiny(activation), normal((B, D), 5)
     state = start(recipe)
-    step = make_train_step(recipe, TX)
     for _ in range(2):
-        state, _ = step(state, {"x": jnp.asarray(x)})
+        state, _ = train_step(recipe)(state, {"x": x})
+    state = in_numpy(state)
     dead = np.isin(np.arange(N), [2, 7])
     state = with_dead(state, dead)
     loss = np.full(B, CONSTANT, np.float32)
     loss[3] += 5.0  # The only example with a loss is the one that is drawn.
-    seen = Observed(
-        {"x": jnp.asarray(x), "inputs": jnp.asarray(x)},
-        jnp.asarray(loss),
-        {"dead": jnp.asarray(dead)},
-    )
+    seen = Observed({"x": x, "inputs": x}, loss, {"dead": dead})
     hook = jax.jit(ResampleDead(every=4))
-    waits = hook(state._replace(step=jnp.asarray(2)), seen, KEY)
+    waits = hook(state._replace(step=np.int32(2)), seen, KEY)
     jax.tree.map(lambda a, b: close(a, b, 0), waits.params, state.params)
-    new = hook(state._replace(step=jnp.asarray(3)), seen, KEY)
+    new = in_numpy(hook(state._replace(step=np.int32(3)), seen, KEY))
     old_model, model = state.params["model"], new.params["model"]
     center = np.asarray(old_model["decoder"]["bias"])
     direction = (x[3] - center) / np.linalg.norm(x[3] - center)
@@ -634,7 +659,7 @@ def test_the_objective_names_a_bottleneck_that_is_not_sparse():
     recipe = jaxae.recipes.autoencoder((D,), 4)
     recipe = recipe.replace(objective=SparseReconstruction())
     with pytest.raises(ValueError, match="bottleneck"):
-        make_train_step(recipe, TX)(start(recipe), {"x": jnp.zeros((2, D))})
+        make_train_step(recipe, TX)(start(recipe), {"x": jnp.asarray(normal((2, D)))})
 
 
 def test_untrained_thresholds_let_positive_values_through():
@@ -646,3 +671,17 @@ def test_untrained_thresholds_let_positive_values_through():
     batch = {"inputs": jnp.asarray(x)}
     (latent,) = call(recipe.module, variables, batch, KEY, method="encode")
     close(jaxae.encode(model, x), np.maximum(latent.info["pre_activations"], 0))
+
+
+def test_atoms_are_what_a_code_adds_to_x():
+    recipe = sparse_autoencoder((2, 3, 1), 8, k=2)
+    x = np.random.default_rng(0).random((4, 2, 3, 1)).astype(np.float32)
+    state = init_state(recipe, optax.sgd(0.1), {"x": x}, jax.random.key(0))
+    longer = jax.tree.map(lambda a: 3.0 * a, state.params["model"])
+    model = Model(recipe, {**trained_model(recipe, state).variables, "params": longer})
+    found = np.asarray(atoms(model))
+    assert found.shape == (8, 2, 3, 1)
+    np.testing.assert_allclose(np.square(found).sum(axis=(1, 2, 3)), 1.0, rtol=1e-5)
+    codes = np.eye(8, dtype=np.float32)
+    added = jaxae.decode(model, codes) - jaxae.decode(model, 0 * codes)
+    np.testing.assert_allclose(added, found, atol=1e-5)

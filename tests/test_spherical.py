@@ -34,6 +34,10 @@ def _exact_resultant(kappa, dim):
     return scipy.special.ive(dim / 2, kappa) / scipy.special.ive(dim / 2 - 1, kappa)
 
 
+def _jit(of_dim):
+    return jax.jit(of_dim, static_argnums=1)
+
+
 def _unit(vectors):
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
@@ -52,29 +56,35 @@ def test_the_quadrature_is_not_computed_on_import(monkeypatch):
 
 @pytest.mark.parametrize("dim", DIMS)
 def test_normalizer_and_mean_are_ratios_of_bessel_functions(dim):
-    kappa = jnp.asarray(np.float32(KAPPAS))
+    kappa = np.float32(KAPPAS)
     exact = _exact_log_normalizer(KAPPAS, dim)
     # float32 rounds logs as large as -150 to 1e-5.
-    got = spherical.log_normalizer(kappa, dim)
+    got = _jit(spherical.log_normalizer)(kappa, dim)
     np.testing.assert_allclose(got, exact, rtol=1e-6, atol=1e-5)
-    got = spherical.mean_resultant(kappa, dim)
+    got = _jit(spherical.mean_resultant)(kappa, dim)
     np.testing.assert_allclose(got, _exact_resultant(KAPPAS, dim), rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize("dim", DIMS)
 def test_the_normalizers_derivative_is_the_mean(dim):
-    kappa = jnp.asarray(np.float32(KAPPAS))
-    slope = jax.grad(lambda k: spherical.log_normalizer(k, dim).sum())(kappa)
+    total = jax.grad(lambda k: spherical.log_normalizer(k, dim).sum())
+    slope = jax.jit(total)(np.float32(KAPPAS))
     exact = _exact_resultant(KAPPAS, dim) - 1
     np.testing.assert_allclose(slope, exact, rtol=2e-5)
+
+
+def _log_prob(q, z):
+    return np.asarray(jax.jit(lambda q, z: q.log_prob(z))(q, z))
 
 
 def test_in_a_plane_it_is_von_mises_and_integrates_to_one():
     angle = np.linspace(-np.pi, np.pi, 2001)[:-1]
     z = np.stack([np.cos(angle), np.sin(angle)], -1)
     mean, kappa = np.array([np.cos(0.7), np.sin(0.7)]), 3.0
-    q = VonMisesFisher(jnp.asarray(np.float32(mean[None])), jnp.full((1,), kappa))
-    got = q.log_prob(jnp.asarray(np.float32(z))[:, None])[:, 0]
+    q = VonMisesFisher(
+        jnp.asarray(np.float32(mean[None])), jnp.asarray(np.float32([kappa]))
+    )
+    got = _log_prob(q, np.float32(z)[:, None])[:, 0]
     expected = scipy.stats.vonmises(kappa, loc=0.7).logpdf(angle)
     np.testing.assert_allclose(got, expected, atol=2e-5)
     assert np.exp(np.float64(got)).mean() * 2 * np.pi == pytest.approx(1, abs=1e-5)
@@ -85,8 +95,10 @@ def test_log_prob_is_that_of_scipy(dim):
     rng = np.random.default_rng(dim)
     mean, z = _unit(rng.normal(size=dim)), _unit(rng.normal(size=(7, dim)))
     kappa = 12.0
-    q = VonMisesFisher(jnp.asarray(np.float32(mean))[None], jnp.full((1,), kappa))
-    got = q.log_prob(jnp.asarray(np.float32(z))[:, None])[:, 0]
+    q = VonMisesFisher(
+        jnp.asarray(np.float32(mean[None])), jnp.asarray(np.float32([kappa]))
+    )
+    got = _log_prob(q, np.float32(z)[:, None])[:, 0]
     exact = scipy.stats.vonmises_fisher(mean, kappa)
     np.testing.assert_allclose(got, exact.logpdf(z), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(q.entropy(), [exact.entropy()], rtol=1e-5)
@@ -104,7 +116,9 @@ def _posterior(dim, kappas):
 def drawn(request):
     """(posterior [1, 4], its samples [20000, 1, 4, dim])."""
     q = _posterior(request.param, [0.5, 4.0, 50.0, 5000.0])
-    draw = jax.jit(lambda key: q.sample(key, (20_000,)))
+    # It computes longer than it compiles.
+    some = {"xla_backend_optimization_level": 1}
+    draw = jax.jit(lambda key: q.sample(key, (20_000,)), compiler_options=some)
     return q, np.float64(draw(jax.random.key(0)))
 
 
@@ -136,8 +150,8 @@ def test_the_cosine_has_the_right_second_moment(drawn):
 def test_kl_to_the_uniform_is_the_mean_log_ratio(drawn):
     q, z = drawn
     p = SphereUniform(z.shape[-1], (1, 1))
-    samples = jnp.asarray(np.float32(z))
-    ratio = np.float64(q.log_prob(samples) - p.log_prob(samples))
+    ratio = jax.jit(lambda z: q.log_prob(z) - p.log_prob(z))(np.float32(z))
+    ratio = np.float64(ratio)
     error = ratio.std(axis=0) / np.sqrt(len(z))
     got = kl_divergence(q, p)
     assert got.shape == (1, 4)
@@ -181,12 +195,13 @@ def test_an_angles_derivative_keeps_its_quantile(dim, kappa):
             angle
         ) / cumulative[-1]
 
-    angles = jnp.linspace(0.3, 1.6, 6) * min(1.0, 1.5 * np.sqrt(dim / kappa))
+    angles = np.float32(np.linspace(0.3, 1.6, 6) * min(1, 1.5 * np.sqrt(dim / kappa)))
     step = 1e-3 * kappa
     at = np.float64(angles)
     rise = (quantile(at, kappa + step)[0] - quantile(at, kappa - step)[0]) / (2 * step)
     expected = -rise / quantile(at, kappa)[1]
-    got = spherical._angle_slope(angles, jnp.full(6, kappa), dim)
+    slope = jax.jit(spherical._angle_slope, static_argnums=2)
+    got = slope(angles, np.full(6, kappa, np.float32), dim)
     np.testing.assert_allclose(got, expected, rtol=2e-3, atol=1e-6)
 
 
@@ -226,7 +241,8 @@ def test_gradients_of_expectations_reach_the_mean():
     keys = jax.random.split(jax.random.key(5), 20_000)
     grads = jax.jit(jax.vmap(jax.grad(draw), in_axes=(None, 0)))(start, keys)
     grads = np.float64(grads)
-    expected = jax.grad(lambda m: a @ unit(m))(start) * _exact_resultant(kappa, 3)
+    slope = jax.jit(jax.grad(lambda m: a @ unit(m)))(start)
+    expected = np.asarray(slope) * _exact_resultant(kappa, 3)
     error = grads.std(axis=0) / np.sqrt(len(grads))
     assert (np.abs(grads.mean(axis=0) - expected) < 5 * error).all()
 
@@ -274,9 +290,9 @@ def test_the_recipe_trains_samples_and_is_evaluated():
 
 def test_the_decoder_sees_directions_alone():
     recipe = hyperspherical_vae((3,), 2, network=networks.FullyConnected(()))
-    x = jnp.zeros((1, 3))
+    x = np.zeros((1, 3), np.float32)
     key = jax.random.key(0)
-    variables = recipe.module.init(key, {"x": x, "inputs": x}, key)
+    variables = jax.jit(recipe.module.init)(key, {"x": x, "inputs": x}, key)
     model = jaxae.Model(recipe, variables)
     z = np.asarray([[0.6, 0.8], [3.0, 4.0]], np.float32)
     near, far = jaxae.decode(model, z)

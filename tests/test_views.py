@@ -27,7 +27,7 @@ def test_the_mask_is_a_channel_of_its_own_and_absent_pixels_are_none():
 
 @pytest.mark.parametrize("shape", [(2, 5), (2, 3, 3, 2)])
 def test_labels_are_added_one_hot(shape):
-    view, label = views.Labels(4), jnp.asarray([3, 0])
+    view, label = views.Condition("label", 4), jnp.asarray([3, 0])
     x = jnp.arange(float(np.prod(shape))).reshape(shape)
     for shown in (
         view.encoder({"inputs": x, "label": label}),
@@ -41,7 +41,7 @@ def test_labels_are_added_one_hot(shape):
 
 
 def test_flattened_images_get_further_entries():
-    view, label = views.Labels(4, flatten=True), jnp.asarray([3, 0])
+    view, label = views.Condition("label", 4, flatten=True), jnp.asarray([3, 0])
     x = jnp.arange(36.0).reshape(2, 3, 3, 2)
     shown = view.encoder({"inputs": x, "label": label})
     expected = np.concatenate([x.reshape(2, -1), np.eye(4)[[3, 0]]], axis=1)

@@ -11,3 +11,4 @@ from jaxae.bottlenecks.quantized import VectorQuantizer as VectorQuantizer
 from jaxae.bottlenecks.sigmoid import ContractiveSigmoid as ContractiveSigmoid
 from jaxae.bottlenecks.sparse import Sparse as Sparse
 from jaxae.bottlenecks.spherical import VonMisesFisher as VonMisesFisher
+from jaxae.bottlenecks.student import StudentT as StudentT

@@ -11,6 +11,7 @@ from jaxae.evaluation.quality import mean_squared_error as mean_squared_error
 from jaxae.evaluation.quality import psnr_db as psnr_db
 from jaxae.evaluation.quality import reconstruction_quality as reconstruction_quality
 from jaxae.evaluation.quality import ssim as ssim
+from jaxae.evaluation.sparsity import atoms as atoms
 from jaxae.evaluation.sparsity import sparsity as sparsity
 from jaxae.evaluation.summary import NAMES as NAMES
 from jaxae.evaluation.summary import evaluate as evaluate

@@ -111,7 +111,8 @@ def check_generative(recipe: Recipe) -> None:
         is_generative(recipe),
         "model must be a family with a prior and a likelihood normalised over x, "
         f"got {type(module).__name__} with {prior} and "
-        f"{type(module.likelihood).__name__}",
+        f"{type(module.likelihood).__name__}; without a prior, fit one of "
+        "jaxae.samplers to the codes to draw new examples",
     )
 
 

@@ -13,6 +13,7 @@ from jaxae.errors import require
 from jaxae.evaluation.examples import map_examples
 from jaxae.inputs import check_data
 from jaxae.models.family import call
+from jaxae.networks.dictionary import Dictionary, normalize_rows
 from jaxae.recipe import Model, Recipe
 from jaxae.types import Batch, Variables
 
@@ -74,6 +75,36 @@ def sparsity(
         "explained_variance": None if explained is None else float(explained),
         "dead_fraction": float((total.active == 0).mean()),
     }
+
+
+def atoms(model: Model) -> Float[Array, "n ..."]:
+    """What every latent adds to x per unit, as the decoder uses it: of norm 1.
+
+    The parameter itself is of any length, see `networks.Dictionary`.
+
+    Args:
+        model: A sparse auto-encoder.
+
+    Returns:
+        [n, *shape], one for every latent.
+
+    Raises:
+        ValueError: The decoder is no `Dictionary`.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 6), np.float32)
+        >>> recipe = jaxae.recipes.sparse_autoencoder((6,), 8, k=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> jaxae.evaluation.atoms(model).shape
+        (8, 6)
+    """
+    decoder = getattr(model.module, "decoder", None)
+    own = isinstance(decoder, Dictionary)
+    require(own, "the decoder", type(decoder).__name__, "a networks.Dictionary")
+    rows = normalize_rows(model.variables["params"]["decoder"]["atoms"])
+    return rows.reshape(-1, *model.module.shape)
 
 
 def _add(a: _Totals, b: _Totals) -> _Totals:

@@ -13,7 +13,7 @@ from jaxae.models.family import Codes, Family, seen_in_training
 from jaxae.networks.calling import call_network
 from jaxae.precision import widened
 from jaxae.types import Batch, Latent
-from jaxae.views import Plain, View
+from jaxae.views import Plain, View, shown_by
 
 
 class AutoEncoder(Family):
@@ -90,7 +90,7 @@ class AutoEncoder(Family):
         weight = None if target is None else target.weight
         outputs = call_network(
             self.decoder,
-            self.view.decoder(flat, shown),
+            shown_by(self.view.decoder, flat, shown),
             train=train,
             weight=None if weight is None else jnp.repeat(weight, k),
         )
@@ -113,7 +113,7 @@ class AutoEncoder(Family):
         return (self.bottleneck.embed(indices)[None],)
 
     def _features(self, batch: Batch, train: bool = False) -> Array:
-        shown, weight = self.view.encoder(batch), batch.get("weight")
+        shown, weight = shown_by(self.view.encoder, batch), batch.get("weight")
         return widened(call_network(self.encoder, shown, train=train, weight=weight))
 
     def _prior(self) -> Distribution:
@@ -123,8 +123,6 @@ class AutoEncoder(Family):
 
     def _posterior(self, x: Float[Array, "m ..."]) -> Distribution:
         """q(z | x) with batch shape [1, m], whatever the noise."""
-        plain = self.view.num_labels == 0
-        ensure(plain, "view must show no labels to a prior made of posteriors")
         h = self._features({"inputs": x})
         return given(
             self.bottleneck(h, jax.random.key(0)).posterior,

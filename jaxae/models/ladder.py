@@ -73,7 +73,8 @@ class LadderVAE(Family):
         check_count("stem", self.stem, least=0)
         low, high = limits = self.log_std_range
         require(low < high, "log_std_range", limits, "(lowest, highest)")
-        ensure(self.view.num_labels == 0, "view must show no labels to a LadderVAE")
+        shown = "view must show no fields of the data to a LadderVAE"
+        ensure(not self.view.fields, shown)
         super().__post_init__()
 
     def setup(self) -> None:

@@ -1,8 +1,11 @@
 """How models call networks, a user's own among them."""
 
 import inspect
+import warnings
+from collections.abc import Callable
 from typing import Any
 
+import jax
 from flax import linen as nn
 from jaxtyping import Array
 
@@ -15,4 +18,22 @@ def call_network(module: nn.Module, x: Any, **options: Any) -> Array:
     `nn.Sequential` hands it on to its first layer, which rarely knows it.
     """
     known = inspect.signature(type(module).__call__).parameters
-    return module(x, **{k: v for k, v in options.items() if k in known})
+    with nn.intercept_methods(_warn_of_slow_layers):
+        return module(x, **{k: v for k, v in options.items() if k in known})
+
+
+_FASTER = {nn.Conv: "Conv", nn.ConvTranspose: "ConvTranspose"}
+
+
+def _warn_of_slow_layers(
+    call: Callable[..., Any], args: Any, kwargs: Any, context: Any
+) -> Any:
+    """XLA has no fast path on the CPU for the gradients of linen's convolutions."""
+    name = _FASTER.get(type(context.module))
+    if name and context.method_name == "__call__" and jax.default_backend() == "cpu":
+        warnings.warn(
+            f"{type(context.module).__name__} of flax.linen trains up to a hundred "
+            f"times slower on the CPU than jaxae.networks.{name}: take that instead",
+            stacklevel=2,
+        )
+    return call(*args, **kwargs)

@@ -86,17 +86,21 @@ def code_usage(counts: Any) -> Figure:
 
 def latent_plane(
     decode: Callable[[np.ndarray], Any],
-    limits: tuple[tuple[float, float], tuple[float, float]] = ((-3, 3), (-3, 3)),
+    codes: Float[np.ndarray, "n 2"],
     steps: int = 20,
 ) -> Figure:
     """The images that a grid of two-dimensional codes stands for.
 
     Args:
         decode: Codes [m, 2] -> images [m, h, w, c].
-        limits: (lowest, highest) of z₁ and of z₂.
+        codes: Of examples, or of the prior: the grid is over the range of 98 % of them
+            along each axis.
         steps: Codes along each axis.
     """
-    first, second = (np.linspace(*limit, steps, dtype=np.float32) for limit in limits)
+    limits = np.quantile(codes, (0.01, 0.99), axis=0).T
+    first, second = (
+        np.linspace(low, high, steps, dtype=np.float32) for low, high in limits
+    )
     codes = np.stack(np.meshgrid(first, second[::-1]), axis=-1).reshape(-1, 2)
     x = pixels(decode(codes), "decode's images")
     mosaic = assemble(x.reshape(steps, steps, *x.shape[1:]), scale=2, gap=0)

@@ -6,7 +6,6 @@ its docstring are all that the command line, `--help` and the tests know of it.
 
 from types import FunctionType
 
-from jaxae.recipe import Recipe
 from jaxae.recipes.adversarial import adversarial_autoencoder as adversarial_autoencoder
 from jaxae.recipes.adversarial import factor_vae as factor_vae
 from jaxae.recipes.adversarial import vae_gan as vae_gan
@@ -39,7 +38,7 @@ FAMILIES = tuple(
     each
     for each in list(vars().values())
     if isinstance(each, FunctionType)
-    and each.__annotations__["return"] is Recipe
-    and each is not compose_recipe
+    and each.__annotations__["return"] == "Recipe"
+    and each.__name__ != "compose_recipe"
 )
 """Every recipe."""

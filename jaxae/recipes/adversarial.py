@@ -1,5 +1,7 @@
 """Auto-encoders that are trained against a critic."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from flax import linen as nn
 
 from jaxae.bottlenecks.gaussian import Gaussian

@@ -1,5 +1,7 @@
 """The classic, the denoising and the inpainting auto-encoder."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from jaxae import bottlenecks, corruptions, likelihoods, networks, objectives, views
 from jaxae.errors import require
 from jaxae.likelihoods import Likelihood

@@ -1,5 +1,7 @@
 """The conditional variational auto-encoder."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from jaxae import bottlenecks, networks, objectives, views
 from jaxae.likelihoods import Likelihood
 from jaxae.networks import Networks
@@ -44,7 +46,7 @@ def conditional_vae(
     """
     pair = as_pair(network)
     flatten = isinstance(pair.encoder(), networks.MLP)
-    view = views.Labels(num_labels, flatten)
+    view = views.Condition("label", categories=num_labels, flatten=flatten)
     bottleneck = bottlenecks.Gaussian(latent_dim)
     module = compose_model(shape, pair, bottleneck, likelihood, view=view)
     objective = objectives.ELBO(beta)

@@ -1,5 +1,7 @@
 """Auto-encoders whose code is an image of whole numbers."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from jaxae import bottlenecks, objectives
 from jaxae.bottlenecks.lookup_free import FSQ, LFQ
 from jaxae.bottlenecks.quantized import Estimator, Learning, VectorQuantizer

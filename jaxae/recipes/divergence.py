@@ -1,5 +1,7 @@
 """Auto-encoders whose codes match the prior by a divergence of the two."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from jaxae.bottlenecks.gaussian import Gaussian
 from jaxae.bottlenecks.matched import Matched
 from jaxae.errors import require

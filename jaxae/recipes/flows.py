@@ -1,5 +1,7 @@
 """Variational auto-encoders whose posterior is a normalising flow."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from jaxae import objectives
 from jaxae.bottlenecks.flow import Flow, FlowPosterior
 from jaxae.likelihoods import Likelihood

@@ -1,5 +1,7 @@
 """Variational auto-encoders with another bound, or another weighting of its parts."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from jaxae import bottlenecks, objectives
 from jaxae.checks import check_count
 from jaxae.errors import require

@@ -1,5 +1,7 @@
 """The hierarchical variational auto-encoder."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from jaxae import objectives
 from jaxae.likelihoods import Likelihood
 from jaxae.models.ladder import LadderVAE

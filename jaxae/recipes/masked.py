@@ -1,5 +1,7 @@
 """The masked auto-encoder."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from jaxae import bottlenecks, objectives, views
 from jaxae.checks import check_count
 from jaxae.corruptions import Patches, check_grid

@@ -1,5 +1,7 @@
 """Auto-encoders with smooth codes: contractive, and regularised without noise."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from typing import Literal
 
 from jaxae import bottlenecks, networks, objectives

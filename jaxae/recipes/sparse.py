@@ -1,5 +1,7 @@
 """Sparse auto-encoders: dictionaries of many atoms, few of which explain an example."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from jaxae import networks
 from jaxae.bottlenecks.sparse import Sparse, SparseActivation
 from jaxae.hooks import ResampleDead, TieAtStart

@@ -1,5 +1,7 @@
 """The hyperspherical variational auto-encoder."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from jaxae import objectives
 from jaxae.bottlenecks.spherical import VonMisesFisher
 from jaxae.likelihoods import Likelihood

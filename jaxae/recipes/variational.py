@@ -1,5 +1,7 @@
 """The variational auto-encoder and what is made of it."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from jaxae import bottlenecks, objectives
 from jaxae.likelihoods import Likelihood
 from jaxae.networks import Networks

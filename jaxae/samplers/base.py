@@ -52,9 +52,7 @@ class Density(Family):
         return ()
 
 
-def aggregate_codes(
-    model: Model, x: Any, key: jax.Array, *, label: Any = None
-) -> Codes:
+def aggregate_codes(model: Model, x: Any, key: jax.Array, **conditions: Any) -> Codes:
     """A sample of the aggregate posterior: one draw of q(z | x) for every example.
 
     The codes themselves where they are deterministic. The examples are prepared
@@ -64,7 +62,7 @@ def aggregate_codes(
         model: As `jaxae.fit` returns it.
         x: [n, *shape], what the model was trained on.
         key: A typed key.
-        label: [n], for models that are shown it.
+        **conditions: As for `jaxae.encode`.
 
     Raises:
         ValueError: See `jaxae.encode`.
@@ -81,7 +79,7 @@ def aggregate_codes(
     check_key(key)
     key_prepare, key_code = jax.random.split(key)
     noise = key_code if model.module.generative else None
-    return encode(model, prepared(model, x, key_prepare), label=label, key=noise)
+    return encode(model, prepared(model, x, key_prepare), key=noise, **conditions)
 
 
 def prepared(model: Model, x: Any, key: jax.Array) -> Float[Array, "n ..."]:

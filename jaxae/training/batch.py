@@ -8,9 +8,9 @@ from jaxae.corruptions import fill_in
 from jaxae.errors import ensure
 from jaxae.objectives.base import region_of
 from jaxae.objectives.reconstruction import counted
-from jaxae.preparation import undrawn
+from jaxae.preparation import undrawn, unit_interval
 from jaxae.recipe import Recipe
-from jaxae.types import Batch
+from jaxae.types import Batch, Prepare
 
 # What the key of a step is folded with: one purpose, one stream.
 PREPARE, CORRUPT, MODEL, OBJECTIVE, SHUFFLE, DROPOUT, HOOKS, PART, DEVICE = range(9)
@@ -32,7 +32,7 @@ def model_batch(recipe: Recipe, batch: Batch, key: jax.Array) -> Batch:
         target = fill_in(target, missing, FILL)
     clean = target
     if "inputs" in batch:
-        clean = undrawn(recipe.prepare)(key, batch["inputs"])
+        clean = prepare_inputs(recipe)(key, batch["inputs"])
     inputs, mask = _damaged(recipe, jax.random.fold_in(key, CORRUPT), clean)
     if missing is not None and "inputs" not in batch:
         inputs = inputs if inputs is clean else fill_in(inputs, missing, FILL)
@@ -40,6 +40,15 @@ def model_batch(recipe: Recipe, batch: Batch, key: jax.Array) -> Batch:
     counts = counted(region_of(recipe.objective), mask, missing)
     added = {"x": target, "inputs": inputs, "mask": mask, "counted": counts}
     return {**batch, **{k: v for k, v in added.items() if v is not None}}
+
+
+def prepare_inputs(recipe: Recipe) -> Prepare:
+    """What makes of stored inputs what the encoder sees: as x, without its draws.
+
+    Those of another shape than x are no x, which has a scale of its own.
+    """
+    same = recipe.module.shape_seen == recipe.module.shape
+    return undrawn(recipe.prepare) if same else unit_interval
 
 
 def _damaged(

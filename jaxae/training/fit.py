@@ -37,6 +37,7 @@ from jaxae.training.runners import (
     is_array_data,
     stream_runner,
 )
+from jaxae.training.scale import fit_scale
 from jaxae.training.start import begun
 from jaxae.training.state import trained_model
 from jaxae.types import TrainState
@@ -123,6 +124,8 @@ def fit(
     loop = Loop(epochs, max_skipped, patience, progress, stop)
     loop.check(callbacks, batch_size, accumulate)
     ensure(start is None or resume is None, "start must be left out with resume")
+    done = 0 if resume is None else int(resume.state.step)
+    recipe, data = fit_scale(recipe, data, done)
     plan = Plan(
         recipe if start is None else begun(recipe, start),
         default_optimizer() if tx is None else tx,
@@ -130,7 +133,7 @@ def fit(
         accumulate,
         remat,
     )
-    runner = _runner(plan, data, batch_size, steps_per_epoch, resume)
+    runner = _runner(plan, data, batch_size, steps_per_epoch, done)
     judged = validation is not None
     monitor = choose_monitor(monitor, recipe, plan.tx, runner.example, judged)
     key_init, key_validation = jax.random.split(key)
@@ -163,7 +166,7 @@ def _runner(
     data: Any,
     batch_size: int,
     steps_per_epoch: int | None,
-    resume: Progress | None,
+    done: int,
 ) -> Runner:
     if is_array_data(data):
         ensure(
@@ -172,7 +175,7 @@ def _runner(
         )
         return array_runner(plan, data, batch_size)
     if callable(data):
-        data = data(0 if resume is None else int(resume.state.step))
+        data = data(done)
     return stream_runner(plan, data, steps_per_epoch)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxae.checks import check_count
 from jaxae.errors import TrainingDiverged, require
+from jaxae.inputs import SCALE
 from jaxae.recipe import Model, Recipe
 from jaxae.training.progress import progress_log
 from jaxae.training.runners import Row
@@ -75,7 +76,8 @@ class Fit(NamedTuple):
         model: The best epoch's model: what `encode`, `sample` and the rest take.
         state: The last train state.
         history: One row an epoch: means over the epoch, "validation_..." where there
-            are validation data, "seconds" and "images_per_second" of the pass alone.
+            are validation data, "seconds" and "images_per_second" of the pass alone:
+            over an array without compiling, which is done before.
         best_epoch: From 1; 0 if the monitored metric was finite in none, which only
             `fit_many` returns.
     """
@@ -202,5 +204,6 @@ def _check_updates(state: TrainState, max_skipped: int) -> None:
         raise TrainingDiverged(
             f"the last {skipped} updates were not finite and were left out, at step "
             f"{int(np.max(jax.device_get(state.step)))}: lower the learning rate, clip "
-            "the gradient (optax.clip_by_global_norm), or clamp log_std_range"
+            "the gradient (optax.clip_by_global_norm), clamp log_std_range, or, where "
+            f"the data are not about 0 to 1 in size, {SCALE}Standardize())"
         )

@@ -31,9 +31,10 @@ from jaxae.training.monitor import choose_monitor
 from jaxae.training.parallel import DATA, default_mesh, make_mesh
 from jaxae.training.placement import local, place_data
 from jaxae.training.runners import Row, as_row, is_array_data, timed
+from jaxae.training.scale import fit_scale
 from jaxae.training.state import init_state, trained_model
 from jaxae.training.step import make_train_step
-from jaxae.types import Batch, TrainState
+from jaxae.types import Batch, Prepare, TrainState
 
 Build = Callable[[Any], tuple[Recipe, optax.GradientTransformation]]
 """From a member's value to its recipe and optimizer. While training the value is traced
@@ -120,7 +121,11 @@ def fit_many(
     ensure(hosts == 1, f"many models are trained on one host, not on {hosts}")
     _check_values(values, count)
     built = [build(value) for value in each(_as_numbers(values), count)]
+    scaled, data = fit_scale(built[0][0], data)
     recipes = [recipe for recipe, _ in built]
+    if scaled is not recipes[0]:
+        build = _prepared(build, scaled.prepare)
+        recipes = [recipe.replace(prepare=scaled.prepare) for recipe in recipes]
     for recipe in recipes:
         check_recipe(recipe)
     mesh = _part_of(default_mesh() if mesh is None else mesh, count)
@@ -167,6 +172,16 @@ def fit_many(
         for i, (recipe, start) in enumerate(zip(recipes, resume, strict=True))
     ]
     return run_epochs(loop, members, state, epoch, split)
+
+
+def _prepared(build: Build, prepare: Prepare) -> Build:
+    """All members see the same data, with one scale."""
+
+    def prepared(value: Any) -> tuple[Recipe, optax.GradientTransformation]:
+        recipe, tx = build(value)
+        return recipe.replace(prepare=prepare), tx
+
+    return prepared
 
 
 def _as_numbers(values: Any) -> Any:

@@ -153,14 +153,14 @@ def _epochs(
         if isinstance(batch, Share):
             batch = batch._replace(batch=check_data(recipe, batch.batch, "data"))
         else:
-            batch = check_data(recipe, _named(batch), "data")
+            batch = check_data(recipe, as_batch(batch), "data")
         return place_batch(batch, parallel.mesh)
 
     epochs = passes() if steps is None else counted()
     return check(first), (map(check, epoch) for epoch in epochs)
 
 
-def _named(batch: Any) -> Any:
+def as_batch(batch: Any) -> Any:
     """Loaders bring x alone, or x with its label, as a pair."""
     if not isinstance(batch, tuple | list):
         return batch

@@ -5,12 +5,14 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import linen as nn
 
 import jaxae
 from jaxae import recipes
 from jaxae.networks.calling import call_network
+from jaxae.training import init_state
 
 KEY = jax.random.key(0)
 
@@ -81,3 +83,17 @@ def test_a_users_networks_train_and_are_used(network):
     once, again = (jaxae.reconstruct(fitted.model, x) for _ in range(2))
     assert once.shape == x.shape
     np.testing.assert_array_equal(once, again)
+
+
+class Slow(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(4)(nn.Conv(2, (3, 3))(x).reshape(x.shape[0], -1))
+
+
+def test_slow_layers_of_a_users_network_are_named_on_the_cpu():
+    networks = Slow(), jaxae.networks.FullyConnected((4,)).decoder
+    recipe = jaxae.recipes.autoencoder((4, 4, 1), 2, network=networks)
+    batch = {"x": np.ones((2, 4, 4, 1), np.float32)}
+    with pytest.warns(UserWarning, match=r"Conv of flax.linen .*jaxae.networks.Conv"):
+        init_state(recipe, optax.sgd(0.1), batch, KEY)

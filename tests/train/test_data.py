@@ -32,10 +32,23 @@ def cache_dir(tmp_path_factory, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def mnist_cache(tmp_path_factory):
+def mnist_decoded(tmp_path_factory):
+    """The cache, and how the process ended that filled it."""
     folder = tmp_path_factory.mktemp("mnist")
-    load("mnist", cache_dir=folder)
-    return folder
+    ended = python(
+        "import sys\n"
+        "from train.data import load\n"
+        "load('mnist')\n"
+        "assert 'tensorflow_datasets' in sys.modules\n"
+        "assert 'tensorflow' not in sys.modules\n",
+        JAXAE_CACHE=str(folder),
+    )
+    return folder, ended
+
+
+@pytest.fixture(scope="module")
+def mnist_cache(mnist_decoded):
+    return mnist_decoded[0]
 
 
 def python(code, **environment):
@@ -45,7 +58,7 @@ def python(code, **environment):
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
 
 
@@ -153,18 +166,23 @@ def test_cached_mnist_is_fast_and_imports_no_tfds(mnist_cache):
     assert result.returncode == 0, result.stderr
 
 
-def test_mnist_needs_no_tensorflow_and_is_quiet(tmp_path):
-    result = python(
-        "import sys\n"
-        "from train.data import load\n"
-        "load('mnist', image_size=32)\n"
-        "assert 'tensorflow_datasets' in sys.modules\n"
-        "assert 'tensorflow' not in sys.modules\n",
-        JAXAE_CACHE=str(tmp_path),
-    )
+def test_mnist_needs_no_tensorflow_and_is_quiet(mnist_decoded):
+    result = mnist_decoded[1]
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_mnist_of_another_size(tmp_path, monkeypatch):
+    """By its first images: all of them take long to write and to read."""
+    first = {
+        name: (images[:90], labels[:90])
+        for name, (images, labels) in idx.read_files().items()
+    }
+    monkeypatch.setattr("train.data.embedded_mnist.read_files", lambda: first)
+    load("mnist", image_size=32, cache_dir=tmp_path)
     again = load("mnist", image_size=(32, 32), cache_dir=tmp_path)
-    assert again.test.images.shape == (10_000, 32, 32, 1)
+    assert again.test.images.shape == (90, 32, 32, 1)
+    expected = [resize(image, (32, 32)) for image in first["test"][0]]
+    np.testing.assert_array_equal(again.test.images, expected)
     assert len(list(tmp_path.iterdir())) == 1  # the entry was found
 
 
@@ -879,7 +897,7 @@ def test_several_processes_race_for_one_entry(faces, cache_dir):
         subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) for _ in range(4)
     ]
     for process in running:
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=300)
         assert process.returncode == 0, stderr
     assert entries(cache_dir) == [entry]
     assert cache._read(entry) is not None
@@ -943,7 +961,7 @@ def program(*arguments):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
 
 

@@ -28,7 +28,7 @@ from train.data.stream import shuffled_batches
 from train.training import train
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 115  # seconds; what takes longer hangs
+PATIENCE = 300  # seconds; what takes longer hangs
 STEPS, BATCH, SEED = 10, 16, 5  # steps of an epoch, of which there are two
 LOST = "another host was lost, or the connection to it"
 

@@ -1,5 +1,6 @@
 """The programs, run for real on small images."""
 
+import io
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ import jaxae
 from jaxae.errors import ArgumentError, CheckpointError
 from jaxae.training import init_state, trained_model
 from train import apply, evaluate, export
-from train.__main__ import parse
+from train.__main__ import main, parse
 from train.commands import parse as parse_arguments
 from train.data import read_images
 from train.errors import DataError, RunError
@@ -441,7 +442,7 @@ def test_a_checkpoint_of_another_architecture(vae, tmp_path):
     config["config"]["model.latent_dim"] = 4
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "checkpoints").symlink_to(vae.path / "checkpoints")
-    with pytest.raises(CheckpointError, match="another architecture"):
+    with pytest.raises(CheckpointError, match="of another recipe than asked for"):
         evaluate.evaluate(evaluate.Arguments(tmp_path))
 
 
@@ -465,26 +466,42 @@ def command(*arguments: str, **options) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.fixture
+def here(monkeypatch):
+    """A program in this process leaves the process as it is."""
+    monkeypatch.setattr("train.program.set_up", lambda: None)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["train", "vea"], "got 'vea'; did you mean 'vae'"),
         (["train", "vae", "--epoch", "3"], "--epoch"),
-        (["train", "vae", "--model.likelihood", "binomal"], "'binomal'"),
-        (["train", "vae", "--sweep", "model.bta", "1"], "did you mean 'model.beta'"),
-        (["train", "vae", "--model.latent-dim", "0"], "latent_dim must be"),
+        (["train", "vae", "--model.likelihood", "binomal", "--data"], "'binomal'"),
+        (
+            ["train", "vae", "--sweep", "model.bta", "1", "--data"],
+            "did you mean 'model.beta'",
+        ),
+        (["train", "vae", "--model.latent-dim", "0", "--data"], "latent_dim must be"),
         (["train", "vae", "--data", "nowhere.npy"], "nowhere.npy"),
         (["train", "vae", "--epochs", "0"], "--epochs must be"),
         (["train", "vae", "--data", "tfds:cifar10"], "cifar10"),
         (["train.evaluate", "nowhere"], "no run there"),
-        (["train", "vae", "--out", "/proc/run"], "/proc/run"),
+        (["train", "vae", "--out", "/proc/run", "--data"], "/proc/run"),
     ],
 )
-def test_mistakes_end_in_one_message(arguments, message, tmp_path):
-    ended = command(*arguments)
-    assert ended.returncode in (1, 2)
-    assert message in ended.stderr + ended.stdout
-    assert "Traceback" not in ended.stderr
+def test_mistakes_end_in_one_message(
+    arguments, message, images, here, monkeypatch, capsys
+):
+    module = {"train": "train.__main__"}.get(arguments[0], arguments[0])
+    data = [str(images)] if arguments[-1] == "--data" else []
+    monkeypatch.setattr(sys, "argv", [*arguments, *data])
+    with pytest.raises(SystemExit) as ended:
+        import_module(module).main()
+    assert ended.value.code in (1, 2)
+    printed = capsys.readouterr()
+    assert message in printed.err + printed.out
+    assert "Traceback" not in printed.err
 
 
 @pytest.mark.parametrize(
@@ -523,15 +540,20 @@ def test_choices_are_parsed_and_shown_as_before(monkeypatch, capsys):
 SMALL = "--epochs 1 --nll-samples 0 --model.latent-dim 2 --model.network mlp:5"
 
 
-def test_nothing_is_lost_on_an_output_without_unicode(images, tmp_path):
+def test_nothing_is_lost_on_an_output_without_unicode(
+    images, tmp_path, here, monkeypatch
+):
     out = tmp_path / "run"
     arguments = ["vae", "--data", str(images), "--out", str(out), *SMALL.split()]
     arguments += ["--seeds", "2"]
-    environment = {**os.environ, "PYTHONIOENCODING": "cp1251"}
-    ended = command("train", *arguments, env=environment, encoding="cp1251")
-    assert ended.returncode == 0, ended.stderr
-    assert " \\xd7 cpu" in ended.stdout  # the sign is not in this encoding, ± is
-    assert "mean ± standard deviation" in ended.stdout
+    printed = io.BytesIO()
+    stdout = io.TextIOWrapper(printed, encoding="cp1251")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    main(arguments)
+    stdout.flush()
+    text = printed.getvalue().decode("cp1251")
+    assert " \\xd7 cpu" in text  # the sign is not in this encoding, ± is
+    assert "mean ± standard deviation" in text
 
 
 def test_help_is_printed_in_any_encoding():

@@ -216,7 +216,5 @@ def _plane(model: jaxae.Model, codes: np.ndarray) -> Picture:
         "The same plane from the other side: the image that every code stands for, "
         "over the range of 98 % of the test images along each axis."
     )
-    low, high = np.quantile(codes, (0.01, 0.99), axis=0)
-    limits = ((low[0], high[0]), (low[1], high[1]))
-    figure = plotting.latent_plane(lambda z: jaxae.decode(model, z), limits)
+    figure = plotting.latent_plane(lambda z: jaxae.decode(model, z), codes)
     return Picture("latent_plane", "Decoded latent plane", caption, figure)

@@ -442,7 +442,7 @@ def test_a_checkpoint_of_another_architecture(vae, tmp_path):
     config["config"]["model.latent_dim"] = 4
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "checkpoints").symlink_to(vae.path / "checkpoints")
-    with pytest.raises(CheckpointError, match="another architecture"):
+    with pytest.raises(CheckpointError, match="of another recipe than asked for"):
         evaluate.evaluate(evaluate.Arguments(tmp_path))
 
 

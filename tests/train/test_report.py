@@ -61,7 +61,9 @@ class Page(HTMLParser):
 
 
 def examples(*shape, count=40):
-    return np.random.default_rng(0).integers(0, 256, (count, *shape), np.uint8)
+    """Bytes of pictures, or vectors."""
+    x = np.random.default_rng(0).integers(0, 256, (count, *shape), np.uint8)
+    return x if len(shape) > 1 else x.astype(np.float32) / 255
 
 
 HISTORY = [
@@ -119,13 +121,17 @@ def random_model(recipe):
     """Weights of the right shapes; initialising them would take a compilation."""
     batch = {"x": examples(*recipe.module.shape, count=2)}
     init = partial(init_state, recipe, optax.identity())
-    shapes = trained_model(recipe, jax.eval_shape(init, batch, jax.random.key(0)))
+
+    def variables(key):
+        return trained_model(recipe, init(batch, key)).variables
+
+    shapes = jax.eval_shape(variables, jax.random.key(0))
     normal = np.random.default_rng(0).normal
 
     def weights(leaf):
         return jnp.asarray(normal(0.0, 0.3, leaf.shape).astype(leaf.dtype))
 
-    return jaxae.Model(recipe, jax.tree.map(weights, shapes.variables))
+    return jaxae.Model(recipe, jax.tree.map(weights, shapes))
 
 
 def report(run, recipe, images, labels=None, config=CONFIG):

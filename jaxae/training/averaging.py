@@ -70,7 +70,7 @@ def average_weights(
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
 
 
-def params_in_use(state: TrainState) -> dict[str, Params]:
+def params_in_use(state: TrainState) -> dict[str, Any]:
     """Those that a model has: averaged where the optimizer keeps an average.
 
     That of `average_weights`, or of optax.contrib's schedule-free optimizers.
@@ -80,7 +80,7 @@ def params_in_use(state: TrainState) -> dict[str, Params]:
     return _average(state.opt_state, state.params)
 
 
-def _average(opt_state: PyTree, params: Params) -> Params:
+def _average(opt_state: PyTree, params: PyTree) -> PyTree:
     kinds = AveragedState | optax.contrib.ScheduleFreeState
     nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, kinds))
     for node in nodes:

@@ -287,7 +287,7 @@ def test_the_bottom_up_network_may_be_shown_the_mask():
         ({"channels": (4, 0)}, "every size in channels"),
         ({"latent_channels": 0}, "latent_channels must be"),
         ({"log_std_range": (1.0, 1.0)}, "log_std_range must be"),
-        ({"view": views.Condition("label", 3)}, "view must show no labels"),
+        ({"view": views.Condition("label", 3)}, "view must show no fields"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
@@ -300,5 +300,5 @@ def test_images_of_another_shape_are_refused(small):
     model = Model(ladder_vae(SHAPE, stem=0), variables)
     with pytest.raises(ValueError, match="x must be of shape"):
         jaxae.encode(model, np.zeros((2, 5, 5, 1), np.float32))
-    with pytest.raises(ValueError, match="x must be"):
+    with pytest.raises(ValueError, match="inputs must be"):
         module.apply(variables, _batch((5, 5, 1)), jax.random.key(0), method="encode")

@@ -3,6 +3,7 @@
 from __future__ import annotations  # help() shows names, not types
 
 from jaxae import bottlenecks, networks, objectives, views
+from jaxae.checks import check_count
 from jaxae.likelihoods import Likelihood
 from jaxae.networks import Networks
 from jaxae.networks.pairs import Shape, as_pair
@@ -44,6 +45,7 @@ def conditional_vae(
         ...     (28, 28, 1), latent_dim=2, num_labels=10
         ... )
     """
+    check_count("num_labels", num_labels)
     pair = as_pair(network)
     flatten = isinstance(pair.encoder(), networks.MLP)
     view = views.Condition("label", categories=num_labels, flatten=flatten)

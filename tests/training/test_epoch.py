@@ -48,7 +48,7 @@ def ledger_recipe(objective=LEDGER):
 
 
 def numbers(count=EXAMPLES):
-    return np.arange(count, dtype=np.uint8)[:, None]
+    return np.arange(count, dtype=np.float32)[:, None] / np.float32(255)
 
 
 def start(recipe, key=0):

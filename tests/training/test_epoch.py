@@ -105,7 +105,7 @@ def test_batch_statistics_see_the_examples_only(passes):
     states, _ = passes
     seen_in = ledger_of(states[1])[:, 1]
     kernel = np.asarray(states[0].params["model"]["encoder"]["Dense_0"]["kernel"])
-    h = [(numbers()[seen_in == step] / 255.0) @ kernel for step in (1, 2, 3)]
+    h = [numbers()[seen_in == step] @ kernel for step in (1, 2, 3)]
     share = MOMENTUM ** np.asarray([2, 1, 0])
     mean = np.average([each.mean(axis=0) for each in h], axis=0, weights=share)
     variance = np.average([each.var(axis=0) for each in h], axis=0, weights=share)

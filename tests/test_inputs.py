@@ -122,3 +122,11 @@ def test_a_data_loader_of_torch_is_an_iterable_of_pairs():
     same = jaxae.fit(recipe, list(CLEAN.reshape(3, 8, 6)), epochs=2, **FIT)
     assert int(fitted.state.step) == 6
     assert fitted.history[1]["loss"] == same.history[1]["loss"]
+
+
+def test_shards_are_not_taken_for_batches(tmp_path):
+    np.save(tmp_path / "part.npy", CLEAN)
+    shards = [np.load(tmp_path / "part.npy", mmap_mode="r")] * 2
+    recipe = recipes.autoencoder((6,), 2, **OWN)
+    with pytest.raises(jaxae.ArgumentError, match="not be a list of memory maps"):
+        jaxae.fit(recipe, shards, epochs=1, **FIT)

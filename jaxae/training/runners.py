@@ -129,6 +129,12 @@ def _epochs(
     kinds = "an array, a mapping of arrays, an iterable of batches or a function to one"
     came = f"a value of type {type(batches).__name__}"
     ensure(isinstance(batches, Iterable), f"data must be {kinds}, got {came}")
+    maps = isinstance(batches, list) and any(isinstance(b, np.memmap) for b in batches)
+    ensure(
+        not maps,
+        "data must not be a list of memory maps, each of which would be one batch: "
+        "give an iterable, or a function to one, that reads batches from them",
+    )
     stream = iter(batches)
     first = next(stream, None)
     ensure(first is not None, "data must have a batch, got an empty iterable")

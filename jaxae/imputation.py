@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxae.checks import check_count, check_key
+from jaxae.corruptions import identity
 from jaxae.errors import given
 from jaxae.evaluation.examples import map_examples
 from jaxae.evaluation.likelihood import check_generative
@@ -75,7 +76,8 @@ def impute(
     fields = {"x": x, "missing": missing, **conditions}
     data = check_data(model.recipe, fields, "x")
     static = (num_samples, draws)
-    filled = jnp.asarray(map_examples(_imputed, model, data, key, _CHUNK, static))
+    whole = model.replace(recipe=model.recipe.replace(corruption=identity))
+    filled = jnp.asarray(map_examples(_imputed, whole, data, key, _CHUNK, static))
     filled = inverse(model.recipe.prepare, filled)
     known = unit_interval(key, jnp.asarray(data["x"]))
     hole = jnp.asarray(data["missing"])

@@ -163,8 +163,7 @@ def reconstruct(
         (20, 4, 4, 1)
     """
     codes = encode(model, x, missing=missing, **conditions, key=key)
-    if missing is not None:
-        _, missing = split_missing(x, missing, "x")
+    _, missing = split_missing(x, missing, "x")
     return decode(model, codes, missing=missing, **conditions)
 
 

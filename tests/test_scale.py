@@ -169,3 +169,20 @@ def test_a_scale_without_numbers_is_named_where_it_is_used():
 def test_bytes_are_levels_of_pictures_alone():
     with pytest.raises(jaxae.ArgumentError, match=r"data must be floats for vectors"):
         jaxae.fit(RECIPE, np.full((40, 3), 7, np.uint8), **FIT)
+
+
+def test_levels_with_gaps_have_the_scale_of_levels():
+    x = RNG.integers(0, 256, (40, 2, 3, 1)).astype(np.uint8)
+    gaps = np.zeros(x.shape, bool)
+    gaps[0, 0, 0] = True
+    recipe = recipes.autoencoder((2, 3, 1), 2).replace(prepare=Standardize())
+    fitted = jaxae.fit(recipe, {"x": x, "missing": gaps}, **FIT | {"epochs": 1})
+    expected = np.average(x / 255, weights=~gaps)
+    np.testing.assert_allclose(fitted.model.recipe.prepare.mean, expected, rtol=1e-5)
+
+
+def test_codes_for_samplers_are_those_of_encode():
+    recipe = recipes.autoencoder((3,), 2).replace(prepare=Standardize().of(X))
+    model = jaxae.fit(recipe, X, **FIT | {"epochs": 1}).model
+    found = jaxae.samplers.aggregate_codes(model, X, KEY)
+    np.testing.assert_array_equal(found, jaxae.encode(model, X))

@@ -16,6 +16,7 @@ from jaxae.errors import ensure, require
 from jaxae.inference import Codes, encode, sample, sample_codes
 from jaxae.inputs import check_examples
 from jaxae.models.family import Family
+from jaxae.preparation import binarize
 from jaxae.recipe import Model, Recipe
 from jaxae.training import fit
 from jaxae.types import Batch, Latent
@@ -79,7 +80,10 @@ def aggregate_codes(model: Model, x: Any, key: jax.Array, **conditions: Any) -> 
     check_key(key)
     key_prepare, key_code = jax.random.split(key)
     noise = key_code if model.module.generative else None
-    return encode(model, prepared(model, x, key_prepare), key=noise, **conditions)
+    # `encode` prepares, too, but draws nothing: a scale is not to be applied twice.
+    drawn = model.recipe.prepare is binarize
+    shown = prepared(model, x, key_prepare) if drawn else x
+    return encode(model, shown, key=noise, **conditions)
 
 
 def prepared(model: Model, x: Any, key: jax.Array) -> Float[Array, "n ..."]:

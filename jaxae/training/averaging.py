@@ -57,7 +57,7 @@ def average_weights(
     def init(params: Params) -> AveragedState:
         # A copy: a state whose leaves share a buffer cannot be donated.
         mean = jax.tree.map(jnp.copy, params)
-        return AveragedState(inner.init(params), mean, jnp.zeros(()))
+        return AveragedState(inner.init(params), mean, jnp.zeros((), jnp.float32))
 
     def update(
         updates: Params, state: AveragedState, params: Params, **extra: Any

@@ -131,7 +131,9 @@ def fit_many(
     mesh = _part_of(default_mesh() if mesh is None else mesh, count)
     data = place_data(recipes[0], data, mesh, "data")
     example = {name: jnp.zeros_like(rows[:2]) for name, rows in data.items()}
-    monitor = choose_monitor(monitor, *built[0], example, validation is not None)
+    monitor = choose_monitor(
+        monitor, recipes[0], built[0][1], example, validation is not None
+    )
     key_init, key_validation = jax.vmap(jax.random.split, out_axes=1)(keys)
 
     def train(value: Any, state: TrainState, data: Batch) -> tuple[TrainState, Metrics]:

@@ -29,9 +29,11 @@ def fit_scale(recipe: Recipe, data: Any, done: int = 0) -> tuple[Recipe, Any]:
         first, data = _peeked(data(done) if callable(data) else data, data)
     fields = as_fields(recipe, as_batch(first), "data")
     x, missing = split_missing(fields["x"], fields.get("missing"), "data")
-    known = np.asarray(x, np.float32) if missing is not None else x
+    known = x
     if missing is not None:
-        known = np.where(missing, np.float32(np.nan), known)
+        # Bytes become k/255 before they are scaled, and have no NaN themselves.
+        levels = x / np.float32(255) if x.dtype == np.uint8 else x
+        known = np.where(missing, np.nan, np.asarray(levels, np.float32))
     return recipe.replace(prepare=scale.of(known, fields.get("weight"))), data
 
 

@@ -126,18 +126,13 @@ def _epochs(
     recipe: Recipe, batches: Iterable[Any], steps: int | None, parallel: Parallel
 ) -> tuple[Batch, Iterator[Iterator[Batch]]]:
     """The first checked batch, and the batches of one epoch after the other."""
-    kinds = "an array, a mapping of arrays, an iterable of batches or a function to one"
-    came = f"a value of type {type(batches).__name__}"
-    ensure(isinstance(batches, Iterable), f"data must be {kinds}, got {came}")
     maps = isinstance(batches, list) and any(isinstance(b, np.memmap) for b in batches)
     ensure(
         not maps,
         "data must not be a list of memory maps, each of which would be one batch: "
         "give an iterable, or a function to one, that reads batches from them",
     )
-    stream = iter(batches)
-    first = next(stream, None)
-    ensure(first is not None, "data must have a batch, got an empty iterable")
+    first, stream = first_batch(batches)
     # The batch that was looked at comes first again.
     stream = chain([first], stream)
 
@@ -164,6 +159,21 @@ def _epochs(
 
     epochs = passes() if steps is None else counted()
     return check(first), (map(check, epoch) for epoch in epochs)
+
+
+def first_batch(batches: Any) -> tuple[Any, Iterator[Any]]:
+    """The first batch as it comes, and an iterator of those after it.
+
+    Raises:
+        ValueError: There is none, or these are no batches.
+    """
+    kinds = "an array, a mapping of arrays, an iterable of batches or a function to one"
+    came = f"a value of type {type(batches).__name__}"
+    ensure(isinstance(batches, Iterable), f"data must be {kinds}, got {came}")
+    stream = iter(batches)
+    first = next(stream, None)
+    ensure(first is not None, "data must have a batch, got an empty iterable")
+    return first, stream
 
 
 def as_batch(batch: Any) -> Any:

@@ -1,16 +1,14 @@
 """The scale of the data, estimated before training where a recipe asks for it."""
 
-from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from jaxae.errors import ensure
 from jaxae.inputs import as_fields, split_missing
 from jaxae.preparation import Scale
 from jaxae.recipe import Recipe
-from jaxae.training.runners import as_batch, is_array_data
+from jaxae.training.runners import as_batch, first_batch, is_array_data
 
 
 def fit_scale(recipe: Recipe, data: Any, done: int = 0) -> tuple[Recipe, Any]:
@@ -39,12 +37,7 @@ def fit_scale(recipe: Recipe, data: Any, done: int = 0) -> tuple[Recipe, Any]:
 
 def _peeked(batches: Any, data: Any) -> tuple[Any, Any]:
     """The first batch, and data that have it still."""
-    iterable = isinstance(batches, Iterable)
-    came = f"a value of type {type(batches).__name__}"
-    ensure(iterable, f"data must be arrays or an iterable of batches, got {came}")
-    stream = iter(batches)
-    first = next(stream, None)
-    ensure(first is not None, "data must have a batch, got an empty iterable")
+    first, stream = first_batch(batches)
     if callable(data) or stream is not batches:  # either starts anew
         return first, data
     return first, chain([first], stream)

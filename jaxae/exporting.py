@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from jaxae.corruptions import fill_in
 from jaxae.errors import ensure, require
 from jaxae.inference import Codes, decode_one, encode_one
 from jaxae.inputs import abstract_fields
 from jaxae.models.family import Family
 from jaxae.preparation import inverse
 from jaxae.recipe import Model
-from jaxae.training.batch import prepare_inputs
+from jaxae.training.batch import FILL, prepare_inputs
 from jaxae.types import Batch
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
@@ -50,10 +51,12 @@ def export(
     - "decoder": codes -> x, as `jaxae.decode`.
     - "model": x -> x, as `jaxae.reconstruct`.
 
-    x is float32, pictures in [0, 1]; codes and x are means, so that there is no key.
-    What the networks are shown besides, `missing` or `label`, is a further argument of
-    the parts that look at it, by its name: a boolean mask [b, h, w, 1], True where
-    pixels are missing, and int32 labels [b]. Nothing is checked any more.
+    x is float32 in the units of the data, pictures in [0, 1]; codes and x are means, so
+    that there is no key. What the networks are shown besides is a further argument of
+    the parts that look at it, by its name: `missing`, a boolean mask [b, h, w, 1], True
+    where pixels are missing, and conditions, as int32 labels [b]. To an encoder that is
+    not shown the mask, what is missing is to be given as 0 in prepared units. Nothing
+    is checked any more.
 
     The parameters are constants of the program. It is written by
     `Path("encoder.jax").write_bytes(part.serialized)` and needs jax and flatbuffers to
@@ -97,8 +100,11 @@ def export(
         def one(batch: Batch) -> Codes:
             return encode_one(family, variables, batch, key)
 
-        inputs = prepare_inputs(model.recipe)(key, x)
-        return jax.vmap(one)({"inputs": inputs, **_as_shown(side)})
+        inputs = prepare_inputs(model.recipe, key, x)
+        shown = _as_shown(side)
+        if "mask" in shown:
+            inputs = fill_in(inputs, shown["mask"], FILL)
+        return jax.vmap(one)({"inputs": inputs, **shown})
 
     def decoder(codes: Codes, **side: Array) -> Array:
         one = partial(decode_one, family, variables)

@@ -10,6 +10,7 @@ with several latents; they are whole numbers where the latent code is discrete. 
 model is shown beside x, such as labels, is given by name: `label=` [n].
 """
 
+import warnings
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -22,11 +23,13 @@ from jaxtyping import Array, Float, PyTree
 
 from jaxae.checks import check_count, check_key
 from jaxae.corruptions import fill_in, identity
-from jaxae.errors import ensure, require
+from jaxae.errors import ArgumentError, ensure, require
 from jaxae.inputs import (
+    abstract_fields,
     check_conditions,
     check_examples,
     check_mask,
+    check_scalable,
     check_values,
     split_missing,
 )
@@ -35,6 +38,7 @@ from jaxae.preparation import inverse, unit_interval
 from jaxae.recipe import Model
 from jaxae.training.batch import FILL, prepare_inputs
 from jaxae.types import Batch, Latent, Variables
+from jaxae.views import Part
 
 CHUNK = 250
 
@@ -82,9 +86,9 @@ def encode(
     large = isinstance(x, np.ndarray) and len(x) > BLOCK
     if not large or isinstance(missing, Tracer):
         batch = _inputs(model, x, missing)
-        batch |= _conditions(model, len(batch["inputs"]), conditions)
+        batch |= _conditions(model, len(batch["inputs"]), conditions, "encoder")
         return _codes(model, batch, key)
-    shown = check_conditions(model.recipe, conditions, len(x))
+    shown = check_conditions(model.recipe, conditions, len(x), "encoder")
     keys = None if key is None else jax.random.split(key, len(x))
 
     def block(rows: slice) -> Codes:
@@ -132,7 +136,7 @@ def decode(
     """
     leaves = codes if isinstance(codes, tuple) else (codes,)
     count = (np.shape(leaves[0]) or (0,))[0]
-    side = _conditions(model, count, conditions)
+    side = _conditions(model, count, conditions, "decoder")
     if missing is not None:
         shape = (count, *model.module.shape)
         side["mask"] = jnp.asarray(check_mask(missing, shape, "missing"))
@@ -164,7 +168,9 @@ def reconstruct(
     """
     codes = encode(model, x, missing=missing, **conditions, key=key)
     _, missing = split_missing(x, missing, "x")
-    return decode(model, codes, missing=missing, **conditions)
+    # Of inputs of another shape, what is missing says nothing of x.
+    same = model.module.shape_seen == model.module.shape
+    return decode(model, codes, missing=missing if same else None, **conditions)
 
 
 def repair(
@@ -207,7 +213,10 @@ def repair(
         shown = "mask" in model.module.view.needs
         ensure(not shown, "missing must be given to a model that fills holes")
         return reconstruct(model, x, **conditions)
-    batch = _inputs(model, x, hole, fill) | _conditions(model, x.shape[0], conditions)
+    same = model.module.shape_seen == model.module.shape
+    ensure(same, "missing must be left out: what is made of x has another shape")
+    batch = _inputs(model, x, hole, fill)
+    batch |= _conditions(model, x.shape[0], conditions, "encoder")
     codes = _codes(model, batch)
     hole = jnp.asarray(hole)
     made = decode(model, codes, missing=hole, **conditions)
@@ -249,7 +258,7 @@ def sample(
     check_count("count", count)
     key_code, key_draw = jax.random.split(key)
     module, variables = model.module, model.variables
-    side = _conditions(model, count, conditions)
+    side = _conditions(model, count, conditions, "decoder")
     codes = _sample_codes(module, count, variables, key_code)
     if not draw:
         made = _decode(module, True, variables, (codes, side))
@@ -281,7 +290,13 @@ def sample_codes(model: Model, key: jax.Array, count: int) -> Codes:
 
 
 def interpolate(
-    model: Model, start: Any, end: Any, *, steps: int = 8, **conditions: Any
+    model: Model,
+    start: Any,
+    end: Any,
+    *,
+    steps: int = 8,
+    missing: Any = None,
+    **conditions: Any,
 ) -> Float[Array, "n steps ..."]:
     """Walks in a straight line from the code of `start` to that of `end`.
 
@@ -290,6 +305,7 @@ def interpolate(
         start: [n, *shape].
         end: [n, *shape].
         steps: Points per walk, both ends included.
+        missing: As for `encode`, of both.
         **conditions: As for `encode`, one for every walk.
 
     Raises:
@@ -308,8 +324,8 @@ def interpolate(
     check_count("steps", steps, least=2)
     real = model.module.num_codes == 0
     ensure(real, "the codes of this model are whole numbers, between which is no line")
-    first = encode(model, start, **conditions)
-    last = encode(model, end, **conditions)
+    first = encode(model, start, missing=missing, **conditions)
+    last = encode(model, end, missing=missing, **conditions)
     came, expected = (jax.tree.leaves(codes)[0].shape for codes in (last, first))
     require(came == expected, "end", came, f"as many as start: {expected}")
     along = jnp.linspace(0.0, 1.0, steps, dtype=jnp.float32)
@@ -451,7 +467,7 @@ def _check_code(code: Any, form: jax.ShapeDtypeStruct, num_codes: int) -> Array:
 def _code_shapes(model: Model, side: Batch) -> Any:
     """Of one example's code, and its dtype: [1, ...], or a tuple of them."""
     x = jax.ShapeDtypeStruct((1, *model.module.shape_seen), jnp.float32)
-    fields = {
+    fields = abstract_fields(model.module, 1) | {
         k: jax.ShapeDtypeStruct((1, *v.shape[1:]), v.dtype) for k, v in side.items()
     }
     keys = jax.random.split(jax.random.key(0), 1)
@@ -459,9 +475,11 @@ def _code_shapes(model: Model, side: Batch) -> Any:
     return jax.eval_shape(encoder, ({"inputs": x, **fields}, keys))
 
 
-def _conditions(model: Model, count: int, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What the model is shown beside x, as arrays."""
-    checked = check_conditions(model.recipe, given, count)
+def _conditions(
+    model: Model, count: int, given: Mapping[str, Any], part: Part
+) -> dict[str, Any]:
+    """What a network is shown beside x or z, as arrays."""
+    checked = check_conditions(model.recipe, given, count, part)
     return {name: jnp.asarray(values) for name, values in checked.items()}
 
 
@@ -472,12 +490,25 @@ def _inputs(
     recipe, shape = model.recipe, model.module.shape_seen
     x, missing = split_missing(x, missing, "x")
     x = check_examples(shape, x)
+    check_scalable(recipe, x, "x")
     # Damage and another view may have any values.
     same = shape == model.module.shape and recipe.corruption is identity
     if same and not isinstance(x, Tracer):
-        check_values(recipe, x, "x", None if missing is None else ~missing)
-    x = prepare_inputs(recipe)(jax.random.key(0), jnp.asarray(x))
+        _warn_of_values(model, x, missing)
+    x = prepare_inputs(recipe, jax.random.key(0), jnp.asarray(x))
     if missing is None:
         return {"inputs": x}
     mask = jnp.asarray(missing)
     return {"inputs": fill_in(x, mask, fill), "mask": mask}
+
+
+def _warn_of_values(model: Model, x: Any, missing: Any) -> None:
+    """An encoder that was trained on x is not for other values; one of inputs may be.
+
+    Which of both a model is, it does not know.
+    """
+    try:
+        check_values(model.recipe, x, "x", None if missing is None else ~missing)
+    except ArgumentError as error:
+        right = "right only for a model that was trained on inputs of their own"
+        warnings.warn(f"{error}; {right}", stacklevel=4)

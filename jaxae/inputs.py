@@ -16,10 +16,10 @@ from jax.core import Tracer
 from jaxae.corruptions.base import takes_unit_interval
 from jaxae.errors import ArgumentError, ensure, require, unknown
 from jaxae.models.family import Family
-from jaxae.preparation import binarize, unit_interval
+from jaxae.preparation import Scale, binarize, unit_interval
 from jaxae.recipe import Recipe
 from jaxae.values import check_hashable, expression
-from jaxae.views import Field
+from jaxae.views import Field, Part
 
 LEAST_BYTES = 64
 """Values from which on bytes of 0 and 1 alone are no chance."""
@@ -54,8 +54,9 @@ def check_data(recipe: Recipe, data: Any, name: str) -> dict[str, Any]:
     x, missing = split_missing(fields.pop("x"), fields.pop("missing", None), name)
     checked = {"x": check_examples(recipe.module.shape, x, name)}
     view = recipe.module.view
-    whole = f"{name} must be known whole: {view!r} takes no missing values"
-    ensure(missing is None or view.takes_missing, whole)
+    own = type(recipe.module).__name__
+    whole = f"{name} must be known whole: {own} of {view!r} takes no missing values"
+    ensure(missing is None or recipe.module.takes_missing, whole)
     if missing is not None:
         checked["missing"] = check_mask(missing, x.shape, f"{name}['missing']")
     _check_own_inputs(recipe, fields, name)
@@ -63,6 +64,7 @@ def check_data(recipe: Recipe, data: Any, name: str) -> dict[str, Any]:
         own, shape = f"{name}['inputs']", recipe.module.shape_seen
         checked["inputs"] = check_examples(shape, fields.pop("inputs"), own)
         _check_count(checked["inputs"], len(checked["x"]), own)
+        check_scalable(recipe, checked["inputs"], own)
     for field, values in fields.items():
         values = _check_side_field(recipe, values, len(checked["x"]), field, name)
         checked |= {} if values is None else {field: values}
@@ -75,7 +77,7 @@ def check_data(recipe: Recipe, data: Any, name: str) -> dict[str, Any]:
     return checked
 
 
-UNSCALED = 1e3
+UNSCALED = 100.0
 """Values above it are taken for data that nobody has scaled."""
 
 SCALE = "scale them, as by recipe.replace(prepare=jaxae.preparation."
@@ -125,7 +127,7 @@ def split_missing(x: Any, missing: Any, name: str) -> tuple[Any, Any]:
         name: Of the argument that x comes as.
 
     Raises:
-        ValueError: `missing` is another word, or no mask for x; or nothing is known.
+        ValueError: `missing` is another word, or no mask for x.
     """
     if isinstance(x, np.ma.MaskedArray):
         taken = f"{name} is a masked array, whose mask says what is missing: give no "
@@ -134,14 +136,18 @@ def split_missing(x: Any, missing: Any, name: str) -> tuple[Any, Any]:
     x = _as_array(x, name)
     if isinstance(missing, str):
         require(missing == "nan", "missing", missing, "an array of booleans, or 'nan'")
-        missing = np.isnan(x)
+        require(is_number(x.dtype), name, str(x.dtype), "numbers, NaN where missing")
+        missing = jnp.isnan(x) if isinstance(x, Tracer) else np.isnan(x)
     if missing is None:
         return x, None
     missing = check_mask(missing, x.shape, "missing")
-    some = isinstance(missing, Tracer) or not missing.all()
-    ensure(some, f"{name} must have a value that is known, all are missing")
     xp = jnp if isinstance(x, Tracer) or isinstance(missing, Tracer) else np
     return xp.where(missing, np.zeros((), x.dtype), x), missing
+
+
+def is_number(dtype: Any) -> bool:
+    """Of booleans, whole or real numbers, those of JAX's own types too."""
+    return np.dtype(dtype).kind in "biu" or jnp.issubdtype(dtype, jnp.floating)
 
 
 def _check_count(values: Any, count: int, name: str) -> None:
@@ -170,13 +176,26 @@ def check_numbers(values: Any, shape: tuple[int, ...], name: str) -> Any:
     """An array of finite numbers of this shape, as it is stored."""
     values = _as_array(values, name)
     ensure(
-        values.shape == shape and values.dtype.kind in "biuf",
+        values.shape == shape and is_number(values.dtype),
         f"{name} must be numbers of shape {list(shape)}, "
         f"got {values.dtype} of shape {list(values.shape)}",
     )
     finite = isinstance(values, Tracer) or np.isfinite(values).all()
     ensure(finite, f"{name} holds a value that is not finite")
     return values
+
+
+def check_weight(values: Any, count: int, name: str) -> Any:
+    """How often each example counts, [count] in float32.
+
+    Raises:
+        ValueError: The shape is another, or a weight negative or not finite.
+    """
+    values = check_numbers(values, (count,), name)
+    if not isinstance(values, Tracer):
+        least = values.min().item()
+        require(least >= 0, name, least, "at least 0")
+    return values.astype(np.float32)
 
 
 def _as_array(values: Any, name: str) -> Any:
@@ -203,18 +222,14 @@ def _check_side_field(
     """A weight, a condition or a label; None for labels that no device takes."""
     own = f"{name}[{field!r}]"
     if field == "weight":
-        values = check_numbers(values, (count,), own)
-        if not isinstance(values, Tracer):
-            least = values.min().item()
-            require(least >= 0, own, least, "at least 0")
-        return values.astype(np.float32)
+        return check_weight(values, count, own)
     if form := recipe.module.view.fields.get(field):
         return check_condition(values, form, count, own)
     values = _as_array(values, own)
     _check_count(values, count, own)
     if values.dtype.kind in "iu":
         return values.astype(np.int32)
-    return values if values.dtype.kind in "bf" else None
+    return values if is_number(values.dtype) else None
 
 
 def check_condition(values: Any, form: Field, count: int, name: str) -> Any:
@@ -242,9 +257,9 @@ def check_condition(values: Any, form: Field, count: int, name: str) -> Any:
 
 
 def check_conditions(
-    recipe: Recipe, given: Mapping[str, Any], count: int
+    recipe: Recipe, given: Mapping[str, Any], count: int, part: Part
 ) -> dict[str, Any]:
-    """What a model is shown of `count` examples; of any other there is nothing.
+    """What a network is shown of `count` examples; of any other there is nothing.
 
     Raises:
         ValueError: One is missing, not asked for, or not as it is declared.
@@ -254,9 +269,10 @@ def check_conditions(
     for name in there:
         shown = ", ".join(fields) or "nothing beside x"
         ensure(name in fields, f"{name} must be left out: the model is shown {shown}")
-    for name in fields:
+    needed = {name: form for name, form in fields.items() if part in form.to}
+    for name in needed:
         ensure(name in there, f"{name} must be given: one for each of {count} examples")
-    return {k: check_condition(there[k], form, count, k) for k, form in fields.items()}
+    return {k: check_condition(there[k], form, count, k) for k, form in needed.items()}
 
 
 def check_examples(shape: tuple[int, ...], x: Any, name: str = "x") -> Any:
@@ -304,12 +320,19 @@ def check_values(
     """
     # In NumPy wherever the preparation is known: a batch of a stream is checked while
     # the device works on the one before, and must not wait for it.
-    values = _levels(x) / np.float32(255) if x.dtype == np.uint8 else x
-    if recipe.prepare is not unit_interval and recipe.prepare is not binarize:
+    levels = x.dtype == np.uint8 and not isinstance(recipe.prepare, Scale)
+    values = _levels(x) if levels else x
+    values = values / np.float32(255) if x.dtype == np.uint8 else values
+    if isinstance(recipe.prepare, Scale):
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            values = recipe.prepare.bounded(recipe.prepare.forward(values))
+    elif recipe.prepare is not unit_interval and recipe.prepare is not binarize:
         prepared = recipe.prepare(jax.random.key(0), jnp.asarray(x))
         values = np.asarray(prepared)
     if known is not None and values.shape == x.shape:
         values = values[np.broadcast_to(known, x.shape)]
+    if values.size == 0:
+        return
     came = f"got values from {values.min():g} to {values.max():g}"
     bounded = _takes_unit_interval(recipe)
     if recipe.prepare is binarize:
@@ -328,6 +351,19 @@ def check_values(
     if recipe.prepare is unit_interval and np.abs(values).max() > UNSCALED:
         remedy = f"networks learn best about 0: {SCALE}Standardize())"
         warnings.warn(f"{name} is large, {came}; {remedy}", stacklevel=2)
+
+
+def check_scalable(recipe: Recipe, inputs: Any, name: str) -> None:
+    """Raises ValueError if the scale of x makes no numbers of an encoder's inputs."""
+    scale = recipe.prepare
+    same = recipe.module.shape_seen == recipe.module.shape
+    if not isinstance(scale, Scale) or not same or isinstance(inputs, Tracer):
+        return
+    values = inputs / np.float32(255) if inputs.dtype == np.uint8 else inputs
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        finite = np.isfinite(scale.forward(values)).all()
+    came = f"got values from {inputs.min():g} to {inputs.max():g}"
+    ensure(finite, f"{name} must be what {expression(scale)} can scale, {came}")
 
 
 def _takes_unit_interval(recipe: Recipe) -> str | None:

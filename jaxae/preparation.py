@@ -1,5 +1,6 @@
 """From stored values to the target: (key, values) -> x, and the way back."""
 
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import jax
@@ -8,10 +9,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from jaxae.errors import given, require
-from jaxae.types import Prepare
+from jaxae.types import AnyArray, Prepare
 from jaxae.values import Value
 
 S = TypeVar("S", bound="Scale")
+
+_BLOCK = 2**20
+"""Values that are looked at together, for a scale."""
 
 
 def unit_interval(key: jax.Array, values: Shaped[Array, "..."]) -> Float[Array, "..."]:
@@ -34,9 +38,11 @@ def binarize(key: jax.Array, values: Shaped[Array, "b _ ..."]) -> Float[Array, "
     return (_uniform_16_bit(key, x.shape) < threshold).astype(x.dtype)
 
 
-def undrawn(prepare: Prepare) -> Prepare:
-    """A preparation without its draws, for what is encoded or decoded as it is."""
-    return unit_interval if prepare is binarize else prepare
+def as_seen(prepare: Prepare, key: jax.Array, values: Array) -> Array:
+    """What an encoder sees of stored values: nothing is drawn, no scale clips."""
+    if isinstance(prepare, Scale):
+        return jnp.asarray(prepare.forward(unit_interval(key, values)))
+    return unit_interval(key, values) if prepare is binarize else prepare(key, values)
 
 
 def _uniform_16_bit(key: jax.Array, shape: tuple[int, ...]) -> Int[Array, "b ..."]:
@@ -56,12 +62,13 @@ class Scale(Value):
 
     `fit`, `encode`, evaluation and export apply it, `decode`, `sample`, `repair` and
     the like undo it, so that users see x in units of their own. Numbers of evaluation
-    are of x as it is scaled. Bytes become k/255 first.
+    are of x as it is scaled. Bytes become k/255 first. Inputs of their own are scaled
+    as x where they have its shape.
     """
 
     def __call__(self, key: jax.Array, values: Shaped[Array, "..."]) -> Array:
         """From stored values to x."""
-        return self.forward(unit_interval(key, values))
+        return jnp.asarray(self.bounded(self.forward(unit_interval(key, values))))
 
     @property
     def fitted(self) -> bool:
@@ -78,9 +85,13 @@ class Scale(Value):
         del x, weight
         return self
 
-    def forward(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
-        """From the user's units to the model's."""
+    def forward(self, x: Float[AnyArray, "..."]) -> Float[AnyArray, "..."]:
+        """From the user's units to the model's, in NumPy for its arrays."""
         raise NotImplementedError
+
+    def bounded(self, x: Float[AnyArray, "..."]) -> Float[AnyArray, "..."]:
+        """Scaled x as a model explains it; an encoder may see it beyond bounds."""
+        return x
 
     def inverse(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         """From the model's units to the user's."""
@@ -128,16 +139,23 @@ class Standardize(Scale):
         """See `Scale.of`; as it is if its numbers are known."""
         if self.fitted:
             return self
-        x, counts = _rows(x, weight, self.per_feature)
-        total = np.maximum(counts.sum(axis=0), 1e-12)
-        mean = (counts * x).sum(axis=0) / total
-        variance = (counts * np.square(x - mean)).sum(axis=0) / total
+
+        def mean_of(function: Any) -> Any:
+            sums = [
+                (counts.sum(axis=0), (counts * function(values)).sum(axis=0))
+                for values, counts in _blocks(x, weight, self.per_feature)
+            ]
+            total, weighed = (np.sum(each, axis=0) for each in zip(*sums, strict=True))
+            return weighed / np.maximum(total, 1e-12)
+
+        mean = mean_of(lambda values: values)
+        variance = mean_of(lambda values: np.square(values - mean))
         # One value over and over, but for rounding.
         still = variance <= np.square(1e-6 * np.abs(mean))
         std = np.where(still, 1.0, np.sqrt(variance))
         return self.replace(mean=_numbers(mean), std=_numbers(std))
 
-    def forward(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+    def forward(self, x: Float[AnyArray, "..."]) -> Float[AnyArray, "..."]:
         """See `Scale`."""
         return (x - _along(self.mean, x)) / _along(self.std, x)
 
@@ -149,8 +167,8 @@ class Standardize(Scale):
 class MinMax(Scale):
     """(x - low) / (high - low), estimated by `fit` from its data unless they are given.
 
-    Values beyond the limits, of other data, are clipped to [0, 1]: likelihoods of the
-    unit interval take no others.
+    x beyond the limits, as other data may have it, is clipped to [0, 1], as likelihoods
+    of the unit interval need it; what an encoder sees is not.
 
     Attributes:
         low: Of every feature (the last axis of x), or one number for all.
@@ -180,17 +198,27 @@ class MinMax(Scale):
         """See `Scale.of`; as it is if its numbers are known."""
         if self.fitted:
             return self
-        x, counts = _rows(x, weight, self.per_feature)
-        low = np.where(counts > 0, x, np.inf).min(axis=0)
-        high = np.where(counts > 0, x, -np.inf).max(axis=0)
+        ends = [
+            (
+                np.where(counts > 0, values, np.inf).min(axis=0),
+                np.where(counts > 0, values, -np.inf).max(axis=0),
+            )
+            for values, counts in _blocks(x, weight, self.per_feature)
+        ]
+        lows, highs = zip(*ends, strict=True)
+        low, high = np.min(lows, axis=0), np.max(highs, axis=0)
         low = np.where(np.isfinite(low), low, 0.0)  # of what nothing is known
         high = np.where(high > low, high, low + 1.0)
         return self.replace(low=_numbers(low), high=_numbers(high))
 
-    def forward(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+    def forward(self, x: Float[AnyArray, "..."]) -> Float[AnyArray, "..."]:
         """See `Scale`."""
         low, high = _along(self.low, x), _along(self.high, x)
-        return jnp.clip((x - low) / (high - low), 0.0, 1.0)
+        return (x - low) / (high - low)
+
+    def bounded(self, x: Float[AnyArray, "..."]) -> Float[AnyArray, "..."]:
+        """See `Scale`."""
+        return x.clip(0.0, 1.0)
 
     def inverse(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         """See `Scale`."""
@@ -204,9 +232,9 @@ class Log1p(Scale):
     What comes out is exp(mean of log(1 + x)) - 1, which is less than the mean of x.
     """
 
-    def forward(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+    def forward(self, x: Float[AnyArray, "..."]) -> Float[AnyArray, "..."]:
         """See `Scale`."""
-        return jnp.log1p(x)
+        return np.log1p(x) if isinstance(x, np.ndarray) else jnp.log1p(x)
 
     def inverse(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         """See `Scale`."""
@@ -218,17 +246,21 @@ def inverse(prepare: Prepare, x: Float[Array, "..."]) -> Float[Array, "..."]:
     return prepare.inverse(x) if isinstance(prepare, Scale) else x
 
 
-def _rows(
+def _blocks(
     x: Any, weight: Any, per_feature: bool
-) -> tuple[Float[np.ndarray, "m d"], Float[np.ndarray, "m d"]]:
+) -> Iterator[tuple[Float[np.ndarray, "m d"], Float[np.ndarray, "m d"]]]:
     """In float64 with features as columns, or as one; and how often each counts."""
-    x = np.asarray(x)
-    x = x / 255.0 if x.dtype == np.uint8 else x.astype(np.float64)
-    rows = np.ones(len(x)) if weight is None else np.asarray(weight, np.float64)
-    counts = rows.reshape(-1, *[1] * (x.ndim - 1)) * ~np.isnan(x)
-    columns = x.shape[-1] if per_feature and x.ndim > 1 else 1
-    x, counts = (values.reshape(-1, columns) for values in (x, counts))
-    return np.where(counts > 0, x, 0.0), counts
+    rows = max(1, _BLOCK // max(1, np.size(x[:1])))
+    for start in range(0, len(x), rows):
+        block = np.asarray(x[start : start + rows])
+        levels = block.dtype == np.uint8
+        block = block / 255.0 if levels else block.astype(np.float64)
+        own = np.ones(len(block)) if weight is None else weight[start : start + rows]
+        own = np.asarray(own, np.float64).reshape(-1, *[1] * (block.ndim - 1))
+        counts = own * ~np.isnan(block)
+        columns = block.shape[-1] if per_feature and block.ndim > 1 else 1
+        block, counts = (each.reshape(-1, columns) for each in (block, counts))
+        yield np.where(counts > 0, block, 0.0), counts
 
 
 def _numbers(values: Float[np.ndarray, " d"]) -> float | tuple[float, ...]:
@@ -237,8 +269,9 @@ def _numbers(values: Float[np.ndarray, " d"]) -> float | tuple[float, ...]:
     return numbers[0] if len(numbers) == 1 else numbers
 
 
-def _along(numbers: float | tuple[float, ...] | None, x: Array) -> Array:
+def _along(numbers: float | tuple[float, ...] | None, x: AnyArray) -> Any:
     """To broadcast against x along its last axis."""
     unknown = "prepare must be fitted before it is used: give prepare.of(x), or `fit`"
-    values = jnp.asarray(given(numbers, unknown), x.dtype)
+    xp: Any = np if isinstance(x, np.ndarray) else jnp
+    values = xp.asarray(given(numbers, unknown), x.dtype)
     return values.reshape(*[1] * (x.ndim - 1), -1)

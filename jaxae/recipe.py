@@ -26,7 +26,8 @@ class Recipe(Value):
     Attributes:
         module: A linen module, see `jaxae.models.Family`.
         objective: What is minimised.
-        prepare: From stored values to the target: `unit_interval` or `binarize`.
+        prepare: From stored values to the target: `unit_interval`, `binarize` or a
+            `preparation.Scale`.
         corruption: What damages the target before the encoder sees it.
         num_samples: `K`, the samples of the code per example and step.
         hooks: What happens after an update beside it, as the revival of dead codes.

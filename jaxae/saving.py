@@ -4,6 +4,7 @@ A folder has the recipe as JSON, see `jaxae.notation`, and the variables as safe
 (https://huggingface.co/docs/safetensors).
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from os import PathLike
@@ -27,6 +28,7 @@ from jaxae.training.initial import abstract_variables, by_name
 FORMAT = 1
 """Goes up where an earlier version of jaxae could not read what is written."""
 
+_SUM = "sha256 of the weights"
 RECIPE = "model.json"
 WEIGHTS = "model.safetensors"
 OF_RUN = "models"
@@ -86,12 +88,13 @@ def save(model: Model, folder: Folder) -> None:
     with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
         new, old = Path(scratch, "new"), Path(scratch, "old")
         new.mkdir()
-        text = json.dumps(about, indent=2) + "\n"
-        (new / RECIPE).write_text(text, encoding="utf-8")
         try:
             save_file(arrays, new / WEIGHTS)
         except SafetensorError as error:  # which it makes of those of the system
             raise OSError(f"{folder / WEIGHTS}: cannot be written: {error}") from error
+        about |= {_SUM: _checksum(new / WEIGHTS)}
+        text = json.dumps(about, indent=2) + "\n"
+        (new / RECIPE).write_text(text, encoding="utf-8")
         try:
             if folder.exists():
                 folder.rename(old)
@@ -136,8 +139,17 @@ def load(folder: Folder, *, parts: Iterable[Any] = (), which: Which = "best") ->
     """
     check_choice("which", which, Which)
     folder = _find(Path(folder), which)
-    recipe = _read_recipe(folder / RECIPE, notation.by_own_names(parts))
-    return Model(recipe, _read_variables(folder / WEIGHTS, recipe))
+    recipe, checksum = _read_recipe(folder / RECIPE, notation.by_own_names(parts))
+    variables = _read_variables(folder / WEIGHTS, recipe)
+    if _checksum(folder / WEIGHTS) != checksum:
+        file = folder / WEIGHTS
+        raise CheckpointError(f"{file}: damaged, or not what {RECIPE} was saved with")
+    return Model(recipe, variables)
+
+
+def _checksum(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _on_host(model: Model) -> dict[str, np.ndarray]:
@@ -179,12 +191,14 @@ def _find(folder: Path, which: Which) -> Path:
     return of_run
 
 
-def _read_recipe(file: Path, own: Mapping[str, Any]) -> Recipe:
+def _read_recipe(file: Path, own: Mapping[str, Any]) -> tuple[Recipe, str]:
+    """With the checksum of the weights that it is of."""
     try:
         saved = json.loads(file.read_text("utf-8"))
         number, version, tree = saved["format"], saved["jaxae"], saved["recipe"]
+        checksum = saved[_SUM]
         later = number > FORMAT
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"{file}: damaged, or not of a saved model: {error!r}"
         ) from error
@@ -202,7 +216,7 @@ def _read_recipe(file: Path, own: Mapping[str, Any]) -> Recipe:
         ) from error
     if not isinstance(recipe, Recipe):
         raise CheckpointError(f"{file}: holds no recipe but {recipe!r:.200}")
-    return recipe
+    return recipe, checksum
 
 
 def _read_variables(file: Path, recipe: Recipe) -> Any:
@@ -241,11 +255,18 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0] or repr(error)
 
 
+def _form(array: Any) -> str:
+    """Its shape and kind: real numbers may be of more or fewer bits."""
+    real = jnp.issubdtype(array.dtype, jnp.floating)
+    kind = "real numbers" if real else f"{array.dtype} values"
+    return f"{kind} of shape {tuple(array.shape)}"
+
+
 def _misfit(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str | None:
-    """The first array that is missing, one too many, or of another shape."""
+    """The first array that is missing, one too many, or of another shape or kind."""
     for name in sorted(expected.keys() | found.keys()):
         asked, there = (
-            f"of shape {tuple(arrays[name].shape)}" if name in arrays else "missing"
+            _form(arrays[name]) if name in arrays else "missing"
             for arrays in (expected, found)
         )
         if asked != there:

@@ -22,16 +22,16 @@ Variables = Mapping[str, Any]
 """Flax collections: "params", and what else the model keeps, as "batch_stats"."""
 
 Batch = Mapping[str, Array]
-"""`"x"` [b, ...]; where there are any `"weight"` [b], `"label"` [b], `"missing"`, True
-where `x` is not known, and `"inputs"`, what the encoder sees in place of `x`.
+"""`"x"` [b, ...]; where there are any `"weight"` [b], `"missing"`, True where `x` isn't
+known, `"inputs"`, what the encoder sees for it, and conditions and `"label"`.
 
 Before the model sees a batch the train step damages `"inputs"`, those of the data or
-else `x`, and adds `"mask"`: True where the corruption removed something, and where it
-is missing.
+else `x`, and adds `"mask"`: True where the corruption removed something, and where `x`
+is missing in the place of inputs.
 """
 
 Prepare = Callable[[jax.Array, Array], Array]
-"""(key, stored values) -> the values in [0, 1] that a model explains."""
+"""(key, stored values) -> x, as a model explains it."""
 
 Corrupt = Callable[[jax.Array, Array], tuple[Array, Array | None]]
 """(key, x) -> (damaged x, mask). The mask is True where `x` was removed, or None."""
@@ -72,8 +72,8 @@ class Trace(NamedTuple):
     Attributes:
         inputs: What the encoder saw (damaged).
         target: What the model must explain (clean).
-        mask: True where the encoder did not see the target, as the corruption removed
-            it or it is missing; broadcastable to it, or None.
+        mask: True where the encoder did not see its input, as the corruption removed
+            it or it is missing; broadcastable to that, or None.
         likelihood: p(x | z) with batch shape [k, b] and the event shape of the target.
         latents: One for flat models; top first for hierarchical ones.
         missing: True where the target is not known, broadcastable to it, or None.

@@ -6,16 +6,19 @@ argument.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxae.checks import check_count, check_sizes
-from jaxae.errors import ArgumentError, require
+from jaxae.errors import ArgumentError, ensure, require
 from jaxae.types import Batch
 from jaxae.values import Value
+
+Part = Literal["encoder", "decoder"]
+BOTH: tuple[Part, ...] = ("encoder", "decoder")
 
 
 class Field(NamedTuple):
@@ -24,10 +27,12 @@ class Field(NamedTuple):
     Attributes:
         shape: Of one example.
         categories: The values are whole numbers below this; 0 for real numbers.
+        to: Who is shown it.
     """
 
     shape: tuple[int, ...] = ()
     categories: int = 0
+    to: tuple[Part, ...] = BOTH
 
 
 class View(Value):
@@ -128,14 +133,14 @@ class Condition(View):
     name: str
     categories: int = 0
     shape: tuple[int, ...] = ()
-    to: tuple[str, ...] = ("encoder", "decoder")
+    to: tuple[Part, ...] = BOTH
     flatten: bool = False
 
     def __post_init__(self) -> None:
         """Checks the attributes."""
         check_count("categories", self.categories, least=0)
         require(self.name not in _TAKEN, "name", self.name, f"none of {_TAKEN}")
-        some = isinstance(self.to, tuple) and set(self.to) <= {"encoder", "decoder"}
+        some = isinstance(self.to, tuple) and set(self.to) <= set(BOTH)
         require(some and self.to, "to", self.to, 'of "encoder" and "decoder"')
         if self.shape:
             check_sizes("shape", self.shape)
@@ -143,7 +148,7 @@ class Condition(View):
     @property
     def fields(self) -> Mapping[str, Field]:
         """The one array."""
-        return {self.name: Field(self.shape, self.categories)}
+        return {self.name: Field(self.shape, self.categories, self.to)}
 
     def encoder(self, batch: Batch) -> Array:
         """x with the condition appended to its last axis."""
@@ -184,13 +189,20 @@ def shown_by(look: Callable[..., Any], *arguments: Any) -> Any:
         return look(*arguments)
     except KeyError as error:
         batch = sorted(arguments[-1])
+        if error.args[0] in batch:  # a mistake of its own
+            raise
         raise ArgumentError(
             f"view must look at declared fields alone, {look.__qualname__} looked at "
             f"{error} where there are {batch}"
         ) from error
 
 
-_TAKEN = ("x", "inputs", "missing", "mask", "weight", "counted")
+_TAKEN = (
+    *("x", "inputs", "missing", "mask", "weight", "counted", "filled"),
+    # Arguments of `encode`, `sample` and the like, which conditions stand beside.
+    *("key", "model", "codes", "count", "draw", "draws", "start", "end", "steps"),
+    *("fill", "num_samples"),
+)
 
 
 class Chain(View):
@@ -200,7 +212,7 @@ class Chain(View):
         views: At least one.
 
     Raises:
-        ValueError: There is none.
+        ValueError: There is none, or two show a field of the same name.
     """
 
     views: tuple[View, ...]
@@ -209,6 +221,9 @@ class Chain(View):
         """Checks that there is one."""
         some = isinstance(self.views, tuple) and len(self.views) > 0
         require(some, "views", self.views, "a tuple of at least one")
+        names = [name for view in self.views for name in view.fields]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        ensure(not twice, f"views must show every field once, twice: {twice}")
 
     @property
     def takes_missing(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -4,10 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxtyping import TypeCheckError
 
 import jaxae
 from jaxae import networks, recipes
 from jaxae.evaluation import evaluate
+from jaxae.inputs import check_data
 from jaxae.views import Chain, Condition, Field, MaskChannel, View
 
 KEY, COUNT = jax.random.key(0), 12
@@ -180,5 +182,54 @@ def test_what_use_says_of_them(model):
         jaxae.encode(model, X, **SHOWN, aeg=1)
     with pytest.raises(jaxae.ArgumentError, match="name must be none of"):
         Condition("weight")
-    with pytest.raises(jaxae.ArgumentError, match="to must be of"):
+    with pytest.raises((jaxae.ArgumentError, TypeCheckError), match="to"):
         Condition("age", to=("prior",))
+
+
+def test_what_a_decoder_is_not_shown_it_is_not_given():
+    view = Chain((Condition("label", 3, to=("encoder",)), Condition("age")))
+    model = jaxae.fit(
+        with_view(view),
+        {"x": X, "label": SHOWN["label"], "age": SHOWN["age"]},
+        **FIT,
+    ).model
+    codes = jaxae.encode(model, X, label=SHOWN["label"], age=SHOWN["age"])
+    made = jaxae.decode(model, codes, age=SHOWN["age"])
+    whole = jaxae.reconstruct(model, X, label=SHOWN["label"], age=SHOWN["age"])
+    np.testing.assert_array_equal(made, whole)
+    assert jaxae.sample(model, KEY, COUNT, age=SHOWN["age"]).shape == X.shape
+    with pytest.raises(jaxae.ArgumentError, match="label must be given"):
+        jaxae.encode(model, X, age=SHOWN["age"])
+    with pytest.raises(jaxae.ArgumentError, match="age must be given"):
+        jaxae.decode(model, codes)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Chain((Condition("age"), Condition("age"))), "twice: \\['age'\\]"),
+        (lambda: Condition("count"), "name must be none of"),
+    ],
+)
+def test_names_are_taken_once(make, message):
+    with pytest.raises(jaxae.ArgumentError, match=message):
+        make()
+
+
+def test_half_precision_is_numbers_too():
+    half = {name: jnp.asarray(values, jnp.bfloat16) for name, values in SHOWN.items()}
+    data = {"x": X, **half, "weight": jnp.ones(COUNT, jnp.bfloat16)}
+    checked = check_data(with_view(VIEW), data, "data")
+    assert checked["age"].dtype == checked["weight"].dtype == np.float32
+    np.testing.assert_array_equal(checked["label"], SHOWN["label"])
+    plain = check_data(recipes.vae((4,), 2), {"x": X, "label": half["age"]}, "data")
+    assert "label" in plain
+
+
+def test_a_mistake_of_a_views_own_is_not_one_of_its_fields():
+    class Wrong(View):
+        def encoder(self, batch):
+            return {}["inputs"]
+
+    with pytest.raises(KeyError, match="inputs"):
+        jaxae.fit(with_view(Wrong()), X, **FIT)

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import jaxae
-from jaxae import corruptions, networks, recipes
+from jaxae import corruptions, networks, objectives, recipes
 from jaxae.evaluation import evaluate, posterior_means
 from jaxae.training.batch import model_batch
 
@@ -130,3 +130,32 @@ def test_shards_are_not_taken_for_batches(tmp_path):
     recipe = recipes.autoencoder((6,), 2, **OWN)
     with pytest.raises(jaxae.ArgumentError, match="not be a list of memory maps"):
         jaxae.fit(recipe, shards, epochs=1, **FIT)
+
+
+def test_own_inputs_may_be_where_x_may_not():
+    """Which a model that was trained on x alone is warned of."""
+    recipe = recipes.autoencoder((6,), 2, **OWN, likelihood="continuous_bernoulli")
+    inputs = CLEAN + np.float32(0.8)
+    model = jaxae.fit(recipe, {"x": CLEAN, "inputs": inputs}, epochs=1, **FIT).model
+    with pytest.warns(UserWarning, match="x must be .* right only for a model"):
+        assert jaxae.encode(model, inputs).shape == (24, 2)
+    inputs[0, 0] = np.nan
+    with pytest.raises(jaxae.ArgumentError, match="x must be finite"):
+        jaxae.repair(model, inputs)
+
+
+def test_gaps_in_inputs_of_another_shape():
+    recipe = recipes.autoencoder((2,), 2, input_shape=(6,), **OWN)
+    model = jaxae.fit(recipe, {"x": CLEAN[:, :2], "inputs": CLEAN}, epochs=1, **FIT)
+    gaps = np.arange(6)[None] < np.full((24, 1), 3)
+    found = jaxae.reconstruct(model.model, CLEAN, missing=gaps)
+    codes = jaxae.encode(model.model, np.where(gaps, 0.0, CLEAN))
+    np.testing.assert_array_equal(found, jaxae.decode(model.model, codes))
+    with pytest.raises(jaxae.ArgumentError, match="missing must be left out: what is"):
+        jaxae.repair(model.model, CLEAN, missing=gaps)
+    holes = recipe.replace(
+        corruption=corruptions.Masking(0.5),
+        objective=objectives.Reconstruction(region="hole"),
+    )
+    with pytest.raises(jaxae.ArgumentError, match="region must be 'all' where inputs"):
+        jaxae.fit(holes, {"x": CLEAN[:, :2], "inputs": CLEAN}, epochs=1, **FIT)

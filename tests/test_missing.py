@@ -12,7 +12,9 @@ import jaxae
 from jaxae import corruptions, likelihoods, networks, objectives, recipes, views
 from jaxae.evaluation import evaluate, nll_nats, sparsity
 from jaxae.inputs import check_data
+from jaxae.preparation import Standardize
 from jaxae.recipe import Model
+from jaxae.samplers.flow import flow_density
 from jaxae.training.batch import model_batch
 from jaxae.training.loss import batch_loss
 from jaxae.training.programs import default_optimizer
@@ -161,11 +163,101 @@ def test_evaluation_counts_what_is_known():
     [
         (recipes.masked_autoencoder(SHAPE, patch=2), "data must be known whole: .*Vis"),
         (recipes.vae_gan(SHAPE, 2), "x must be known whole to a critic"),
+        (flow_density((4,)), "data must be known whole: FlowModel"),
     ],
 )
 def test_who_takes_no_gaps_says_so(recipe, message):
+    x, gaps = (each.reshape(-1, *recipe.module.shape) for each in (X, MISSING))
     with pytest.raises(jaxae.ArgumentError, match=message):
-        jaxae.fit(recipe, {"x": X, "missing": MISSING}, key=KEY, progress=False)
+        jaxae.fit(recipe, {"x": x, "missing": gaps}, key=KEY, progress=False)
+
+
+def test_later_batches_with_gaps_are_judged_as_the_first():
+    """Though the objective began without."""
+    recipe = recipes.vae_gan(
+        SHAPE, 2, network=MLP["network"], critic=networks.MLP((4,))
+    )
+    with pytest.raises(jaxae.ArgumentError, match="x must be known whole to a critic"):
+        batches = [{"x": X}, {"x": X, "missing": MISSING}]
+        jaxae.fit(recipe, batches, key=KEY, epochs=1, progress=False)
+
+
+def test_a_batch_of_which_nothing_is_known_does_not_end_a_training():
+    recipe = recipes.vae(SHAPE, 2, likelihood="gaussian_optimal", **MLP)
+    batches = [{"x": X, "missing": MISSING}, {"x": X, "missing": np.ones_like(MISSING)}]
+    fitted = jaxae.fit(recipe, batches, key=KEY, epochs=1, progress=False)
+    assert int(fitted.state.step) == 2 and int(fitted.state.skipped_in_row) == 0
+    with pytest.raises(jaxae.ArgumentError, match="data must have a value"):
+        jaxae.fit(recipe, batches[1], key=KEY, epochs=1, progress=False)
+
+
+def test_gaps_of_traced_arrays_and_of_what_is_no_number():
+    recipe = recipes.autoencoder(SHAPE, 2, network=MLP["network"])
+    model = jaxae.fit(recipe, X, key=KEY, epochs=1, progress=False).model
+    gaps = np.where(MISSING, np.float32(np.nan), X)
+    expected = jaxae.encode(model, X, missing=MISSING)
+    found = jax.jit(lambda x: jaxae.encode(model, x, missing="nan"))(gaps)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    with pytest.raises(jaxae.ArgumentError, match=r"x must be numbers, .*object"):
+        jaxae.encode(model, gaps.astype(object), missing="nan")
+    walk = jaxae.interpolate(model, gaps[:2], gaps[2:4], steps=3, missing="nan")
+    ends = jaxae.decode(model, expected[:2])
+    np.testing.assert_allclose(walk[:, 0], ends, rtol=1e-5)
+
+
+def test_an_exported_encoder_does_not_look_at_them():
+    recipe = recipes.inpainting_autoencoder(SHAPE, 2, **HOLE)
+    recipe = recipe.replace(prepare=Standardize(5.0, 2.0))
+    model = jaxae.fit(recipe, 9 * X, key=KEY, epochs=1, progress=False).model
+    part = jaxae.export(model, platforms=("cpu",))["encoder"]
+    run = jax.export.deserialize(bytearray(part.serialized)).call
+    hole = MISSING.any(axis=-1, keepdims=True)
+    found = run(np.where(hole, np.float32(np.nan), 9 * X), missing=hole)
+    expected = jaxae.encode(model, 9 * X, missing=hole)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_bits_are_counted_by_the_values_that_are_known():
+    recipe = recipes.vae((6,), 2, network=MLP["network"])
+    x = np.eye(8, 6, dtype=np.float32)
+    gaps = np.arange(6) < np.array([0, 4] * 4)[:, None]
+    data = {"x": x, "missing": gaps}
+    model = jaxae.fit(recipe, data, key=KEY, epochs=1, progress=False).model
+    numbers = evaluate(model, data, KEY, nll_samples=5)
+    expected = numbers["nll_nats"] / np.log(2) / 4
+    np.testing.assert_allclose(numbers["bits_per_dim"], expected, rtol=1e-6)
+
+
+def test_a_code_is_not_judged_by_what_stands_for_gaps():
+    """The contractive penalty: over the columns of the Jacobian that are known."""
+    recipe = recipes.contractive_autoencoder(
+        (6,), 2, network=networks.FullyConnected(()), estimator="exact"
+    )
+    batch = {"x": jnp.ones((1, 6)), "missing": jnp.asarray(np.arange(6)[None] < 4)}
+    state = init_state(recipe, default_optimizer(), batch, KEY)
+    _, (metrics, *_) = jax.jit(partial(batch_loss, recipe))(
+        state.params, state.collections, batch, KEY, state.step
+    )
+    model = jaxae.training.trained_model(recipe, state)
+    x = jnp.asarray(np.arange(6)[None] >= 4, jnp.float32)
+    jacobian = jax.jacrev(lambda x: jaxae.encode(model, x)[0])(x)[:, 0, 4:]
+    found = metrics["contraction"]
+    np.testing.assert_allclose(found, np.square(jacobian).sum(), rtol=1e-4)
+
+
+def test_sparse_codes_start_at_the_mean_of_what_is_known():
+    recipe = recipes.sparse_autoencoder((3,), 4, k=2)
+    x = np.array([[1.0, 50.0, 3.0], [3.0, 8.0, 50.0]], np.float32)
+    gaps = x == 50.0
+    fitted = jaxae.fit(
+        recipe,
+        {"x": x, "missing": gaps},
+        key=KEY,
+        epochs=1,
+        progress=False,
+    )
+    bias = fitted.state.params["model"]["decoder"]["bias"]
+    np.testing.assert_allclose(bias, [2.0, 8.0, 3.0], rtol=1e-6)
 
 
 # Imputation, against the normal distribution that a linear decoder stands for

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from functools import cache, partial
 
 import jax
@@ -115,7 +116,7 @@ def test_names_and_numbers_are_plain_to_see(folder):
 
 def test_dtypes_stay_as_they_are(tmp_path):
     variables = jax.tree.map(lambda x: x.astype(jnp.bfloat16), model().variables)
-    kinds = (jnp.int32, jnp.bool_, jnp.float16, jnp.uint8)
+    kinds = (jnp.float16, jnp.float32)
     encoder = variables["params"]["encoder"]["Dense_0"]
     for name, dtype in zip(encoder, kinds, strict=False):
         encoder[name] = encoder[name].astype(dtype)
@@ -357,6 +358,7 @@ def rename_part(about):
         (lambda a: a.update(format=FORMAT + 1), "written by jaxae .* a later jaxae"),
         (lambda a: a.update(format="one"), "damaged, or not of a saved model"),
         (lambda a: a.pop("recipe"), "damaged, or not of a saved model: KeyError"),
+        (lambda a: a.pop("sha256 of the weights"), "damaged, or not of a saved model"),
         (rename_part, "ELBOW is no part of jaxae.* did you mean .*objectives.ELBO'"),
         (
             lambda a: parts_of(a).update(hook=[]),
@@ -409,7 +411,11 @@ def test_functions_are_not_called_with_what_a_file_says(folder):
         jaxae.load(folder, parts=[darken, Shrink()])
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "null", '"model"', "\xff"])
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "null", '"model"', "\xff", "[" * 100_000],
+    ids=["empty", "cut", "list", "null", "string", "no text", "deep"],
+)
 def test_a_file_that_is_no_recipe(content, folder):
     (folder / "model.json").write_bytes(content.encode("latin-1"))
     refused(folder, "model.json: damaged, or not of a saved model")
@@ -420,6 +426,22 @@ def test_weights_that_are_cut_short(size, folder):
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:size])
     refused(folder, "model.safetensors: damaged")
+
+
+@pytest.mark.parametrize("place", [2, 30, -30, -1])
+def test_weights_of_which_a_byte_is_another(place, folder):
+    file = folder / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[place] ^= 0x20
+    file.write_bytes(content)
+    refused(folder, "model.safetensors: (damaged|not the weights of its recipe)")
+
+
+def test_weights_of_another_model_of_the_recipe(folder, tmp_path):
+    other = model().replace(variables=jax.tree.map(lambda x: 2 * x, model().variables))
+    jaxae.save(other, tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "model.safetensors", folder)
+    refused(folder, "model.safetensors: damaged, or not what model.json was saved with")
 
 
 def test_weights_that_are_not_there(folder):
@@ -433,16 +455,21 @@ def test_weights_that_are_not_there(folder):
         (
             "params/decoder/Dense_9/kernel",
             np.ones(3),
-            r"of shape \(3,\) there and missing",
+            r"real numbers of shape \(3,\) there and missing",
         ),
         (
             "params/decoder/Dense_0/bias",
             np.ones(5),
-            r"of shape \(5,\) there and of shape \(4,\) in the recipe",
+            r"real numbers of shape \(5,\) there and real numbers of shape \(4,\) in",
         ),
-        ("params/decoder/Dense_0/bias", None, r"missing there and of shape \(4,\)"),
+        (
+            "params/decoder/Dense_0/bias",
+            np.ones(4, np.int32),
+            r"int32 values of shape \(4,\) there and real numbers of",
+        ),
+        ("params/decoder/Dense_0/bias", None, "missing there and real numbers of"),
     ],
-    ids=["extra", "shape", "missing"],
+    ids=["extra", "shape", "kind", "missing"],
 )
 def test_weights_of_another_recipe(name, values, message, folder):
     arrays = load_file(folder / "model.safetensors")

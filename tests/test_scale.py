@@ -8,9 +8,15 @@ import optax
 import pytest
 
 import jaxae
-from jaxae import networks, recipes
-from jaxae.evaluation import evaluate
+from jaxae import networks, preparation, recipes
+from jaxae.corruptions import Holes
+from jaxae.evaluation import evaluate, psnr_db, reconstruction_quality
 from jaxae.preparation import Log1p, MinMax, Standardize, inverse
+from jaxae.training.batch import model_batch
+from jaxae.training.checkpoint import restore_progress, restore_state, save_epochs
+from jaxae.training.parallel import Parallel, default_mesh, replicated
+from jaxae.training.placement import Share
+from jaxae.values import fields_of
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -186,3 +192,92 @@ def test_codes_for_samplers_are_those_of_encode():
     model = jaxae.fit(recipe, X, **FIT | {"epochs": 1}).model
     found = jaxae.samplers.aggregate_codes(model, X, KEY)
     np.testing.assert_array_equal(found, jaxae.encode(model, X))
+
+
+@pytest.mark.parametrize("scale", [Standardize(), MinMax(), MinMax(per_feature=False)])
+def test_large_data_are_looked_at_in_blocks(scale, monkeypatch):
+    weight = RNG.integers(0, 3, 40)
+    gaps = np.where(RNG.random(X.shape) < 0.3, np.nan, X)
+    whole = scale.of(gaps, weight)
+    monkeypatch.setattr(preparation, "_BLOCK", 9)
+    for name, value in fields_of(scale.of(gaps, weight)).items():
+        np.testing.assert_allclose(value, getattr(whole, name), rtol=1e-6)
+
+
+def test_a_stream_goes_on_with_the_scale_that_it_began_with(tmp_path):
+    """Its first batch is another one by then."""
+    recipe = RECIPE.replace(prepare=Standardize())
+    batches = [X[:20], X[20:], X[10:30], X[5:25]]
+    options = {**FIT, "steps_per_epoch": 2, "tx": optax.adam(1e-3)}
+    del options["batch_size"]
+
+    def from_step(done):
+        return iter(batches[done:])
+
+    whole = jaxae.fit(recipe, from_step, **options | {"epochs": 2})
+    with save_epochs(tmp_path, "loss") as save:
+        jaxae.fit(recipe, from_step, callbacks=[save], **options | {"epochs": 1})
+    for known in (recipe, whole.model.recipe):
+        resume = restore_progress(
+            tmp_path, known, options["tx"], Parallel(default_mesh(), replicated)
+        )
+        again = jaxae.fit(recipe, from_step, resume=resume, **options | {"epochs": 2})
+        assert again.model.recipe == whole.model.recipe
+        assert again.history[-1]["loss"] == whole.history[-1]["loss"]
+    other = recipe.replace(prepare=Standardize(per_feature=False))
+    with pytest.raises(jaxae.CheckpointError, match=r"per_feature is True"):
+        restore_state(tmp_path, other, options["tx"])
+
+
+def test_what_the_encoder_sees_is_scaled_beyond_the_limits_of_x():
+    recipe = RECIPE.replace(prepare=MinMax(0.0, 2.0))
+    batch = {"x": jnp.asarray([[1.0, 2.0, 4.0]])}
+    seen = model_batch(recipe, batch, KEY)
+    np.testing.assert_allclose(seen["x"], [[0.5, 1.0, 1.0]])
+    np.testing.assert_allclose(seen["inputs"], [[0.5, 1.0, 2.0]])
+    own = model_batch(recipe, batch | {"inputs": jnp.asarray([[-2.0, 0.0, 1.0]])}, KEY)
+    np.testing.assert_allclose(own["inputs"], [[-1.0, 0.0, 0.5]])
+
+
+def test_inputs_that_a_scale_cannot_take_are_named():
+    recipe = RECIPE.replace(prepare=Log1p())
+    data = {"x": np.abs(X), "inputs": X - 9.0}
+    with pytest.raises(jaxae.ArgumentError, match=r"inputs'\] must be what .*Log1p"):
+        jaxae.fit(recipe, data, **FIT)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"x": np.where(X > X.mean(), np.inf, X)}, "data must be finite"),
+        ({"x": X, "weight": np.ones(7)}, r"weight'\] must be numbers of shape \[40\]"),
+        ([Share({"x": X}, 80)], "prepare must be fitted where hosts have a share"),
+    ],
+)
+def test_what_no_scale_can_be_estimated_from(data, message):
+    with pytest.raises(jaxae.ArgumentError, match=message):
+        jaxae.fit(RECIPE.replace(prepare=Standardize()), data, **FIT)
+
+
+def test_psnr_is_of_what_is_stored():
+    x = RNG.integers(0, 256, (20, 4, 3, 1)).astype(np.uint8)
+    recipe = recipes.autoencoder((4, 3, 1), 2, likelihood="gaussian")
+    levels = np.float32(x) / np.float32(255)
+    for data, data_range in ((x, 1.0), (levels, float(np.ptp(levels)))):
+        own = recipe.replace(prepare=Standardize().of(data))
+        model = jaxae.fit(own, data, **FIT | {"epochs": 1}).model
+        made = jaxae.reconstruct(model, data)
+        quality = reconstruction_quality(model, data, KEY)
+        expected = psnr_db(made, jnp.asarray(levels), data_range)
+        np.testing.assert_allclose(quality["psnr_db"], expected, rtol=1e-4)
+
+
+def test_holes_are_filled_with_means_of_what_is_stored():
+    x = RNG.uniform(0, 50, (20, 4, 4, 1)).astype(np.float32)
+    scale = Standardize().of(x)
+    recipe = recipes.inpainting_autoencoder((4, 4, 1), 2, likelihood="gaussian")
+    recipe = recipe.replace(corruption=Holes(2), prepare=scale)
+    model = jaxae.fit(recipe, x, **FIT | {"epochs": 1}).model
+    quality = reconstruction_quality(model, x, KEY, pixel_means=x.mean(axis=0))
+    # Of values of variance 1.
+    assert 0.5 < np.mean(quality["hole_mse_mean_fill"]) < 1.5

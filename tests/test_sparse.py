@@ -200,6 +200,7 @@ def test_batch_top_k_takes_a_running_threshold_outside_training():
     close(np.asarray(alone.z)[0, 0], latent.z[0, 0])
 
 
+@pytest.mark.filterwarnings("ignore:data is large")
 def test_the_threshold_keeps_k_latents_outside_training():
     """Though the first batches are of other weights, off the origin by 300."""
     x = normal((600, 32))
@@ -563,7 +564,7 @@ def test_the_encoder_starts_as_the_transpose_of_the_centred_decoder(activation):
     recipe = tiny(activation)
     state = start(recipe)
     x = jnp.asarray(normal((B, D), 3))
-    seen = Observed({"inputs": x}, jnp.zeros(B), {})
+    seen = Observed({"x": x, "inputs": x}, jnp.zeros(B), {})
     moved = state._replace(opt_state=jax.tree.map(jnp.ones_like, state.opt_state))
     tied = jax.jit(TieAtStart())(moved, seen, KEY)
     encoder, decoder = (tied.params["model"][p] for p in ("bottleneck", "decoder"))

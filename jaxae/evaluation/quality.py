@@ -1,5 +1,6 @@
 """How close images are to what they should be."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from jaxae.evaluation.examples import map_examples
 from jaxae.inputs import check_data
 from jaxae.models.family import call
 from jaxae.objectives.reconstruction import counted
+from jaxae.preparation import Scale, as_seen, inverse
 from jaxae.recipe import Model, Recipe
 from jaxae.types import AnyArray, Batch, Variables
 
@@ -119,11 +121,15 @@ def reconstruction_quality(
     does so. The code is the posterior's mean. Where the corruption removes pixels and
     damages no other, only those are taken from the model, as in `jaxae.repair`.
 
+    Squared errors are of x as it is prepared. PSNR and SSIM are of x as it is stored,
+    with a data range of 1; where the preparation is a `Scale` of floats, from the least
+    to the largest value of these data.
+
     Args:
         model: A trained model.
         data: As for `fit`. They are damaged by the recipe's corruption.
         key: A typed key.
-        pixel_means: The training set's mean image in [0, 1], to fill holes with.
+        pixel_means: The training set's mean of x as floats, to fill holes with.
         chunk: Examples at a time.
 
     Returns:
@@ -143,8 +149,23 @@ def reconstruction_quality(
         (20,)
     """
     data = check_data(model.recipe, data, "data")
-    shared = () if pixel_means is None else (jnp.asarray(pixel_means, jnp.float32),)
-    return map_examples(_quality, model, data, key, chunk, shared=shared)
+    shared = [_data_range(model.recipe, data)]
+    shared += [] if pixel_means is None else [jnp.asarray(pixel_means, jnp.float32)]
+    changed = "inputs" in data or model.recipe.corruption is not identity
+    return map_examples(
+        _quality, model, data, key, chunk, (changed,), shared=tuple(shared)
+    )
+
+
+def _data_range(recipe: Recipe, data: Mapping[str, AnyArray]) -> Float[AnyArray, ""]:
+    x = data["x"]
+    if x.dtype == np.uint8 or not isinstance(recipe.prepare, Scale):
+        return np.ones((), np.float32)
+    known = ~data["missing"] if "missing" in data else np.ones(x.shape, bool)
+    known = jnp.broadcast_to(known, x.shape)
+    spread = jnp.max(x, where=known, initial=-np.inf)
+    spread -= jnp.min(x, where=known, initial=np.inf)
+    return jnp.where(spread > 0, spread, 1.0)
 
 
 def _quality(
@@ -152,25 +173,33 @@ def _quality(
     variables: Variables,
     batch: Batch,
     key: jax.Array,
+    changed: bool,
+    data_range: Float[Array, ""],
     pixel_means: Array | None = None,
 ) -> dict[str, Array]:
     target, inputs = batch["x"], batch["inputs"]
     missing, hole = batch.get("missing"), hole_of(recipe, batch)
     known = None if missing is None else ~missing
     output = restored(recipe, variables, batch, key)
+
+    def stored(x: Images) -> Images:
+        return inverse(recipe.prepare, x) / data_range
+
     scores = {
         "mse": mean_squared_error(output, target, known),
-        "psnr_db": psnr_db(output, target, where=known),
+        "psnr_db": psnr_db(stored(output), stored(target), where=known),
     }
     if target.ndim == 4 and missing is None:
-        scores["ssim"] = ssim(output, target)
-    if inputs is not target and inputs.shape == target.shape:
-        scores["psnr_damaged_db"] = psnr_db(inputs, target, where=known)
+        scores["ssim"] = ssim(stored(output), stored(target))
+    if changed and inputs.shape == target.shape:
+        damaged = psnr_db(stored(inputs), stored(target), where=known)
+        scores["psnr_damaged_db"] = damaged
         scores["psnr_gain_db"] = scores["psnr_db"] - scores["psnr_damaged_db"]
     if hole is not None:
         scores["hole_mse"] = mean_squared_error(output, target, hole)
         if pixel_means is not None:
-            fill = jnp.broadcast_to(pixel_means[None], target.shape)
+            means = as_seen(recipe.prepare, key, pixel_means)
+            fill = jnp.broadcast_to(means[None], target.shape)
             scores["hole_mse_mean_fill"] = mean_squared_error(fill, target, hole)
     return {name: value[0] for name, value in scores.items()}
 

@@ -80,7 +80,8 @@ def sparsity(
 def atoms(model: Model) -> Float[Array, "n ..."]:
     """What every latent adds to x per unit, as the decoder uses it: of norm 1.
 
-    The parameter itself is of any length, see `networks.Dictionary`.
+    Of x as it is scaled, where the recipe's preparation is a `Scale`. The parameter
+    itself is of any length, see `networks.Dictionary`.
 
     Args:
         model: A sparse auto-encoder.

@@ -85,7 +85,10 @@ def evaluate(
         each = nll_nats(model, data, key, num_samples=nll_samples)
         nll = _mean(np.asarray(each), weight)
         numbers |= {"nll_nats": nll, "nll_samples": nll_samples}
-        numbers["bits_per_dim"] = None if nll is None else _bits_per_dim(model, nll)
+        size = _mean(_sizes(model, data), weight)
+        # A code length, which a density is not.
+        if model.module.likelihood.support.is_discrete and nll is not None and size:
+            numbers["bits_per_dim"] = nll / math.log(2) / size
     return numbers | _code_use(model, data, key)
 
 
@@ -111,12 +114,12 @@ def _code_use(model: Model, data: Any, key: jax.Array) -> dict[str, Any]:
     return {k: v for k, v in scores.items() if sparse or k == "explained_variance"}
 
 
-def _bits_per_dim(model: Model, nll: float) -> float | None:
-    """A code length, which a density is not."""
-    module = model.module
-    if not module.likelihood.support.is_discrete:
-        return None
-    return nll / math.log(2) / math.prod(module.shape)
+def _sizes(model: Model, data: Any) -> np.ndarray:
+    """How many values of every example are known."""
+    checked = check_data(model.recipe, data, "data")
+    missing = checked.get("missing", np.zeros([1] * checked["x"].ndim, bool))
+    known = np.broadcast_to(~missing, checked["x"].shape)
+    return known.reshape(len(known), -1).sum(axis=1)
 
 
 def _weights(model: Model, data: Any) -> np.ndarray:

@@ -6,9 +6,8 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from jaxae.averages import weighted_mean
 from jaxae.checks import check_count
 from jaxae.errors import ensure, require
 from jaxae.hooks.moments import reset_moments
@@ -44,9 +43,8 @@ def _tie(state: TrainState, seen: Observed) -> TrainState:
     encoder, decoder = model["bottleneck"], model["decoder"]
     _check_kernel(encoder["kernel"], decoder["atoms"])
     atoms = normalize_rows(decoder["atoms"])
-    x = seen.batch["inputs"].reshape(seen.loss.shape[0], -1)
-    mean = weighted_mean(x, seen.batch.get("weight"))
-    offset = -(atoms @ mean)
+    mean = _mean(seen, "x")
+    offset = -(atoms @ _mean(seen, "inputs"))
     biases = {name: offset for name in encoder if name.endswith("bias")}
     new = {
         "bottleneck": {**encoder, "kernel": atoms.T, **biases},
@@ -62,6 +60,27 @@ def _tie(state: TrainState, seen: Observed) -> TrainState:
     return state._replace(params=params, opt_state=opt_state)
 
 
+def _mean(seen: Observed, field: str) -> Float[Array, " d"]:
+    """Of every value, over the examples that it is known of; 0 of one without any."""
+    values = _flat(seen, field)
+    known = _known(seen, field).astype(values.dtype)
+    weight = seen.batch.get("weight")
+    counts = known if weight is None else weight[:, None] * known
+    return (counts * values).sum(axis=0) / jnp.maximum(counts.sum(axis=0), 1e-12)
+
+
+def _flat(seen: Observed, field: str) -> Rows:
+    return seen.batch[field].reshape(seen.loss.shape[0], -1)
+
+
+def _known(seen: Observed, field: str) -> Bool[Array, "b d"]:
+    """Where x, or what the encoder sees, is not missing."""
+    shape = seen.batch[field].shape
+    missing = seen.batch.get("missing" if field == "x" else "filled")
+    known = jnp.ones(shape, bool) if missing is None else ~missing
+    return jnp.broadcast_to(known, shape).reshape(shape[0], -1)
+
+
 class ResampleDead(Value):
     """Points dead latents at examples that are explained badly.
 
@@ -69,11 +88,12 @@ class ResampleDead(Value):
     example, drawn from the batch with probability proportional to its squared loss, as
     its direction: the atom is the example, less the decoder's bias, divided by its
     norm, and the encoder's weights are `scale` times the mean norm of those of the
-    living latents in the same direction, with no bias beside what centres x (Bricken
-    et al. 2023, "Neuron resampling", which draws from a larger sample of the data). Its
-    moments in the optimizer and its count of examples start anew, and what else an
-    activation learns for every latent takes its first value, or for thresholds the mean
-    of the living ones.
+    living latents in the same direction, or in that of inputs of their own, with no
+    bias beside what centres x (Bricken et al. 2023, "Neuron resampling", which draws
+    from a larger sample of the data). What is missing counts for nothing. Its moments
+    in the optimizer and its count of examples start anew, and what else an activation
+    learns for every latent takes its first value, or for thresholds the mean of the
+    living ones.
 
     For a model of `bottlenecks.Sparse` on the flattened input, `networks.Dictionary`
     and the Gaussian likelihood of std 1, whose constant does not count as loss.
@@ -111,13 +131,16 @@ def _resample(
     dead = seen.info["dead"]
     model = state.params["model"]
     center = model["decoder"]["bias"]
-    examples = _drawn_examples(seen, key, dead.shape[0], center)
-    # An example of zeros has no direction; without another the latent keeps its own.
-    empty = (examples == 0).all(axis=1, keepdims=True)
-    rows = jnp.where(empty, model["decoder"]["atoms"], examples)
-    directions = normalize_rows(rows)
-    encoder = _new_encoder(model["bottleneck"], directions, center, dead, scale)
-    atoms = jnp.where(dead[:, None], directions, model["decoder"]["atoms"])
+    chosen = _chosen(seen, key, dead.shape[0], center)
+    old = model["decoder"]["atoms"]
+    _check_kernel(model["bottleneck"]["kernel"], old)
+    directions = {
+        field: _directions(_centred(seen, field, center)[chosen], old)
+        for field in ("x", "inputs")
+    }
+    own = directions["inputs"]
+    encoder = _new_encoder(model["bottleneck"], own, center, dead, scale)
+    atoms = jnp.where(dead[:, None], directions["x"], old)
     decoder = {**model["decoder"], "atoms": atoms}
     own = {**model, "bottleneck": encoder, "decoder": decoder}
     params = {**state.params, "model": own}
@@ -129,19 +152,31 @@ def _resample(
     )
 
 
-def _drawn_examples(
+def _directions(rows: Rows, otherwise: Rows) -> Rows:
+    """An example of zeros has none; without another a latent keeps its own."""
+    empty = (rows == 0).all(axis=1, keepdims=True)
+    return normalize_rows(jnp.where(empty, otherwise, rows))
+
+
+def _centred(seen: Observed, field: str, center: Float[Array, " d"]) -> Rows:
+    """Flat, and 0 where it is not known."""
+    known = _known(seen, field)
+    return jnp.where(known, _flat(seen, field) - center[None], 0.0)
+
+
+def _chosen(
     seen: Observed, key: jax.Array, count: int, center: Float[Array, " d"]
-) -> Rows:
-    """`count` flat, centred examples, with probability ∝ weight · loss²; no zeros."""
-    x = seen.batch["inputs"].reshape(seen.loss.shape[0], -1) - center[None]
-    constant = 0.5 * x.shape[1] * math.log(2.0 * math.pi)
+) -> Int[Array, " n"]:
+    """`count` examples, with probability ∝ weight · loss²; none of zeros."""
+    known = _known(seen, "x").astype(jnp.float32)
+    constant = 0.5 * math.log(2.0 * math.pi) * known.sum(axis=1)
     odds = jnp.square(jnp.maximum(seen.loss - constant, 0.0))
     if "weight" in seen.batch:
         odds = odds * seen.batch["weight"]
-    odds = jnp.where((x == 0).all(axis=1), 0.0, odds)
+    odds = jnp.where((_centred(seen, "x", center) == 0).all(axis=1), 0.0, odds)
     # Where nothing is left to explain, every example is as good.
     odds = jnp.where(odds.sum() > 0, odds, jnp.ones_like(odds))
-    return x[jax.random.categorical(key, jnp.log(odds), shape=(count,))]
+    return jax.random.categorical(key, jnp.log(odds), shape=(count,))
 
 
 def _new_encoder(
@@ -153,7 +188,6 @@ def _new_encoder(
 ) -> dict[str, Array]:
     """The bottleneck's parameters, new ones for the dead latents."""
     kernel = encoder["kernel"]
-    _check_kernel(kernel, directions)
     norm = _mean_of_living(jnp.linalg.norm(kernel, axis=0), dead)
     new = {name: jnp.zeros_like(value) for name, value in encoder.items()}
     new["kernel"] = scale * norm * directions.T

@@ -38,6 +38,11 @@ class Family(Module):
         return getattr(self, "input_shape", None) or self.shape
 
     @property
+    def takes_missing(self) -> bool:
+        """Whether x may have missing values."""
+        return self.view.takes_missing
+
+    @property
     def generative(self) -> bool:
         """Whether there is a posterior and a prior, so that p(x) has a bound."""
         raise NotImplementedError

@@ -18,7 +18,7 @@ from jaxae.networks import Conv, ConvTranspose, ResidualBlock, halvings
 from jaxae.precision import widened
 from jaxae.types import Batch, Latent
 from jaxae.values import Module
-from jaxae.views import Plain, View
+from jaxae.views import Plain, View, shown_by
 
 
 class LadderVAE(Family):
@@ -114,7 +114,7 @@ class LadderVAE(Family):
         x = batch["inputs"]
         require(x.shape[1:] == self.shape, "inputs", x.shape, f"[b, {self.shape}]")
         features = []
-        h = self.view.encoder(batch)
+        h = shown_by(self.view.encoder, batch)
         if self.stem:
             h = nn.relu(self.first(h))
         for stage in self.stages:

@@ -50,12 +50,16 @@ def _squared_norm(
     def code(inputs: Array) -> Float[Array, "b d"]:
         return _flat_means(context.encode(context.params, inputs))
 
+    # What stands for missing values is not what a code varies with.
+    filled = context.batch.get("filled")
+
     # No example depends on another outside training, so that one product with the
     # batch's transposed Jacobian serves all examples.
     means, back = jax.vjp(code, trace.inputs)
 
     def row_norm(cotangent: Float[Array, "b d"]) -> Float[Array, " b"]:
         (row,) = back(cotangent)
+        row = row if filled is None else jnp.where(filled, 0.0, row)
         return jnp.square(row).reshape(row.shape[0], -1).sum(axis=-1)
 
     if estimator == "hutchinson":

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 from numpyro.distributions import Independent
 
-from jaxae.errors import check_choice, given, require
+from jaxae.errors import ArgumentError, check_choice, given, require
 from jaxae.objectives.base import (
     Loss,
     Objective,
@@ -46,8 +46,11 @@ def log_likelihood(trace: Trace, region: Region = "all") -> Float[Array, "k b"]:
     came, shape = jnp.shape(counts), trace.target.shape
     fits = all(own in (1, size) for own, size in zip(came, shape, strict=True))
     require(fits, "the mask", came, f"that of x, {shape}, for region {region!r}")
-    assert isinstance(trace.likelihood, Independent)
-    per_value = jnp.asarray(trace.likelihood.base_dist.log_prob(trace.target))
+    likelihood = trace.likelihood
+    single = "a likelihood must have a density of every value where some don't count"
+    if not isinstance(likelihood, Independent):
+        raise ArgumentError(f"{single}, got {type(likelihood).__name__}")
+    per_value = jnp.asarray(likelihood.base_dist.log_prob(trace.target))
     inside = jnp.broadcast_to(counts[None], per_value.shape)
     # where, not a product: a value outside the region may be infinite.
     values = jnp.where(inside, per_value, 0.0)

@@ -79,8 +79,6 @@ class ImageCritic(Objective):
     def init(self, key: jax.Array, trace: Trace) -> Params:
         """The critic's parameters."""
         only_latent(trace)
-        whole = "x must be known whole to a critic that judges it"
-        ensure(trace.missing is None, f"{whole}: leave 'missing' out")
         variables = FeatureCritic(self.critic).init(key, trace.target[None])
         kept = sorted(variables.keys() - {"params"})
         ensure(not kept, f"critic must be a module of params alone, it keeps {kept}")
@@ -93,6 +91,8 @@ class ImageCritic(Objective):
 
     def loss(self, params: Params, trace: Trace, context: Context) -> Loss:
         """The three players' losses as one."""
+        whole = "x must be known whole to a critic that judges it"
+        ensure(trace.missing is None, f"{whole}: leave 'missing' out")
         module = FeatureCritic(self.critic)
         learning = partial(_judge, module, params)
         frozen = partial(_judge, module, stop_gradient(params))

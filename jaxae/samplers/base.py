@@ -38,6 +38,11 @@ class Density(Family):
     """
 
     @property
+    def takes_missing(self) -> bool:
+        """No: p(x) is of the whole x alone."""
+        return False
+
+    @property
     def generative(self) -> bool:
         """p(x) is known."""
         return True

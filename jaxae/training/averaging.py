@@ -32,7 +32,9 @@ def average_weights(
     """`tx`, and beside it a running mean of the parameters.
 
     Training goes on with the parameters; `fit` validates with the mean, and it is what
-    models have. Step i of n counts decayⁿ⁻ⁱ, so that the start has no part in it.
+    models have, beside the running statistics of batch normalisation, which are those
+    of the parameters in training. Step i of n counts decayⁿ⁻ⁱ, so that the start has no
+    part in it.
 
     Args:
         tx: Any optimizer; the average is to be outermost.
@@ -75,7 +77,8 @@ def params_in_use(state: TrainState) -> dict[str, Any]:
 
     That of `average_weights`, or of optax.contrib's schedule-free optimizers.
     """
-    if isinstance(state.opt_state, dict):  # a player's own optimizer for each
+    own = isinstance(state.opt_state, dict) and state.opt_state.keys()
+    if own == state.params.keys():  # a player's own optimizer for each
         return {k: _average(state.opt_state[k], v) for k, v in state.params.items()}
     return _average(state.opt_state, state.params)
 

@@ -8,9 +8,9 @@ from jaxae.corruptions import fill_in
 from jaxae.errors import ensure
 from jaxae.objectives.base import region_of
 from jaxae.objectives.reconstruction import counted
-from jaxae.preparation import undrawn, unit_interval
+from jaxae.preparation import Scale, as_seen, unit_interval
 from jaxae.recipe import Recipe
-from jaxae.types import Batch, Prepare
+from jaxae.types import Batch
 
 # What the key of a step is folded with: one purpose, one stream.
 PREPARE, CORRUPT, MODEL, OBJECTIVE, SHUFFLE, DROPOUT, HOOKS, PART, DEVICE = range(9)
@@ -21,34 +21,43 @@ FILL = 0.0
 
 
 def model_batch(recipe: Recipe, batch: Batch, key: jax.Array) -> Batch:
-    """Prepares the target `x` and the damaged "inputs", with "mask" and "counted".
+    """Prepares the target `x` and the damaged "inputs", with what is known of both.
 
-    "counted", which values of x the loss counts, is left out where all do.
+    "mask", see `Batch`; "counted", which values of x the loss counts, where not all do;
+    "filled", which of the inputs stand for missing ones, where any do.
     """
     target = recipe.prepare(jax.random.fold_in(key, PREPARE), batch["x"])
     _check_shape("the preparation", target, batch["x"])
     missing = batch.get("missing")
     if missing is not None:
         target = fill_in(target, missing, FILL)
+    own = "inputs" in batch
     clean = target
-    if "inputs" in batch:
-        clean = prepare_inputs(recipe)(key, batch["inputs"])
+    if own or isinstance(recipe.prepare, Scale):
+        clean = prepare_inputs(recipe, key, batch["inputs" if own else "x"])
+    filled = None if own else missing
+    if filled is not None:
+        clean = fill_in(clean, filled, FILL)
     inputs, mask = _damaged(recipe, jax.random.fold_in(key, CORRUPT), clean)
-    if missing is not None and "inputs" not in batch:
-        inputs = inputs if inputs is clean else fill_in(inputs, missing, FILL)
-        mask = missing if mask is None else mask | missing
-    counts = counted(region_of(recipe.objective), mask, missing)
-    added = {"x": target, "inputs": inputs, "mask": mask, "counted": counts}
+    if filled is not None:
+        inputs = inputs if inputs is clean else fill_in(inputs, filled, FILL)
+        mask = filled if mask is None else mask | filled
+    region = region_of(recipe.objective)
+    whole = "region must be 'all' where inputs have another shape than x"
+    ensure(region == "all" or inputs.shape == target.shape, f"{whole}, got {region!r}")
+    counts = counted(region, mask, missing)
+    added = {"x": target, "inputs": inputs, "mask": mask}
+    added |= {"counted": counts, "filled": filled}
     return {**batch, **{k: v for k, v in added.items() if v is not None}}
 
 
-def prepare_inputs(recipe: Recipe) -> Prepare:
-    """What makes of stored inputs what the encoder sees: as x, without its draws.
+def prepare_inputs(recipe: Recipe, key: jax.Array, values: Array) -> Array:
+    """From stored inputs to what the encoder sees: as x, without its draws.
 
     Those of another shape than x are no x, which has a scale of its own.
     """
     same = recipe.module.shape_seen == recipe.module.shape
-    return undrawn(recipe.prepare) if same else unit_interval
+    return as_seen(recipe.prepare if same else unit_interval, key, values)
 
 
 def _damaged(

@@ -23,12 +23,14 @@ from orbax.checkpoint import checkpoint_managers as policies
 from jaxae import notation
 from jaxae.errors import CheckpointError
 from jaxae.inputs import abstract_batch
+from jaxae.preparation import Scale, unit_interval
 from jaxae.recipe import Recipe
 from jaxae.training.loop import Best, Epoch, Progress, copied
 from jaxae.training.monitor import check_monitor
 from jaxae.training.parallel import Parallel, shardings
 from jaxae.training.state import init_state, trained_model
 from jaxae.types import TrainState
+from jaxae.values import fields_of
 
 Which = Literal["best", "last"]
 Folder = str | PathLike[str]
@@ -210,6 +212,7 @@ def restore_progress(
             if restored is None:
                 damaged.add(number)
                 continue
+            recipe = _as_recorded(recipe, manager, number)
             best = Best(trained_model(recipe, restored))
             for value, each in _by_value(values, number):
                 found = restored
@@ -364,6 +367,20 @@ def _read(
     )
 
 
+def _as_recorded(recipe: Recipe, manager: ocp.CheckpointManager, epoch: int) -> Recipe:
+    """With the scale that was estimated then, where the recipe's is not known."""
+    record = manager.metadata(epoch).custom_metadata
+    if not record or not _unfitted(recipe):
+        return recipe
+    ((_, fields),) = record[_RECIPE].items()
+    own = notation.by_own_names([type(recipe.prepare)])
+    return recipe.replace(prepare=notation.read(fields["prepare"], own))
+
+
+def _unfitted(recipe: Recipe) -> bool:
+    return isinstance(recipe.prepare, Scale) and not recipe.prepare.fitted
+
+
 def _record(recipe: Recipe | None) -> dict[str, Any] | None:
     """What is noted beside a state: arrays of the same shapes may mean other things."""
     return None if recipe is None else {_RECIPE: notation.outline(recipe)}
@@ -372,6 +389,9 @@ def _record(recipe: Recipe | None) -> dict[str, Any] | None:
 def _other_than(recipe: Recipe, free: Set[str]) -> Other:
     """From what was noted to the attribute that differs, if there is one."""
     asked = notation.outline(recipe)
+    if _unfitted(recipe):  # its numbers are those of the training
+        fields = fields_of(recipe.prepare).items()
+        free = free | {f"recipe.prepare.{k}" for k, value in fields if value is None}
 
     def may_differ(path: str) -> bool:
         return path in free or path.endswith(".dtype")  # see `compute_in`
@@ -441,6 +461,8 @@ def _manager(directory: Path, **options: Any) -> ocp.CheckpointManager:
 def abstract_state(recipe: Recipe, tx: optax.GradientTransformation) -> TrainState:
     """Shapes and dtypes of a state; parts that do not fit together show here."""
     batch = abstract_batch(recipe)
+    if _unfitted(recipe):  # which changes no shape
+        recipe = recipe.replace(prepare=unit_interval)
     return jax.eval_shape(partial(init_state, recipe, tx), batch, jax.random.key(0))
 
 

@@ -9,7 +9,7 @@ import optax
 
 from jaxae.checks import check_key
 from jaxae.errors import TrainingDiverged, ensure
-from jaxae.inputs import check_recipe
+from jaxae.inputs import SCALE, check_recipe
 from jaxae.recipe import Model, Recipe
 from jaxae.training.loop import (
     Best,
@@ -37,7 +37,7 @@ from jaxae.training.runners import (
     is_array_data,
     stream_runner,
 )
-from jaxae.training.scale import fit_scale
+from jaxae.training.scale import fit_scale, with_scale_of
 from jaxae.training.start import begun
 from jaxae.training.state import trained_model
 from jaxae.types import TrainState
@@ -69,11 +69,13 @@ def fit(
 
     Args:
         recipe: The family, see `jaxae.recipes`.
-        data: An array [n, *shape] of bytes, or of floats in [0, 1]; or a mapping with
-            such an array as "x" and, where there are any, "label" [n] and "weight" [n];
-            or an iterable of batches of either kind, or a function from the number of
-            steps done to one. An array goes to the devices whole, batches one by one;
-            for several hosts see `jaxae.training.placement`.
+        data: An array [n, *shape] of bytes, or of floats as the recipe's likelihood
+            takes them; or a mapping with it as "x" and, where there are any, the
+            fields of `jaxae.inputs.FIELDS`: "inputs", "missing", "label" and "weight",
+            or a condition by its name; or an iterable of batches of either kind or of
+            pairs (x, label), or a function from the number of steps done to one. An
+            array goes to the devices whole, batches one by one; for several hosts see
+            `jaxae.training.placement`.
         key: A typed key, `jax.random.key(0)`. The result depends on nothing else.
         epochs: Passes over the data.
         batch_size: Examples per step; the last step of a pass takes what is left. Not
@@ -125,6 +127,8 @@ def fit(
     loop.check(callbacks, batch_size, accumulate)
     ensure(start is None or resume is None, "start must be left out with resume")
     done = 0 if resume is None else int(resume.state.step)
+    if resume is not None:
+        recipe = with_scale_of(recipe, resume.best.model.recipe)
     recipe, data = fit_scale(recipe, data, done)
     plan = Plan(
         recipe if start is None else begun(recipe, start),
@@ -157,7 +161,8 @@ def fit(
     (result,) = run_epochs(loop, members, resume.state, epoch, lambda state: [state])
     if result.best_epoch == 0:
         last = result.history[-1]
-        raise TrainingDiverged(f"no epoch had a finite {monitor}: {last}")
+        remedy = f"if the data are not about 0 to 1 in size, {SCALE}Standardize())"
+        raise TrainingDiverged(f"no epoch had a finite {monitor}: {last}; {remedy}")
     return result
 
 

@@ -31,7 +31,7 @@ from jaxae.training.monitor import choose_monitor
 from jaxae.training.parallel import DATA, default_mesh, make_mesh
 from jaxae.training.placement import local, place_data
 from jaxae.training.runners import Row, as_row, is_array_data, timed
-from jaxae.training.scale import fit_scale
+from jaxae.training.scale import fit_scale, with_scale_of
 from jaxae.training.state import init_state, trained_model
 from jaxae.training.step import make_train_step
 from jaxae.types import Batch, Prepare, TrainState
@@ -121,7 +121,10 @@ def fit_many(
     ensure(hosts == 1, f"many models are trained on one host, not on {hosts}")
     _check_values(values, count)
     built = [build(value) for value in each(_as_numbers(values), count)]
-    scaled, data = fit_scale(built[0][0], data)
+    scaled = built[0][0]
+    if resume:
+        scaled = with_scale_of(scaled, resume[0].best.model.recipe)
+    scaled, data = fit_scale(scaled, data)
     recipes = [recipe for recipe, _ in built]
     if scaled is not recipes[0]:
         build = _prepared(build, scaled.prepare)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxae.errors import require
+from jaxae.errors import ensure, require
 from jaxae.inputs import as_fields, check_data
 from jaxae.recipe import Recipe
 from jaxae.training.parallel import DATA, Layout, replicated, shardings
@@ -60,7 +60,10 @@ def place_data(recipe: Recipe, data: Any, mesh: Mesh, name: str) -> Batch:
     """
     whole = NamedSharding(mesh, PartitionSpec())
     if jax.process_count() == 1:
-        return jax.device_put(check_data(recipe, data, name), whole)
+        checked = check_data(recipe, data, name)
+        some = "missing" not in checked or not checked["missing"].all()
+        ensure(some, f"{name} must have a value that is known, all are missing")
+        return jax.device_put(checked, whole)
     fields = as_fields(recipe, data, name)
     count = len(fields["x"])
     size = -(-count // mesh.size)  # of the pieces, one for every device

@@ -112,3 +112,23 @@ def test_patience_ends_a_training_and_a_resumed_one():
     assert len(again.history) == 3
     with pytest.raises(jaxae.ArgumentError, match="patience must be a whole number"):
         jaxae.fit(recipe, X, **FIT | options | {"patience": 0})
+
+
+def test_a_state_that_is_a_mapping_is_of_the_whole():
+    """As that of an optimizer of one's own may be."""
+
+    def init(params):
+        return {"count": jnp.zeros((), jnp.int32)}
+
+    def update(updates, state, params=None):
+        return updates, {"count": state["count"] + 1}
+
+    tx = optax.chain(optax.GradientTransformation(init, update), optax.sgd(0.1))
+    own = optax.GradientTransformation(
+        lambda params: dict(enumerate(tx.init(params))),
+        lambda updates, state, params: (
+            lambda new, states: (new, dict(enumerate(states)))
+        )(*tx.update(updates, tuple(state.values()), params)),
+    )
+    found, expected = (jaxae.fit(VAE, X, tx=each, **FIT) for each in (own, tx))
+    assert found.history[-1]["loss"] == expected.history[-1]["loss"]

@@ -25,13 +25,14 @@ from jaxae.exporting import export as export
 from jaxae.imputation import impute as impute
 from jaxae.inference import decode as decode
 from jaxae.inference import encode as encode
-from jaxae.inference import interpolate as interpolate
 from jaxae.inference import reconstruct as reconstruct
 from jaxae.inference import repair as repair
 from jaxae.inference import sample as sample
 from jaxae.models import AutoEncoder as AutoEncoder
 from jaxae.models import LadderVAE as LadderVAE
 from jaxae.objectives import Objective as Objective
+from jaxae.probabilities import likelihood as likelihood
+from jaxae.probabilities import posterior as posterior
 from jaxae.recipe import Model as Model
 from jaxae.recipe import Recipe as Recipe
 from jaxae.recipe import compute_in as compute_in
@@ -45,7 +46,11 @@ from jaxae.training import TrainState as TrainState
 from jaxae.training import fit as fit
 from jaxae.training import fit_many as fit_many
 from jaxae.training import make_train_step as make_train_step
+from jaxae.training.initial import init as init
+from jaxae.training.initial import summary as summary
 from jaxae.types import Batch as Batch
 from jaxae.types import Context as Context
 from jaxae.types import Latent as Latent
 from jaxae.types import Trace as Trace
+from jaxae.walks import interpolate as interpolate
+from jaxae.walks import traverse as traverse

@@ -85,8 +85,8 @@ def encode(
         check_key(key)
     large = isinstance(x, np.ndarray) and len(x) > BLOCK
     if not large or isinstance(missing, Tracer):
-        batch = _inputs(model, x, missing)
-        batch |= _conditions(model, len(batch["inputs"]), conditions, "encoder")
+        batch = inputs_of(model, x, missing)
+        batch |= conditions_of(model, len(batch["inputs"]), conditions, "encoder")
         return _codes(model, batch, key)
     shown = check_conditions(model.recipe, conditions, len(x), "encoder")
     keys = None if key is None else jax.random.split(key, len(x))
@@ -94,7 +94,7 @@ def encode(
     def block(rows: slice) -> Codes:
         """What lies on the disk is read when its turn comes."""
         gaps = missing if missing is None or isinstance(missing, str) else missing[rows]
-        batch = _inputs(model, x[rows], gaps)
+        batch = inputs_of(model, x[rows], gaps)
         batch |= {name: jnp.asarray(values[rows]) for name, values in shown.items()}
         return _codes(model, batch, None if keys is None else keys[rows])
 
@@ -136,11 +136,11 @@ def decode(
     """
     leaves = codes if isinstance(codes, tuple) else (codes,)
     count = (np.shape(leaves[0]) or (0,))[0]
-    side = _conditions(model, count, conditions, "decoder")
+    side = conditions_of(model, count, conditions, "decoder")
     if missing is not None:
         shape = (count, *model.module.shape)
         side["mask"] = jnp.asarray(check_mask(missing, shape, "missing"))
-    codes = _check_codes(model, codes, side)
+    codes = check_codes(model, codes, side)
     made = _decode(model.module, False, model.variables, (codes, side))
     return inverse(model.recipe.prepare, made)
 
@@ -215,8 +215,8 @@ def repair(
         return reconstruct(model, x, **conditions)
     same = model.module.shape_seen == model.module.shape
     ensure(same, "missing must be left out: what is made of x has another shape")
-    batch = _inputs(model, x, hole, fill)
-    batch |= _conditions(model, x.shape[0], conditions, "encoder")
+    batch = inputs_of(model, x, hole, fill)
+    batch |= conditions_of(model, x.shape[0], conditions, "encoder")
     codes = _codes(model, batch)
     hole = jnp.asarray(hole)
     made = decode(model, codes, missing=hole, **conditions)
@@ -258,7 +258,7 @@ def sample(
     check_count("count", count)
     key_code, key_draw = jax.random.split(key)
     module, variables = model.module, model.variables
-    side = _conditions(model, count, conditions, "decoder")
+    side = conditions_of(model, count, conditions, "decoder")
     codes = _sample_codes(module, count, variables, key_code)
     if not draw:
         made = _decode(module, True, variables, (codes, side))
@@ -287,62 +287,6 @@ def sample_codes(model: Model, key: jax.Array, count: int) -> Codes:
     check_count("count", count)
     codes = _sample_codes(model.module, count, model.variables, key)
     return codes[0] if len(codes) == 1 else codes
-
-
-def interpolate(
-    model: Model,
-    start: Any,
-    end: Any,
-    *,
-    steps: int = 8,
-    missing: Any = None,
-    **conditions: Any,
-) -> Float[Array, "n steps ..."]:
-    """Walks in a straight line from the code of `start` to that of `end`.
-
-    Args:
-        model: As `fit` returns it.
-        start: [n, *shape].
-        end: [n, *shape].
-        steps: Points per walk, both ends included.
-        missing: As for `encode`, of both.
-        **conditions: As for `encode`, one for every walk.
-
-    Raises:
-        ValueError: Different numbers of examples, fewer than two steps, or codes that
-            are whole numbers.
-
-    Example:
-        >>> import jax, numpy as np, jaxae
-        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
-        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
-        >>> key = jax.random.key(0)
-        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
-        >>> jaxae.interpolate(model, x[:2], x[2:4], steps=5).shape
-        (2, 5, 4, 4, 1)
-    """
-    check_count("steps", steps, least=2)
-    real = model.module.num_codes == 0
-    ensure(real, "the codes of this model are whole numbers, between which is no line")
-    first = encode(model, start, missing=missing, **conditions)
-    last = encode(model, end, missing=missing, **conditions)
-    came, expected = (jax.tree.leaves(codes)[0].shape for codes in (last, first))
-    require(came == expected, "end", came, f"as many as start: {expected}")
-    along = jnp.linspace(0.0, 1.0, steps, dtype=jnp.float32)
-
-    def line(a: Array, b: Array) -> Array:
-        t = along.reshape(1, steps, *[1] * (a.ndim - 1))
-        points = (1.0 - t) * a[:, None] + t * b[:, None]
-        return points.reshape(-1, *a.shape[1:])
-
-    codes = jax.tree.map(line, first, last)
-    conditions = {
-        name: jnp.repeat(jnp.asarray(each), steps, axis=0)
-        for name, each in conditions.items()
-        if each is not None
-    }
-    points = decode(model, codes, **conditions)
-    return points.reshape(expected[0], steps, *points.shape[1:])
 
 
 def codes_of(latents: tuple[Latent, ...]) -> Codes:
@@ -432,7 +376,12 @@ def _alone(values: Any) -> Any:
     return jax.tree.map(lambda value: value[None], values)
 
 
-def _check_codes(model: Model, codes: Any, side: Batch) -> Codes:
+def check_codes(model: Model, codes: Any, side: Batch) -> Codes:
+    """Codes as arrays of the device, [n, ...] each.
+
+    Raises:
+        ValueError: They have not the shape of this model's, or are not finite.
+    """
     expected = _code_shapes(model, side)
     single = isinstance(expected, jax.ShapeDtypeStruct)
     leaves = (codes,) if single else tuple(codes)
@@ -475,7 +424,7 @@ def _code_shapes(model: Model, side: Batch) -> Any:
     return jax.eval_shape(encoder, ({"inputs": x, **fields}, keys))
 
 
-def _conditions(
+def conditions_of(
     model: Model, count: int, given: Mapping[str, Any], part: Part
 ) -> dict[str, Any]:
     """What a network is shown beside x or z, as arrays."""
@@ -483,7 +432,7 @@ def _conditions(
     return {name: jnp.asarray(values) for name, values in checked.items()}
 
 
-def _inputs(
+def inputs_of(
     model: Model, x: Any, missing: Any = None, fill: float = FILL
 ) -> dict[str, Any]:
     """What the encoder sees of examples, prepared as in training but not drawn."""

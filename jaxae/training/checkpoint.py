@@ -23,8 +23,9 @@ from orbax.checkpoint import checkpoint_managers as policies
 from jaxae import notation
 from jaxae.errors import CheckpointError
 from jaxae.inputs import abstract_batch
-from jaxae.preparation import Scale, unit_interval
+from jaxae.preparation import Scale
 from jaxae.recipe import Recipe
+from jaxae.training.initial import unscaled
 from jaxae.training.loop import Best, Epoch, Progress, copied
 from jaxae.training.monitor import check_monitor
 from jaxae.training.parallel import Parallel, shardings
@@ -460,9 +461,7 @@ def _manager(directory: Path, **options: Any) -> ocp.CheckpointManager:
 
 def abstract_state(recipe: Recipe, tx: optax.GradientTransformation) -> TrainState:
     """Shapes and dtypes of a state; parts that do not fit together show here."""
-    batch = abstract_batch(recipe)
-    if _unfitted(recipe):  # which changes no shape
-        recipe = recipe.replace(prepare=unit_interval)
+    recipe, batch = unscaled(recipe), abstract_batch(recipe)
     return jax.eval_shape(partial(init_state, recipe, tx), batch, jax.random.key(0))
 
 

@@ -1,0 +1,139 @@
+"""Walks through the space of codes: between examples, and along its axes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxae.checks import check_count
+from jaxae.errors import ensure, given, require
+from jaxae.inference import decode, encode
+from jaxae.recipe import Model
+
+PRIOR_LIMITS = (-3.0, 3.0)
+"""Where nearly all of a standard normal prior is."""
+
+
+def interpolate(
+    model: Model,
+    start: Any,
+    end: Any,
+    *,
+    steps: int = 8,
+    missing: Any = None,
+    **conditions: Any,
+) -> Float[Array, "n steps ..."]:
+    """Walks in a straight line from the code of `start` to that of `end`.
+
+    Args:
+        model: As `fit` returns it.
+        start: [n, *shape].
+        end: [n, *shape].
+        steps: Points per walk, both ends included.
+        missing: As for `encode`, of both.
+        **conditions: As for `encode`, one for every walk.
+
+    Raises:
+        ValueError: Different numbers of examples, fewer than two steps, or codes that
+            are whole numbers.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> jaxae.interpolate(model, x[:2], x[2:4], steps=5).shape
+        (2, 5, 4, 4, 1)
+    """
+    check_count("steps", steps, least=2)
+    real = model.module.num_codes == 0
+    ensure(real, "the codes of this model are whole numbers, between which is no line")
+    first = encode(model, start, missing=missing, **conditions)
+    last = encode(model, end, missing=missing, **conditions)
+    came, expected = (jax.tree.leaves(codes)[0].shape for codes in (last, first))
+    require(came == expected, "end", came, f"as many as start: {expected}")
+    along = jnp.linspace(0.0, 1.0, steps, dtype=jnp.float32)
+
+    def line(a: Array, b: Array) -> Array:
+        t = along.reshape(1, steps, *[1] * (a.ndim - 1))
+        points = (1.0 - t) * a[:, None] + t * b[:, None]
+        return points.reshape(-1, *a.shape[1:])
+
+    codes = jax.tree.map(line, first, last)
+    points = decode(model, codes, **_repeated(conditions, steps))
+    return points.reshape(expected[0], steps, *points.shape[1:])
+
+
+def traverse(
+    model: Model,
+    x: Any,
+    *,
+    dims: Sequence[int] | None = None,
+    limits: tuple[float, float] | None = None,
+    steps: int = 7,
+    missing: Any = None,
+    **conditions: Any,
+) -> Float[Array, "n d steps ..."]:
+    """Changes one dimension of a code at a time: latent traversals.
+
+    As in Higgins et al. (2017), "beta-VAE", figure 1,
+    https://openreview.net/forum?id=Sy2fzU9gl.
+
+    Args:
+        model: As `fit` returns it, with one code that is a vector of real numbers.
+        x: Where to begin, [n, *shape].
+        dims: Which dimensions of the code; None for all.
+        limits: From where to where each of them is changed; None for -3 to 3, where
+            nearly all of a standard normal prior is.
+        steps: Values of each, both limits included.
+        missing: As for `encode`.
+        **conditions: As for `encode`, one for every example.
+
+    Raises:
+        ValueError: The code is no such vector, a dimension is not there, the limits are
+            not in order or left out for a model without a prior, or fewer than two
+            steps.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> jaxae.traverse(model, x[:3], steps=5).shape
+        (3, 2, 5, 4, 4, 1)
+    """
+    check_count("steps", steps, least=2)
+    if limits is None and model.module.has_prior:
+        limits = PRIOR_LIMITS
+    alone = "limits must be given for a model without a prior, as the least and the "
+    low, high = given(limits, f"{alone}largest value of its codes")
+    require(low < high, "limits", limits, "(lowest, highest)")
+    codes: Any = encode(model, x, missing=missing, **conditions)
+    real = "model must have one code that is a vector of real numbers"
+    one = jax.tree.leaves(codes)
+    ensure(len(one) == 1 and one[0].ndim == 2 and not model.module.num_codes, real)
+    (codes,) = one
+    count, size = codes.shape
+    chosen = tuple(range(size)) if dims is None else tuple(dims)
+    inside = all(0 <= each < size for each in chosen) and len(chosen) > 0
+    require(inside, "dims", dims, f"of 0 to {size - 1}")
+    values = jnp.linspace(low, high, steps, dtype=codes.dtype)
+    changed = jax.nn.one_hot(jnp.asarray(chosen), size, dtype=bool)[None, :, None]
+    codes = codes[:, None, None]
+    points = jnp.where(changed, values[None, None, :, None], codes)
+    each = len(chosen) * steps
+    made = decode(model, points.reshape(-1, size), **_repeated(conditions, each))
+    return made.reshape(count, len(chosen), steps, *made.shape[1:])
+
+
+def _repeated(conditions: Mapping[str, Any], times: int) -> dict[str, Any]:
+    """One for every point of a walk."""
+    return {
+        name: jnp.repeat(jnp.asarray(each), times, axis=0)
+        for name, each in conditions.items()
+        if each is not None
+    }

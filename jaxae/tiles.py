@@ -58,8 +58,7 @@ def repair_in_tiles(
     Example:
         >>> import jax, numpy as np, jaxae
         >>> x = np.random.default_rng(0).random((20, 8, 8, 1), np.float32)
-        >>> noise = jaxae.corruptions.GaussianNoise(0.1)
-        >>> recipe = jaxae.recipes.unet((8, 8, 1), channels=(4, 8), corruption=noise)
+        >>> recipe = jaxae.recipes.denoising_autoencoder((8, 8, 1), latent_dim=8)
         >>> key = jax.random.key(0)
         >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
         >>> jaxae.repair_in_tiles(model, np.zeros((2, 30, 21, 1), np.float32)).shape

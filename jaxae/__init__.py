@@ -30,6 +30,7 @@ from jaxae.inference import repair as repair
 from jaxae.inference import sample as sample
 from jaxae.models import AutoEncoder as AutoEncoder
 from jaxae.models import LadderVAE as LadderVAE
+from jaxae.models import UNet as UNet
 from jaxae.objectives import Objective as Objective
 from jaxae.probabilities import likelihood as likelihood
 from jaxae.probabilities import posterior as posterior
@@ -38,6 +39,7 @@ from jaxae.recipe import Recipe as Recipe
 from jaxae.recipe import compute_in as compute_in
 from jaxae.saving import load as load
 from jaxae.saving import save as save
+from jaxae.tiles import repair_in_tiles as repair_in_tiles
 from jaxae.training import Epoch as Epoch
 from jaxae.training import Fit as Fit
 from jaxae.training import Parallel as Parallel

@@ -15,6 +15,7 @@ CONVOLUTIONAL = {
     "inpainting_autoencoder",
     "keras_denoiser",
     "ladder_vae",
+    "unet",
     "vae",
     "vqvae",
 }

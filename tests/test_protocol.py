@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxae
-from jaxae import networks, recipes
+from jaxae import corruptions, networks, recipes
 from jaxae.training import Epoch, init_state, make_train_step, trained_model
 from jaxae.training.checkpoint import restore_state, save_epochs
 
@@ -41,6 +41,7 @@ OPTIONS = {
     "mixture_vae": MLP,
     "regularized_autoencoder": {},
     "sparse_autoencoder": {"latent_dim": 32, "k": 4, "k_aux": 4},
+    "unet": {"channels": (4, 4), "corruption": corruptions.GaussianNoise(0.3)},
     "vae": {"network": networks.Convolutional((4, 4))},
     "vae_gan": {"critic_learning_rate": 1e-4, **MLP},
     "vamp_vae": {"components": 8, **MLP},

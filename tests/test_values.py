@@ -57,6 +57,7 @@ CHANGED = {
     "k_aux": 3,
     "kernel": {"wae_mmd": "rbf", "info_vae_mmd": "inverse_multiquadratic"},
     "l1": 0.5,
+    "holes": True,
     "input_shape": (5,),
     "latent_channels": 3,
     "latent_dim": 48,

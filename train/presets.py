@@ -46,6 +46,9 @@ PRESETS: dict[str, Preset] = {
     "conv-dae": Preset(
         recipes.denoising_autoencoder, {"network": "conv"}, {"epochs": 10}
     ),
+    "unet": Preset(
+        recipes.unet, {"corruption": "gaussian_noise:0.4:clip=yes"}, {"epochs": 10}
+    ),
     "inpaint": Preset(recipes.inpainting_autoencoder, training={"epochs": 10}),
     "keras-dae": Preset(
         recipes.keras_denoiser,

@@ -209,6 +209,7 @@ def test_evaluate_recomputes_the_same_numbers(vae):
         pytest.param("ae", marks=pytest.mark.slow),
         pytest.param("conv-dae", marks=pytest.mark.slow),
         pytest.param("keras-dae", marks=pytest.mark.slow),
+        pytest.param("unet", marks=pytest.mark.slow),
     ],
 )
 def test_other_presets(preset, tmp_path, images):

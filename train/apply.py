@@ -21,7 +21,8 @@ class Arguments:
     model was trained on; sampling does not look at it."""
     task: Literal["encode", "reconstruct", "repair", "sample"] = "reconstruct"
     """encode: to codes. reconstruct: through the code and back. repair: remove noise,
-    or fill the holes of --mask. sample: new images."""
+    or fill the holes of --mask; images of another size than the model's in tiles that
+    overlap. sample: new images."""
     out: Path = Path("out.npy")
     """Where to: FILE.npy for an array, FILE.npz for the codes of a model with several
     latents, or a new folder for PNG images."""
@@ -81,7 +82,9 @@ def apply(arguments: Arguments) -> None:
         labels = _labels(arguments, len(images))
         if task == "repair":
             mask = missing(arguments.mask, arguments.image_size)
-            result = jaxae.repair(model, images, missing=mask, **labels)
+            fits = images.shape[1:] == shape or len(shape) != 3 or images.ndim != 4
+            repair = jaxae.repair if fits else jaxae.repair_in_tiles
+            result = repair(model, images, missing=mask, **labels)
         else:
             function = jaxae.encode if task == "encode" else jaxae.reconstruct
             result = function(model, images, **labels)

@@ -369,6 +369,19 @@ def test_apply_restores_with_a_mask_and_a_label(restore, conditional):
     np.testing.assert_array_equal(restore(None), whole)
 
 
+def test_apply_repairs_larger_images_in_tiles(restore, conditional, tmp_path):
+    x = np.random.default_rng(1).uniform(size=(2, 30, 41, 1)).astype(np.float32)
+    np.save(tmp_path / "images.npy", x)
+    hole, labels = np.zeros((2, 30, 41), bool), np.full(2, 3)
+    hole[:, 20:, 25:] = True
+    made = restore(hole)
+    expected = jaxae.repair_in_tiles(conditional, x, missing=hole, label=labels)
+    np.testing.assert_array_equal(made, expected)
+    np.testing.assert_array_equal(made[~hole], x[~hole])
+    small = restore(hole, image_size=(24, 24))
+    assert small.shape == (2, 24, 24, 1)
+
+
 def test_masks_may_be_jpeg(restore, tmp_path):
     """They hold few pixels that are just black or white."""
     (tmp_path / "masks").mkdir()

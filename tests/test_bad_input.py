@@ -140,10 +140,6 @@ WRONG_FIELDS = {
         {"x": floats(), "missing": "NaN"},
         "missing must be an array of booleans, or 'nan', got 'NaN'",
     ),
-    "nothing known": (
-        {"x": floats(), "missing": np.ones((5, 4, 3, 1), bool)},
-        "data must have a value that is known, all are missing",
-    ),
     "inputs of another shape": (
         {"x": floats(), "inputs": floats()[:, :2]},
         r"data\['inputs'\] must be of shape \[n, 4, 3, 1\], got \(5, 2, 3, 1\)",

@@ -166,3 +166,16 @@ def test_half_precision_keeps_the_picture(odd):
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         UNet(**{"shape": ODD, "likelihood": likelihoods.Gaussian()} | arguments)
+
+
+def test_pairs_are_evaluated():
+    """Several codes without a posterior, of data that nothing damages."""
+    x = np.random.default_rng(0).random((6, 4, 4, 1), np.float32)
+    model = jaxae.init(
+        jaxae.recipes.unet((4, 4, 1), channels=(2, 2)), jax.random.key(0)
+    )
+    pairs = {"x": x, "inputs": 0.5 * x}
+    numbers = jaxae.evaluation.evaluate(model, pairs, jax.random.key(1))
+    # Untrained it gives back what it sees.
+    np.testing.assert_allclose(numbers["mse"], np.square(0.5 * x).mean(), rtol=1e-5)
+    assert numbers["l0"] is None and abs(numbers["psnr_gain_db"]) < 1e-4

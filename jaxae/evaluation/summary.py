@@ -17,6 +17,7 @@ from jaxae.evaluation.sparsity import sparsity
 from jaxae.inputs import abstract_batch, check_data
 from jaxae.models.family import call
 from jaxae.recipe import Model
+from jaxae.types import Latent
 
 NAMES = (
     "elbo_nats",
@@ -94,11 +95,14 @@ def evaluate(
 
 def _has_known_means(model: Model) -> bool:
     """Whether `Latent.mean` is E[z | x]: not after a flow, nor given codes above."""
-    module = model.module
-    encode = partial(call, module, model.variables, method="encode")
-    batch = abstract_batch(model.recipe)
-    latents = jax.eval_shape(encode, batch, jax.random.key(0))
+    latents = _latents(model)
     return len(latents) == 1 and latents[0].posterior is not None
+
+
+def _latents(model: Model) -> tuple[Latent, ...]:
+    """Of shapes."""
+    encode = partial(call, model.module, model.variables, method="encode")
+    return jax.eval_shape(encode, abstract_batch(model.recipe), jax.random.key(0))
 
 
 def _code_use(model: Model, data: Any, key: jax.Array) -> dict[str, Any]:
@@ -106,7 +110,8 @@ def _code_use(model: Model, data: Any, key: jax.Array) -> dict[str, Any]:
     module = model.module
     if module.num_codes:
         return codebook_usage(model, data, key)
-    if module.generative or model.recipe.corruption is not identity:
+    damaged = model.recipe.corruption is not identity
+    if module.generative or damaged or len(_latents(model)) > 1:
         return {}
     scores: dict[str, Any] = sparsity(model, data, key)
     # A code without a single zero is not meant to be sparse.

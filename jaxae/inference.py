@@ -85,17 +85,15 @@ def encode(
         check_key(key)
     large = isinstance(x, np.ndarray) and len(x) > BLOCK
     if not large or isinstance(missing, Tracer):
-        batch = inputs_of(model, x, missing)
-        batch |= conditions_of(model, len(batch["inputs"]), conditions, "encoder")
-        return _codes(model, batch, key)
+        return _codes(model, encoder_batch(model, x, missing, conditions), key)
     shown = check_conditions(model.recipe, conditions, len(x), "encoder")
     keys = None if key is None else jax.random.split(key, len(x))
 
     def block(rows: slice) -> Codes:
         """What lies on the disk is read when its turn comes."""
         gaps = missing if missing is None or isinstance(missing, str) else missing[rows]
-        batch = inputs_of(model, x[rows], gaps)
-        batch |= {name: jnp.asarray(values[rows]) for name, values in shown.items()}
+        own = {name: values[rows] for name, values in shown.items()}
+        batch = encoder_batch(model, x[rows], gaps, own)
         return _codes(model, batch, None if keys is None else keys[rows])
 
     starts = range(0, len(x), BLOCK)
@@ -134,14 +132,8 @@ def decode(
         >>> jaxae.decode(model, jaxae.encode(model, x)).shape
         (20, 4, 4, 1)
     """
-    leaves = codes if isinstance(codes, tuple) else (codes,)
-    count = (np.shape(leaves[0]) or (0,))[0]
-    side = conditions_of(model, count, conditions, "decoder")
-    if missing is not None:
-        shape = (count, *model.module.shape)
-        side["mask"] = jnp.asarray(check_mask(missing, shape, "missing"))
-    codes = check_codes(model, codes, side)
-    made = _decode(model.module, False, model.variables, (codes, side))
+    shown = decoder_batch(model, codes, missing, conditions)
+    made = _decode(model.module, False, model.variables, shown)
     return inverse(model.recipe.prepare, made)
 
 
@@ -169,8 +161,8 @@ def reconstruct(
     codes = encode(model, x, missing=missing, **conditions, key=key)
     _, missing = split_missing(x, missing, "x")
     # Of inputs of another shape, what is missing says nothing of x.
-    same = model.module.shape_seen == model.module.shape
-    return decode(model, codes, missing=missing if same else None, **conditions)
+    missing = missing if model.module.sees_x else None
+    return decode(model, codes, missing=missing, **conditions)
 
 
 def repair(
@@ -213,11 +205,9 @@ def repair(
         shown = "mask" in model.module.view.needs
         ensure(not shown, "missing must be given to a model that fills holes")
         return reconstruct(model, x, **conditions)
-    same = model.module.shape_seen == model.module.shape
-    ensure(same, "missing must be left out: what is made of x has another shape")
-    batch = inputs_of(model, x, hole, fill)
-    batch |= conditions_of(model, x.shape[0], conditions, "encoder")
-    codes = _codes(model, batch)
+    other = "missing must be left out: what is made of x has another shape"
+    ensure(model.module.sees_x, other)
+    codes = _codes(model, encoder_batch(model, x, hole, conditions, fill))
     hole = jnp.asarray(hole)
     made = decode(model, codes, missing=hole, **conditions)
     # Bytes come out as levels, like what the model makes.
@@ -258,7 +248,7 @@ def sample(
     check_count("count", count)
     key_code, key_draw = jax.random.split(key)
     module, variables = model.module, model.variables
-    side = conditions_of(model, count, conditions, "decoder")
+    side = _conditions(model, count, conditions, "decoder")
     codes = _sample_codes(module, count, variables, key_code)
     if not draw:
         made = _decode(module, True, variables, (codes, side))
@@ -339,13 +329,15 @@ def decode_one(
 ) -> Array:
     """The mean of p(x | z) for one code; whole numbers may be embedded already."""
     codes, batch = _alone((codes, batch))
-    if embedded:
-        codes = _alone(codes)
-    elif module.num_codes:
-        codes = call(module, variables, codes, method="embed")
-    else:
-        codes = _alone(codes if isinstance(codes, tuple) else (codes,))
+    codes = _alone(codes) if embedded else embed(module, variables, codes)
     return call(module, variables, codes, batch, method="decode").mean[0, 0]
+
+
+def embed(module: Family, variables: Variables, codes: Codes) -> tuple[Array, ...]:
+    """One sample of codes as users see them, [n, ...], as a decoder takes it."""
+    if module.num_codes:
+        return call(module, variables, codes, method="embed")
+    return _alone(codes if isinstance(codes, tuple) else (codes,))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -376,12 +368,24 @@ def _alone(values: Any) -> Any:
     return jax.tree.map(lambda value: value[None], values)
 
 
-def check_codes(model: Model, codes: Any, side: Batch) -> Codes:
-    """Codes as arrays of the device, [n, ...] each.
+def decoder_batch(
+    model: Model, codes: Any, missing: Any, conditions: Mapping[str, Any]
+) -> tuple[Codes, dict[str, Any]]:
+    """Codes as arrays of the device, [n, ...] each, and what is shown beside them.
 
     Raises:
         ValueError: They have not the shape of this model's, or are not finite.
     """
+    leaves = codes if isinstance(codes, tuple) else (codes,)
+    count = (np.shape(leaves[0]) or (0,))[0]
+    side = _conditions(model, count, conditions, "decoder")
+    if missing is not None:
+        shape = (count, *model.module.shape)
+        side["mask"] = jnp.asarray(check_mask(missing, shape, "missing"))
+    return _check_codes(model, codes, side), side
+
+
+def _check_codes(model: Model, codes: Any, side: Batch) -> Codes:
     expected = _code_shapes(model, side)
     single = isinstance(expected, jax.ShapeDtypeStruct)
     leaves = (codes,) if single else tuple(codes)
@@ -424,7 +428,7 @@ def _code_shapes(model: Model, side: Batch) -> Any:
     return jax.eval_shape(encoder, ({"inputs": x, **fields}, keys))
 
 
-def conditions_of(
+def _conditions(
     model: Model, count: int, given: Mapping[str, Any], part: Part
 ) -> dict[str, Any]:
     """What a network is shown beside x or z, as arrays."""
@@ -432,8 +436,12 @@ def conditions_of(
     return {name: jnp.asarray(values) for name, values in checked.items()}
 
 
-def inputs_of(
-    model: Model, x: Any, missing: Any = None, fill: float = FILL
+def encoder_batch(
+    model: Model,
+    x: Any,
+    missing: Any,
+    conditions: Mapping[str, Any],
+    fill: float = FILL,
 ) -> dict[str, Any]:
     """What the encoder sees of examples, prepared as in training but not drawn."""
     recipe, shape = model.recipe, model.module.shape_seen
@@ -441,14 +449,15 @@ def inputs_of(
     x = check_examples(shape, x)
     check_scalable(recipe, x, "x")
     # Damage and another view may have any values.
-    same = shape == model.module.shape and recipe.corruption is identity
+    same = model.module.sees_x and recipe.corruption is identity
     if same and not isinstance(x, Tracer):
         _warn_of_values(model, x, missing)
     x = prepare_inputs(recipe, jax.random.key(0), jnp.asarray(x))
+    shown = _conditions(model, len(x), conditions, "encoder")
     if missing is None:
-        return {"inputs": x}
+        return {"inputs": x, **shown}
     mask = jnp.asarray(missing)
-    return {"inputs": fill_in(x, mask, fill), "mask": mask}
+    return {"inputs": fill_in(x, mask, fill), "mask": mask, **shown}
 
 
 def _warn_of_values(model: Model, x: Any, missing: Any) -> None:

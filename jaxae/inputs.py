@@ -16,7 +16,7 @@ from jax.core import Tracer
 from jaxae.corruptions.base import takes_unit_interval
 from jaxae.errors import ArgumentError, ensure, require, unknown
 from jaxae.models.family import Family
-from jaxae.preparation import Scale, binarize, unit_interval
+from jaxae.preparation import Scale, as_levels, binarize, unit_interval
 from jaxae.recipe import Recipe
 from jaxae.values import check_hashable, expression
 from jaxae.views import Field, Part
@@ -320,15 +320,13 @@ def check_values(
     """
     # In NumPy wherever the preparation is known: a batch of a stream is checked while
     # the device works on the one before, and must not wait for it.
-    levels = x.dtype == np.uint8 and not isinstance(recipe.prepare, Scale)
-    values = _levels(x) if levels else x
-    values = values / np.float32(255) if x.dtype == np.uint8 else values
     if isinstance(recipe.prepare, Scale):
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            values = recipe.prepare.bounded(recipe.prepare.forward(values))
+        values = recipe.prepare.bounded(_scaled(recipe.prepare, x))
     elif recipe.prepare is not unit_interval and recipe.prepare is not binarize:
         prepared = recipe.prepare(jax.random.key(0), jnp.asarray(x))
         values = np.asarray(prepared)
+    else:
+        values = as_levels(_levels(x) if x.dtype == np.uint8 else x)
     if known is not None and values.shape == x.shape:
         values = values[np.broadcast_to(known, x.shape)]
     if values.size == 0:
@@ -355,15 +353,17 @@ def check_values(
 
 def check_scalable(recipe: Recipe, inputs: Any, name: str) -> None:
     """Raises ValueError if the scale of x makes no numbers of an encoder's inputs."""
-    scale = recipe.prepare
-    same = recipe.module.shape_seen == recipe.module.shape
-    if not isinstance(scale, Scale) or not same or isinstance(inputs, Tracer):
+    scale, traced = recipe.prepare, isinstance(inputs, Tracer)
+    if not isinstance(scale, Scale) or not recipe.module.sees_x or traced:
         return
-    values = inputs / np.float32(255) if inputs.dtype == np.uint8 else inputs
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        finite = np.isfinite(scale.forward(values)).all()
+    finite = np.isfinite(_scaled(scale, inputs)).all()
     came = f"got values from {inputs.min():g} to {inputs.max():g}"
     ensure(finite, f"{name} must be what {expression(scale)} can scale, {came}")
+
+
+def _scaled(scale: Scale, x: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        return np.asarray(scale.forward(as_levels(x)))
 
 
 def _takes_unit_interval(recipe: Recipe) -> str | None:

@@ -21,8 +21,13 @@ _BLOCK = 2**20
 def unit_interval(key: jax.Array, values: Shaped[Array, "..."]) -> Float[Array, "..."]:
     """Bytes become levels k/255; floats stay as they are. Draws nothing."""
     del key
-    if values.dtype == jnp.uint8:
-        return values.astype(jnp.float32) / 255.0
+    return as_levels(values)
+
+
+def as_levels(values: Shaped[AnyArray, "..."]) -> Any:
+    """Bytes as float32 k/255, in NumPy for its arrays; all else as it is."""
+    if values.dtype == np.uint8:
+        return values.astype(np.float32) / np.float32(255)
     return values
 
 
@@ -244,6 +249,11 @@ class Log1p(Scale):
 def inverse(prepare: Prepare, x: Float[Array, "..."]) -> Float[Array, "..."]:
     """x in the user's units, where the preparation is a `Scale`; otherwise as it is."""
     return prepare.inverse(x) if isinstance(prepare, Scale) else x
+
+
+def unfitted(prepare: Prepare) -> bool:
+    """Whether it is a scale whose numbers are not known yet."""
+    return isinstance(prepare, Scale) and not prepare.fitted
 
 
 def _blocks(

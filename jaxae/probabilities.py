@@ -4,12 +4,11 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from numpyro.distributions import Distribution
 
 from jaxae.checks import check_key
 from jaxae.errors import ensure, given
-from jaxae.inference import check_codes, conditions_of, inputs_of
+from jaxae.inference import Codes, decoder_batch, embed, encoder_batch
 from jaxae.models.family import Family, call
 from jaxae.recipe import Model
 from jaxae.types import Batch, Variables
@@ -52,8 +51,7 @@ def posterior(
     """
     if key is not None:
         check_key(key)
-    batch = inputs_of(model, x, missing)
-    batch |= conditions_of(model, len(batch["inputs"]), conditions, "encoder")
+    batch = encoder_batch(model, x, missing, conditions)
     own = jax.random.key(0) if key is None else key
     found = _posteriors(model.module, model.variables, batch, own)
     kind = type(model.module).__name__
@@ -97,20 +95,13 @@ def likelihood(model: Model, codes: Any, **conditions: Any) -> Distribution:
         >>> p.log_prob((x > 0.5).astype(np.float32)).shape
         (1, 20)
     """
-    leaves = codes if isinstance(codes, tuple) else (codes,)
-    count = (jnp.shape(leaves[0]) or (0,))[0]
-    side = conditions_of(model, count, conditions, "decoder")
-    checked = check_codes(model, codes, side)
-    return _likelihood(model.module, model.variables, checked, side)
+    shown = decoder_batch(model, codes, None, conditions)
+    return _likelihood(model.module, model.variables, *shown)
 
 
 @partial(jax.jit, static_argnums=0)
 def _likelihood(
-    module: Family, variables: Variables, codes: Any, side: Batch
+    module: Family, variables: Variables, codes: Codes, side: Batch
 ) -> Distribution:
-    if module.num_codes:
-        drawn = call(module, variables, codes, method="embed")
-    else:
-        several = codes if isinstance(codes, tuple) else (codes,)
-        drawn = tuple(code[None] for code in several)
+    drawn = embed(module, variables, codes)
     return call(module, variables, drawn, side, method="decode")

@@ -14,7 +14,7 @@ from jaxae.checks import check_count
 from jaxae.errors import ensure, require
 from jaxae.inference import CHUNK, repair
 from jaxae.inputs import check_conditions, check_examples, split_missing
-from jaxae.preparation import Scale, binarize, unit_interval
+from jaxae.preparation import Scale, as_levels, binarize, unit_interval
 from jaxae.recipe import Model
 from jaxae.views import BOTH
 
@@ -110,7 +110,7 @@ def repair_in_tiles(
 def _check_tiles(model: Model, overlap: int | None) -> tuple[tuple[int, int], int]:
     """The sides of a tile, and by how much tiles overlap at least."""
     shape, seen = model.module.shape, model.module.shape_seen
-    image = len(shape) == 3 and shape == seen
+    image = len(shape) == 3 and model.module.sees_x
     ensure(image, f"model must be one from pictures to such, got {seen} to {shape}")
     shorter = min(shape[:2])
     if overlap is None:
@@ -137,7 +137,7 @@ def _levels(model: Model, x: np.ndarray) -> np.ndarray:
     known = (
         prepare is unit_interval or prepare is binarize or isinstance(prepare, Scale)
     )
-    return x / np.float32(255) if x.dtype == np.uint8 and known else x
+    return as_levels(x) if known else x
 
 
 def _reflected(

@@ -5,8 +5,10 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
-from jaxtyping import PyTree
+from jaxtyping import Array, Bool, PyTree
 
 from jaxae.checks import check_count, check_key
 from jaxae.recipe import Model, Recipe
@@ -51,6 +53,12 @@ def map_examples(
     leaves = jax.tree.leaves(mapped)
     traced = any(isinstance(leaf, Tracer) for leaf in leaves)
     return mapped if traced else jax.device_get(mapped)
+
+
+def known_values(data: Mapping[str, AnyArray]) -> Bool[Array, "n ..."]:
+    """Where x is known, of its shape."""
+    missing = data.get("missing", np.zeros((), bool))
+    return jnp.broadcast_to(~missing, data["x"].shape)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))

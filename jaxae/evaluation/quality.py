@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from jaxae.corruptions import identity
 from jaxae.errors import require
-from jaxae.evaluation.examples import map_examples
+from jaxae.evaluation.examples import known_values, map_examples
 from jaxae.inputs import check_data
 from jaxae.models.family import call
 from jaxae.objectives.reconstruction import counted
@@ -161,8 +161,7 @@ def _data_range(recipe: Recipe, data: Mapping[str, AnyArray]) -> Float[AnyArray,
     x = data["x"]
     if x.dtype == np.uint8 or not isinstance(recipe.prepare, Scale):
         return np.ones((), np.float32)
-    known = ~data["missing"] if "missing" in data else np.ones(x.shape, bool)
-    known = jnp.broadcast_to(known, x.shape)
+    known = known_values(data)
     spread = jnp.max(x, where=known, initial=-np.inf)
     spread -= jnp.min(x, where=known, initial=np.inf)
     return jnp.where(spread > 0, spread, 1.0)

@@ -5,12 +5,11 @@ from functools import reduce
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jaxae.errors import require
-from jaxae.evaluation.examples import map_examples
+from jaxae.evaluation.examples import known_values, map_examples
 from jaxae.inputs import check_data
 from jaxae.models.family import call
 from jaxae.networks.dictionary import Dictionary, normalize_rows
@@ -142,6 +141,5 @@ def _explained(
     (latent,) = call(recipe.module, variables, batch, key, method="encode")
     codes = (latent.mean[None],)
     likelihood = call(recipe.module, variables, codes, batch, method="decode")
-    x, none = batch["x"], jnp.zeros(batch["x"].shape, bool)
-    known = ~jnp.broadcast_to(batch.get("missing", none), x.shape)
-    return latent.mean[0].reshape(-1), x[0], likelihood.mean[0, 0], known[0]
+    code, known = latent.mean[0].reshape(-1), known_values(batch)[0]
+    return code, batch["x"][0], likelihood.mean[0, 0], known

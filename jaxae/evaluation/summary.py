@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxae.checks import check_count
 from jaxae.corruptions import identity
+from jaxae.evaluation.examples import known_values
 from jaxae.evaluation.latents import active_units, codebook_usage, posterior_means
 from jaxae.evaluation.likelihood import elbo_terms, is_generative, nll_nats
 from jaxae.evaluation.quality import reconstruction_quality
@@ -75,7 +76,7 @@ def evaluate(
     """
     check_count("nll_samples", nll_samples, least=0)
     numbers = dict.fromkeys(NAMES)
-    weight = _weights(model, data)
+    sizes, weight = _sizes_and_weights(model, data)
     quality = reconstruction_quality(model, data, key, pixel_means=pixel_means)
     numbers |= _means(quality, weight)
     if is_generative(model.recipe):
@@ -86,7 +87,7 @@ def evaluate(
         each = nll_nats(model, data, key, num_samples=nll_samples)
         nll = _mean(np.asarray(each), weight)
         numbers |= {"nll_nats": nll, "nll_samples": nll_samples}
-        size = _mean(_sizes(model, data), weight)
+        size = _mean(sizes, weight)
         # A code length, which a density is not.
         if model.module.likelihood.support.is_discrete and nll is not None and size:
             numbers["bits_per_dim"] = nll / math.log(2) / size
@@ -119,23 +120,16 @@ def _code_use(model: Model, data: Any, key: jax.Array) -> dict[str, Any]:
     return {k: v for k, v in scores.items() if sparse or k == "explained_variance"}
 
 
-def _sizes(model: Model, data: Any) -> np.ndarray:
-    """How many values of every example are known."""
-    checked = check_data(model.recipe, data, "data")
-    missing = checked.get("missing", np.zeros([1] * checked["x"].ndim, bool))
-    known = np.broadcast_to(~missing, checked["x"].shape)
-    return known.reshape(len(known), -1).sum(axis=1)
+def _sizes_and_weights(model: Model, data: Any) -> tuple[np.ndarray, np.ndarray]:
+    """How many values of every example are known, and how often it counts.
 
-
-def _weights(model: Model, data: Any) -> np.ndarray:
-    """How often every example counts: not at all where nothing of it is known."""
+    Not at all where nothing of it is known.
+    """
     checked = check_data(model.recipe, data, "data")
     count = len(checked["x"])
+    sizes = np.asarray(known_values(checked)).reshape(count, -1).sum(axis=1)
     weight = np.asarray(checked.get("weight", np.ones(count)))
-    missing = checked.get("missing")
-    if missing is None:
-        return weight
-    return np.where(missing.reshape(count, -1).all(axis=1), 0.0, weight)
+    return sizes, np.where(sizes > 0, weight, 0.0)
 
 
 def _means(scores: Mapping[str, Any], weight: np.ndarray) -> dict[str, float | None]:

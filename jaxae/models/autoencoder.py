@@ -9,7 +9,13 @@ from numpyro.distributions import Distribution
 from jaxae.bottlenecks.base import Bottleneck
 from jaxae.errors import ensure, given, require
 from jaxae.likelihoods import Likelihood
-from jaxae.models.family import Codes, Family, seen_in_training
+from jaxae.models.family import (
+    Codes,
+    Family,
+    fold_samples,
+    seen_in_training,
+    unfold_samples,
+)
 from jaxae.networks.calling import call_network
 from jaxae.precision import widened
 from jaxae.types import Batch, Latent
@@ -81,9 +87,7 @@ class AutoEncoder(Family):
     ) -> Distribution:
         """p(x | z) with batch shape [k, b]; see `Family`."""
         z = self.bottleneck.constrain(codes[0])
-        k, b = z.shape[:2]
-        # Example by example, so that a batch that is divided over devices stays so.
-        flat = z.swapaxes(0, 1).reshape(b * k, *z.shape[2:])
+        k, flat = z.shape[0], fold_samples(z)
         needed = self.view.needs & batch.keys()
         shown = {name: jnp.repeat(batch[name], k, axis=0) for name in needed}
         target = seen_in_training(batch, train)
@@ -94,8 +98,7 @@ class AutoEncoder(Family):
             train=train,
             weight=None if weight is None else jnp.repeat(weight, k),
         )
-        outputs = outputs.reshape(b, k, *outputs.shape[1:]).swapaxes(0, 1)
-        return self.likelihood(outputs, target)
+        return self.likelihood(unfold_samples(outputs, k), target)
 
     def sample_codes(self, key: jax.Array, count: int) -> Codes:
         """`count` codes from the prior: ([1, count, d],).

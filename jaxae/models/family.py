@@ -38,6 +38,11 @@ class Family(Module):
         return getattr(self, "input_shape", None) or self.shape
 
     @property
+    def sees_x(self) -> bool:
+        """Whether what the encoder sees has the shape of x."""
+        return self.shape_seen == self.shape
+
+    @property
     def takes_missing(self) -> bool:
         """Whether x may have missing values."""
         return self.view.takes_missing
@@ -99,6 +104,19 @@ class Family(Module):
     def embed(self, indices: Any) -> Codes:
         """The codes [1, b, ...] of whole numbers, of a discrete family."""
         raise NotImplementedError
+
+
+def fold_samples(z: Float[Array, "k b ..."]) -> Float[Array, "n ..."]:
+    """Codes as further examples, for a network: [b · k, ...].
+
+    Example by example, so that a batch that is divided over devices stays so.
+    """
+    return z.swapaxes(0, 1).reshape(-1, *z.shape[2:])
+
+
+def unfold_samples(values: Float[Array, "n ..."], k: int) -> Float[Array, "k b ..."]:
+    """The way back of `fold_samples`."""
+    return values.reshape(-1, k, *values.shape[1:]).swapaxes(0, 1)
 
 
 def seen_in_training(batch: Batch, train: bool) -> Target | None:

@@ -21,6 +21,18 @@ from jaxae.values import Module
 from jaxae.views import Plain, View, shown_by
 
 
+def check_resolutions(model: Any) -> None:
+    """Raises ValueError unless a model of several sizes of an image can be made."""
+    check_sizes("shape", model.shape)
+    image = len(model.shape) == 3
+    require(image, "shape", model.shape, "(height, width, channels)")
+    check_sizes("channels", model.channels)
+    some = len(model.channels) > 0
+    require(some, "channels", model.channels, "at least one size")
+    shown = f"view must show no fields of the data to a {type(model).__name__}"
+    ensure(not model.view.fields, shown)
+
+
 class LadderVAE(Family):
     """p(z_1) p(z_2 | z_1) ... p(x | z_1, ..., z_L), with z_1 the top of the ladder.
 
@@ -63,18 +75,11 @@ class LadderVAE(Family):
 
     def __post_init__(self) -> None:
         """Checks the attributes."""
-        check_sizes("shape", self.shape)
-        image = len(self.shape) == 3
-        require(image, "shape", self.shape, "(height, width, channels)")
-        check_sizes("channels", self.channels)
-        some = len(self.channels) > 0
-        require(some, "channels", self.channels, "at least one size")
+        check_resolutions(self)
         check_count("latent_channels", self.latent_channels)
         check_count("stem", self.stem, least=0)
         low, high = limits = self.log_std_range
         require(low < high, "log_std_range", limits, "(lowest, highest)")
-        shown = "view must show no fields of the data to a LadderVAE"
-        ensure(not self.view.fields, shown)
         super().__post_init__()
 
     def setup(self) -> None:

@@ -9,11 +9,16 @@ from jaxtyping import Array, Float
 from numpyro.distributions import Distribution
 
 from jaxae.bottlenecks.base import exact
-from jaxae.checks import check_sizes
-from jaxae.errors import ensure, require
+from jaxae.errors import require
 from jaxae.likelihoods import Likelihood
-from jaxae.models.family import Codes, Family, seen_in_training
-from jaxae.models.ladder import Stage
+from jaxae.models.family import (
+    Codes,
+    Family,
+    fold_samples,
+    seen_in_training,
+    unfold_samples,
+)
+from jaxae.models.ladder import Stage, check_resolutions
 from jaxae.networks import Conv, ConvTranspose, ResidualBlock, halvings
 from jaxae.precision import widened
 from jaxae.types import Batch, Latent
@@ -59,14 +64,7 @@ class UNet(Family):
 
     def __post_init__(self) -> None:
         """Checks the attributes."""
-        check_sizes("shape", self.shape)
-        image = len(self.shape) == 3
-        require(image, "shape", self.shape, "(height, width, channels)")
-        check_sizes("channels", self.channels)
-        some = len(self.channels) > 0
-        require(some, "channels", self.channels, "at least one size")
-        shown = "view must show no fields of the data to a UNet"
-        ensure(not self.view.fields, shown)
+        check_resolutions(self)
         super().__post_init__()
 
     def setup(self) -> None:
@@ -111,16 +109,13 @@ class UNet(Family):
         self, codes: Codes, batch: Batch, *, train: bool = False
     ) -> Distribution:
         """p(x | z) with batch shape [k, b], from codes given smallest first."""
-        k, b = codes[0].shape[:2]
-        # Example by example, so that a batch that is divided over devices stays so.
-        flat = [z.swapaxes(0, 1).reshape(b * k, *z.shape[2:]) for z in codes]
+        k, flat = codes[0].shape[0], [fold_samples(z) for z in codes]
         picture, flat[-1] = jnp.split(flat[-1], [self.shape[-1]], axis=-1)
         state = self.top_block(flat[0])
         for step, features in zip(self.steps, flat[1:], strict=True):
             state = step(state, features)
         difference = widened(self.difference(nn.relu(state)))
-        outputs = self.picture(picture) + difference
-        outputs = outputs.reshape(b, k, *outputs.shape[1:]).swapaxes(0, 1)
+        outputs = unfold_samples(self.picture(picture) + difference, k)
         return self.likelihood(outputs, seen_in_training(batch, train))
 
     def _as_it_is(self, key: jax.Array, shape: Any, dtype: Any = None) -> Array:

@@ -56,8 +56,9 @@ def prepare_inputs(recipe: Recipe, key: jax.Array, values: Array) -> Array:
 
     Those of another shape than x are no x, which has a scale of its own.
     """
-    same = recipe.module.shape_seen == recipe.module.shape
-    return as_seen(recipe.prepare if same else unit_interval, key, values)
+    return as_seen(
+        recipe.prepare if recipe.module.sees_x else unit_interval, key, values
+    )
 
 
 def _damaged(

@@ -23,7 +23,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 from jaxae import notation
 from jaxae.errors import CheckpointError
 from jaxae.inputs import abstract_batch
-from jaxae.preparation import Scale
+from jaxae.preparation import unfitted
 from jaxae.recipe import Recipe
 from jaxae.training.initial import unscaled
 from jaxae.training.loop import Best, Epoch, Progress, copied
@@ -371,15 +371,11 @@ def _read(
 def _as_recorded(recipe: Recipe, manager: ocp.CheckpointManager, epoch: int) -> Recipe:
     """With the scale that was estimated then, where the recipe's is not known."""
     record = manager.metadata(epoch).custom_metadata
-    if not record or not _unfitted(recipe):
+    if not record or not unfitted(recipe.prepare):
         return recipe
     ((_, fields),) = record[_RECIPE].items()
     own = notation.by_own_names([type(recipe.prepare)])
     return recipe.replace(prepare=notation.read(fields["prepare"], own))
-
-
-def _unfitted(recipe: Recipe) -> bool:
-    return isinstance(recipe.prepare, Scale) and not recipe.prepare.fitted
 
 
 def _record(recipe: Recipe | None) -> dict[str, Any] | None:
@@ -390,7 +386,7 @@ def _record(recipe: Recipe | None) -> dict[str, Any] | None:
 def _other_than(recipe: Recipe, free: Set[str]) -> Other:
     """From what was noted to the attribute that differs, if there is one."""
     asked = notation.outline(recipe)
-    if _unfitted(recipe):  # its numbers are those of the training
+    if unfitted(recipe.prepare):  # its numbers are those of the training
         fields = fields_of(recipe.prepare).items()
         free = free | {f"recipe.prepare.{k}" for k, value in fields if value is None}
 

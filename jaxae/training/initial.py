@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -40,17 +41,14 @@ def init(recipe: Recipe, key: jax.Array) -> Model:
     check_key(key)
     key_init, _ = jax.random.split(key)  # as in `fit`
     key_model, _ = jax.random.split(key_init)  # as in `init_state`
-    own = unscaled(recipe)
+    return Model(recipe, _fresh(unscaled(recipe), key_model))
 
-    @jax.jit
-    def variables(key: jax.Array) -> Variables:
-        forms = abstract_batch(own)
-        zeros = {
-            name: jnp.zeros(form.shape, form.dtype) for name, form in forms.items()
-        }
-        return init_variables(own, zeros, key)[1]
 
-    return Model(recipe, variables(key_model))
+@partial(jax.jit, static_argnums=0)
+def _fresh(recipe: Recipe, key: jax.Array) -> Variables:
+    forms = abstract_batch(recipe).items()
+    zeros = {name: jnp.zeros(form.shape, form.dtype) for name, form in forms}
+    return init_variables(recipe, zeros, key)[1]
 
 
 def summary(recipe: Recipe) -> str:
@@ -94,8 +92,7 @@ def summary(recipe: Recipe) -> str:
     counts = Counter[str]()
     for name, form in by_name(shapes.get("params", {})).items():
         counts[name.rpartition("/")[0]] += prod(form.shape)
-    order = list(seen)
-    layers = sorted(counts, key=lambda k: order.index(k) if k in seen else len(order))
+    layers = [k for k in dict.fromkeys([*seen, *counts]) if k in counts]
     rows = [(k, *seen.get(k, ("", "")), f"{counts[k]:,}") for k in layers]
     total = f"{counts.total():,} parameters, {_operations(recipe):,.0f} "
     return f"{_table(rows)}\n{total}floating-point operations for one example"

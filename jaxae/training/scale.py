@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxae.errors import ensure
 from jaxae.inputs import as_fields, check_examples, check_weight, split_missing
-from jaxae.preparation import Scale
+from jaxae.preparation import Scale, as_levels, unfitted
 from jaxae.recipe import Recipe
 from jaxae.training.placement import Share
 from jaxae.training.runners import as_batch, first_batch, is_array_data
@@ -40,16 +40,15 @@ def fit_scale(recipe: Recipe, data: Any, done: int = 0) -> tuple[Recipe, Any]:
     known = x
     if missing is not None:
         # Bytes become k/255 before they are scaled, and have no NaN themselves.
-        levels = x / np.float32(255) if x.dtype == np.uint8 else x
-        known = np.where(missing, np.nan, np.asarray(levels, np.float32))
+        known = np.where(missing, np.nan, np.asarray(as_levels(x), np.float32))
     return recipe.replace(prepare=scale.of(known, weight)), data
 
 
 def with_scale_of(recipe: Recipe, earlier: Recipe) -> Recipe:
     """The recipe with the scale of a training that it goes on with, if it has none."""
     scale, known = recipe.prepare, earlier.prepare
-    same = isinstance(scale, Scale) and type(scale) is type(known)
-    return recipe.replace(prepare=known) if same and not scale.fitted else recipe
+    same = unfitted(scale) and type(scale) is type(known)
+    return recipe.replace(prepare=known) if same else recipe
 
 
 def _peeked(batches: Any, data: Any) -> tuple[Any, Any]:

@@ -44,7 +44,7 @@ def make_pictures(
         fields = examples(recipe, test.head(SIDE))
         batch = {name: jnp.asarray(values) for name, values in fields.items()}
         batch = _model_batch(recipe, batch, key_damage)
-        pairs = "inputs" in fields and recipe.module.shape_seen == recipe.module.shape
+        pairs = "inputs" in fields and recipe.module.sees_x
         if pairs or recipe.corruption is not identity:
             yield _restorations(model, batch, key_damage, pairs=pairs)
         if not pairs:

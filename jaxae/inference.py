@@ -248,8 +248,11 @@ def sample(
     check_count("count", count)
     key_code, key_draw = jax.random.split(key)
     module, variables = model.module, model.variables
-    side = _conditions(model, count, conditions, "decoder")
-    codes = _sample_codes(module, count, variables, key_code)
+    fields = module.view.fields
+    shown = _conditions(model, count, conditions, "decoder", "prior")
+    side = {k: v for k, v in shown.items() if "decoder" in fields[k].to}
+    to_prior = {k: v for k, v in shown.items() if "prior" in fields[k].to}
+    codes = _sample_codes(module, count, variables, key_code, to_prior)
     if not draw:
         made = _decode(module, True, variables, (codes, side))
     else:
@@ -258,8 +261,14 @@ def sample(
     return inverse(model.recipe.prepare, made)
 
 
-def sample_codes(model: Model, key: jax.Array, count: int) -> Codes:
+def sample_codes(model: Model, key: jax.Array, count: int, **conditions: Any) -> Codes:
     """`count` codes from the prior p(z), as `encode` returns them.
+
+    Args:
+        model: A model with a prior.
+        key: A typed key.
+        count: How many.
+        **conditions: What the prior is shown, by name.
 
     Raises:
         ValueError: The family has no prior, or `count` is below 1.
@@ -275,7 +284,8 @@ def sample_codes(model: Model, key: jax.Array, count: int) -> Codes:
     """
     check_key(key)
     check_count("count", count)
-    codes = _sample_codes(model.module, count, model.variables, key)
+    shown = _conditions(model, count, conditions, "prior")
+    codes = _sample_codes(model.module, count, model.variables, key, shown)
     return codes[0] if len(codes) == 1 else codes
 
 
@@ -357,9 +367,9 @@ def _draw(
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _sample_codes(
-    module: Family, count: int, variables: Variables, key: jax.Array
+    module: Family, count: int, variables: Variables, key: jax.Array, shown: Batch
 ) -> tuple[Array, ...]:
-    codes = call(module, variables, key, count, method="sample_codes")
+    codes = call(module, variables, key, count, shown, method="sample_codes")
     return jax.tree.map(lambda code: code[0], codes)
 
 
@@ -429,10 +439,10 @@ def _code_shapes(model: Model, side: Batch) -> Any:
 
 
 def _conditions(
-    model: Model, count: int, given: Mapping[str, Any], part: Part
+    model: Model, count: int, given: Mapping[str, Any], *parts: Part
 ) -> dict[str, Any]:
-    """What a network is shown beside x or z, as arrays."""
-    checked = check_conditions(model.recipe, given, count, part)
+    """What these are shown beside x or z, as arrays."""
+    checked = check_conditions(model.recipe, given, count, *parts)
     return {name: jnp.asarray(values) for name, values in checked.items()}
 
 

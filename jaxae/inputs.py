@@ -257,9 +257,9 @@ def check_condition(values: Any, form: Field, count: int, name: str) -> Any:
 
 
 def check_conditions(
-    recipe: Recipe, given: Mapping[str, Any], count: int, part: Part
+    recipe: Recipe, given: Mapping[str, Any], count: int, *parts: Part
 ) -> dict[str, Any]:
-    """What a network is shown of `count` examples; of any other there is nothing.
+    """What these are shown of `count` examples; of any other there is nothing.
 
     Raises:
         ValueError: One is missing, not asked for, or not as it is declared.
@@ -269,7 +269,7 @@ def check_conditions(
     for name in there:
         shown = ", ".join(fields) or "nothing beside x"
         ensure(name in fields, f"{name} must be left out: the model is shown {shown}")
-    needed = {name: form for name, form in fields.items() if part in form.to}
+    needed = {k: form for k, form in fields.items() if {*parts} & {*form.to}}
     for name in needed:
         ensure(name in there, f"{name} must be given: one for each of {count} examples")
     return {k: check_condition(there[k], form, count, k) for k, form in needed.items()}

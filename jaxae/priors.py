@@ -1,28 +1,34 @@
 """Learned priors p(z), in place of a bottleneck's own.
 
 A prior is a linen module: (x [m, ...] -> q(z | x) with batch shape [1, m]) -> p(z) with
-batch shape [1, 1]. Against a mixture the KL has no closed form, so that
-`objectives.ELBO` takes the mean of log q(z | x) - log p(z) over its samples.
+batch shape [1, 1]. If its `__call__` names `shown`, it gets what the view shows it,
+[b, _], and has batch shape [1, b]; if `fields`, those of the view. Against a mixture
+the KL has no closed form, so that `objectives.ELBO` takes the mean of
+log q(z | x) - log p(z) over its samples.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
-from jaxtyping import Array
+from jaxtyping import Array, Float
 from numpyro.distributions import Distribution, Independent
 
 from jaxae.checks import check_count, check_sizes
 from jaxae.distributions.elementwise import Normal
 from jaxae.distributions.mixtures import DiagonalMixture
 from jaxae.errors import require
+from jaxae.precision import widened
 from jaxae.values import Module
+from jaxae.views import Field
 
-PosteriorOf = Callable[[Array], Distribution]
+PosteriorOf = Callable[..., Distribution]
+"""(x, and what an encoder is shown beside it: {name: array}) -> q(z | x)."""
 
 
 class MixturePrior(Module):
@@ -58,12 +64,70 @@ class MixturePrior(Module):
         return DiagonalMixture(logits, loc, jnp.exp(log_scale))
 
 
+class ConditionalPrior(Module):
+    """p(z | c) = N(mean(c), diag(std(c)²)), of what the view shows it.
+
+    By a network of dense layers with ReLU between them, as in Sohn et al. (2015),
+    section 4.1, https://papers.nips.cc/paper/5775. At first it is N(0, I): the last
+    layer starts at zero.
+
+    Attributes:
+        latent_dim: d, the number of latent dimensions.
+        hidden: The widths of the hidden layers; () for a linear function of c.
+        log_std_range: Clamps log std to (lowest, highest).
+
+    Raises:
+        ValueError: A number is below 1, or the range is not increasing.
+
+    Example:
+        >>> import jaxae
+        >>> from jaxae import bottlenecks, priors, recipes, views
+        >>> module = recipes.compose_model(
+        ...     (4,),
+        ...     "mlp",
+        ...     bottlenecks.Gaussian(2),
+        ...     "gaussian",
+        ...     prior=priors.ConditionalPrior(2),
+        ...     view=views.Condition("age", to=("encoder", "decoder", "prior")),
+        ... )
+        >>> recipe = recipes.compose_recipe(module, jaxae.objectives.ELBO())
+    """
+
+    latent_dim: int
+    hidden: tuple[int, ...] = (64,)
+    log_std_range: tuple[float, float] = (-6.0, 2.0)
+
+    def __post_init__(self) -> None:
+        """Checks the attributes."""
+        check_count("latent_dim", self.latent_dim)
+        check_sizes("hidden", self.hidden)
+        low, high = limits = self.log_std_range
+        require(low < high, "log_std_range", limits, "(lowest, highest)")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(
+        self, posterior_of: PosteriorOf, shown: Float[Array, "b _"]
+    ) -> Distribution:
+        """p(z | c) with batch shape [1, b]."""
+        del posterior_of
+        for width in self.hidden:
+            shown = nn.relu(nn.Dense(width)(shown))
+        last = nn.Dense(2 * self.latent_dim, kernel_init=nn.initializers.zeros)
+        mean, log_std = jnp.split(widened(last(shown))[None], 2, axis=-1)
+        log_std = jnp.clip(log_std, *self.log_std_range)
+        return Normal.from_log_scale(mean, log_std).to_event(1)
+
+
 class VampPrior(Module):
     """p(z) = (1/m) Σ_i q(z | u_i) with learned pseudo-inputs u_i.
 
     Tomczak & Welling (2018): the posteriors of inputs that are learned with
     everything else, and kept in [0, 1] by a clamp. They start as draws from
     N(0.05, 0.01²), which is about as dark as MNIST.
+
+    An encoder that is shown conditions is shown some of each pseudo-input too:
+    categories take turns, numbers are learned, and start as draws from N(0, 1).
 
     Attributes:
         unit_interval: That x has to lie in [0, 1].
@@ -87,12 +151,18 @@ class VampPrior(Module):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, posterior_of: PosteriorOf) -> Distribution:
+    def __call__(
+        self,
+        posterior_of: PosteriorOf,
+        fields: Mapping[str, Field] = MappingProxyType({}),
+    ) -> Distribution:
         """The mixture of the posteriors of the pseudo-inputs."""
         shape = (self.components, *self.shape)
         start = partial(_near, 0.05, 0.01)
         inputs = self.param("pseudo_inputs", start, shape, jnp.float32)
-        q = posterior_of(jnp.clip(inputs, 0.0, 1.0))
+        seen = {k: form for k, form in fields.items() if "encoder" in form.to}
+        conditions = {name: self._condition(name, form) for name, form in seen.items()}
+        q = posterior_of(jnp.clip(inputs, 0.0, 1.0), conditions)
         base = q.base_dist if isinstance(q, Independent) else None
         expected = "a Gaussian factorised over the dimensions for a VampPrior"
         require(isinstance(base, Normal), "posterior", type(q).__name__, expected)
@@ -100,6 +170,14 @@ class VampPrior(Module):
         loc, scale = jnp.asarray(base.mean), jnp.asarray(base.scale)
         scale = jnp.broadcast_to(scale, loc.shape)
         return DiagonalMixture(jnp.zeros(self.components, loc.dtype), loc[0], scale[0])
+
+    def _condition(self, name: str, form: Field) -> Array:
+        shape = (self.components, *form.shape)
+        if not form.categories:
+            start = nn.initializers.normal(1.0)
+            return self.param(f"pseudo_{name}", start, shape, jnp.float32)
+        turns = jnp.arange(self.components) % form.categories
+        return jnp.broadcast_to(turns.reshape(-1, *[1] * len(form.shape)), shape)
 
 
 def _near(

@@ -82,9 +82,7 @@ def repair_in_tiles(
         (i, row, column, np.outer(a, b)[..., None])
         for i, (row, a), (column, b) in product(range(count), rows, columns)
     ]
-    shown: dict[str, Any] = {}
-    for part in BOTH:
-        shown |= check_conditions(model.recipe, conditions, count, part)
+    shown = check_conditions(model.recipe, conditions, count, *BOTH)
     made = np.zeros(padded.shape, np.float32)
     for block in _blocks(places):
         pictures = np.asarray([i for i, *_ in block])

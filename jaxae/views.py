@@ -1,4 +1,4 @@
-"""Views: what an encoder and a decoder are shown of a batch beside x and z.
+"""Views: what an encoder, a decoder and a prior are shown of a batch beside x and z.
 
 A view is part of a model. `Plain` shows nothing more; others append the corruption's
 mask or further arrays of the data, so that encoders and decoders stay functions of one
@@ -17,8 +17,9 @@ from jaxae.errors import ArgumentError, ensure, require
 from jaxae.types import Batch
 from jaxae.values import Value
 
-Part = Literal["encoder", "decoder"]
+Part = Literal["encoder", "decoder", "prior"]
 BOTH: tuple[Part, ...] = ("encoder", "decoder")
+PARTS: tuple[Part, ...] = (*BOTH, "prior")
 
 
 class Field(NamedTuple):
@@ -28,11 +29,14 @@ class Field(NamedTuple):
         shape: Of one example.
         categories: The values are whole numbers below this; 0 for real numbers.
         to: Who is shown it.
+        embedding: The model learns a vector of this size for each category, which is
+            shown in place of its number; 0 for the number itself.
     """
 
     shape: tuple[int, ...] = ()
     categories: int = 0
     to: tuple[Part, ...] = BOTH
+    embedding: int = 0
 
 
 class View(Value):
@@ -74,6 +78,11 @@ class View(Value):
         del batch
         return z
 
+    def prior(self, batch: Batch) -> Float[Array, "n _"] | None:
+        """What a prior depends on; None for nothing."""
+        del batch
+        return None
+
 
 class Plain(View):
     """x and z alone."""
@@ -106,21 +115,24 @@ class MaskChannel(View):
 class Condition(View):
     """The networks are shown a further array of the data.
 
-    Categories as a one-hot code, which a first dense layer embeds: its kernel has a row
-    for each. One-hot codes and vectors become constant channels of images and further
-    entries of vectors; images become further channels of images, and are flattened for
-    vectors, as codes are.
+    Categories as a one-hot code, of which a first dense layer has a row for each, or as
+    a learned vector, which for many categories has fewer weights. Both, and vectors,
+    become constant channels of images and further entries of vectors; images become
+    further channels of images, and are flattened for vectors, as codes are.
 
     Attributes:
         name: Of the array in the data, as "label" or "age".
         categories: It holds whole numbers below this; 0 for real numbers.
         shape: Of one example of it; () for a number.
-        to: Who is shown it: "encoder", "decoder" or both.
+        to: Who is shown it: "encoder", "decoder", or "prior" for one that depends on
+            it, as `priors.ConditionalPrior`.
+        embedding: The size of a category's learned vector; 0 for a one-hot code.
         flatten: Show the encoder vectors, which for one that flattens images has fewer
             weights.
 
     Raises:
-        ValueError: There is no one to be shown it, or `categories` is negative.
+        ValueError: There is no one to be shown it, a number is negative, or there is an
+            embedding of what is no single category.
 
     Example:
         >>> import jaxae
@@ -134,21 +146,26 @@ class Condition(View):
     categories: int = 0
     shape: tuple[int, ...] = ()
     to: tuple[Part, ...] = BOTH
+    embedding: int = 0
     flatten: bool = False
 
     def __post_init__(self) -> None:
         """Checks the attributes."""
         check_count("categories", self.categories, least=0)
+        check_count("embedding", self.embedding, least=0)
         require(self.name not in _TAKEN, "name", self.name, f"none of {_TAKEN}")
-        some = isinstance(self.to, tuple) and set(self.to) <= set(BOTH)
-        require(some and self.to, "to", self.to, 'of "encoder" and "decoder"')
+        some = isinstance(self.to, tuple) and set(self.to) <= set(PARTS)
+        require(some and self.to, "to", self.to, f"some of {PARTS}")
         if self.shape:
             check_sizes("shape", self.shape)
+        single = not self.embedding or (self.categories and not self.shape)
+        require(single, "embedding", self.embedding, "0 but for a category of shape ()")
 
     @property
     def fields(self) -> Mapping[str, Field]:
         """The one array."""
-        return {self.name: Field(self.shape, self.categories, self.to)}
+        form = Field(self.shape, self.categories, self.to, self.embedding)
+        return {self.name: form}
 
     def encoder(self, batch: Batch) -> Array:
         """x with the condition appended to its last axis."""
@@ -160,12 +177,21 @@ class Condition(View):
         """z with the condition appended to its last axis."""
         return self._append(z, batch) if "decoder" in self.to else z
 
-    def _append(self, values: Float[Array, "n ... c"], batch: Batch) -> Array:
+    def prior(self, batch: Batch) -> Float[Array, "n _"] | None:
+        """The condition as a vector."""
+        if "prior" not in self.to:
+            return None
+        shown = self._shown(batch)
+        return shown.reshape(shown.shape[0], -1)
+
+    def _shown(self, batch: Batch, dtype: Any = jnp.float32) -> Float[Array, "n ... c"]:
         shown = batch[self.name]
-        if self.categories:
-            shown = jax.nn.one_hot(shown, self.categories, dtype=values.dtype)
-        shown = shown.reshape(*shown.shape, *[1] * (shown.ndim == 1))
-        shown = shown.astype(values.dtype)
+        if self.categories and not self.embedding:
+            shown = jax.nn.one_hot(shown, self.categories)
+        return shown.reshape(*shown.shape, *[1] * (shown.ndim == 1)).astype(dtype)
+
+    def _append(self, values: Float[Array, "n ... c"], batch: Batch) -> Array:
+        shown = self._shown(batch, values.dtype)
         if values.ndim == 2:
             flat = shown.reshape(shown.shape[0], -1)
             return jnp.concatenate([values, flat], axis=-1)
@@ -251,6 +277,12 @@ class Chain(View):
         for view in self.views:
             z = view.decoder(z, batch)
         return z
+
+    def prior(self, batch: Batch) -> Float[Array, "n _"] | None:
+        """What all of them show, in a row."""
+        shown = [view.prior(batch) for view in self.views]
+        some = [each for each in shown if each is not None]
+        return jnp.concatenate(some, axis=-1) if some else None
 
 
 class Visible(View):

@@ -5,12 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
+from optax import adam
 
 import jaxae
 from jaxae import networks, recipes
+from jaxae.corruptions import GaussianNoise
 from jaxae.evaluation import evaluate
 from jaxae.inputs import check_data
-from jaxae.views import Chain, Condition, Field, MaskChannel, View
+from jaxae.models.family import call
+from jaxae.objectives.elbo import rate
+from jaxae.views import PARTS, Chain, Condition, Field, MaskChannel, View
 
 KEY, COUNT = jax.random.key(0), 12
 RNG = np.random.default_rng(0)
@@ -88,18 +92,164 @@ def test_who_is_shown_it():
     assert (made[0] != made[1]).any()
 
 
-def test_a_prior_of_posteriors_goes_with_a_condition_of_the_decoder():
-    recipe = recipes.vamp_vae((4,), 2, components=3, network=NETWORK)
+def test_a_prior_of_posteriors_with_conditions_of_the_encoder():
+    """p(z) = (1/m) Σ_i q(z | u_i, c_i): categories in turns, numbers learned."""
+    conditions = (Condition("label", 3), Condition("age"))
+    recipe = recipes.vamp_vae(
+        (4,), 2, components=5, network=NETWORK, conditions=conditions
+    )
+    shown = {name: SHOWN[name] for name in ("label", "age")}
+    model = jaxae.fit(recipe, {"x": X, **shown}, **FIT).model
+    own = model.variables["params"]["prior"]
+    assert own["pseudo_age"].shape == (5,)
+    alike = {"x": np.clip(own["pseudo_inputs"], 0, 1), "label": np.arange(5) % 3}
+    q = jaxae.posterior(model, **alike, age=own["pseudo_age"])
+    first = {name: jnp.asarray(values[:1]) for name, values in shown.items()}
+    (latent,) = call(
+        model.module,
+        model.variables,
+        {"inputs": jnp.asarray(X[:1]), **first},
+        KEY,
+        method="encode",
+    )
+    each = q.log_prob(latent.z[0])[0]
+    np.testing.assert_allclose(
+        latent.prior.log_prob(latent.z)[0, 0],
+        jax.scipy.special.logsumexp(each) - np.log(5.0),
+        rtol=1e-5,
+    )
+    assert jaxae.sample(model, KEY, COUNT, **shown).shape == X.shape
 
-    def fit(to):
-        view = Condition("label", 3, to=to)
-        own = recipe.replace(module=recipe.module.clone(view=view))
-        return jaxae.fit(own, {"x": X, "label": SHOWN["label"]}, **FIT).model
 
-    model = fit(("decoder",))
-    assert jaxae.sample(model, KEY, 2, label=np.array([0, 1])).shape == (2, 4)
-    with pytest.raises(jaxae.ArgumentError, match="encoder looked at 'label'"):
-        fit(("encoder",))
+def conditional(**options):
+    return recipes.conditional_vae(
+        (1,), 1, num_labels=2, network=NETWORK, likelihood="gaussian", **options
+    )
+
+
+def test_a_prior_that_depends_on_the_label():
+    """x is ±3 as the label says, so are codes, which have no other way to say it."""
+    blind = Condition("label", 2, to=("prior",))
+    recipe = conditional(conditional_prior=True)
+    recipe = recipe.replace(module=recipe.module.clone(view=blind))
+    label = np.arange(64) % 2
+    rng = np.random.default_rng(3)
+    x = (6.0 * label - 3.0 + 0.1 * rng.normal(size=64))[:, None].astype(np.float32)
+    data = {"x": x, "label": label}
+    start = jaxae.init(recipe, KEY)
+    codes = [jaxae.inference.sample_codes(m, KEY, 64, label=label) for m in [start]]
+    standard = jax.random.normal(KEY, (1, 1, 64, 1))
+    np.testing.assert_allclose(codes[0], standard[0, 0], rtol=1e-6)
+    model = jaxae.fit(
+        recipe, data, key=KEY, epochs=150, batch_size=64, tx=adam(0.02), progress=False
+    ).model
+    made = np.asarray(jaxae.sample(model, KEY, 64, label=label))
+    assert np.abs(made[label == 1].mean() - 3.0) < 0.5
+    assert np.abs(made[label == 0].mean() + 3.0) < 0.5
+    # Neither network is asked for it.
+    assert jaxae.decode(model, jaxae.encode(model, x)).shape == x.shape
+    draw = jaxae.samplers.prior(model, label=label)
+    assert draw(KEY, 64).shape == (64, 1)
+    bound = evaluate(model, data, KEY, nll_samples=50)
+    swapped = evaluate(model, {"x": x, "label": 1 - label}, KEY, nll_samples=50)
+    assert bound["nll_nats"] + 1.0 < swapped["nll_nats"]
+
+
+def test_the_rate_is_that_of_the_conditional_prior():
+    recipe = conditional(conditional_prior=True)
+    params = jaxae.init(recipe, KEY).variables
+    last = params["params"]["prior"]["Dense_1"]
+    last["bias"] = jnp.asarray([0.7, -0.3])  # mean, log std
+    model = jaxae.Model(recipe, params)
+    batch = {"x": X[:, :1], "inputs": X[:, :1], "label": SHOWN["label"] % 2}
+    (latent,) = call(
+        model.module, params, jax.tree.map(jnp.asarray, batch), KEY, method="encode"
+    )
+    q = latent.posterior.base_dist
+    mean, std = np.asarray(q.loc[0, :, 0]), np.asarray(q.scale[0, :, 0])
+    gap = np.square(std) + np.square(mean - 0.7)
+    expected = -0.3 - np.log(std) + gap / (2 * np.exp(-0.6)) - 0.5
+    np.testing.assert_allclose(rate(latent), expected, rtol=1e-5)
+
+
+def test_categories_as_learned_vectors():
+    view = Condition("label", 3, embedding=2)
+    model = jaxae.fit(with_view(view), {"x": X, "label": SHOWN["label"]}, **FIT).model
+    table = model.variables["params"]["embeddings_label"]["embedding"]
+    assert table.shape == (3, 2)
+    first = model.variables["params"]["encoder"]["Dense_0"]["kernel"]
+    assert first.shape == (4 + 2, 8)
+    as_numbers = with_view(Condition("label", shape=(2,)))
+    params = {k: v for k, v in model.variables["params"].items() if "embed" not in k}
+    same = jaxae.Model(as_numbers, {"params": params})
+    vectors = np.asarray(table)[SHOWN["label"]]
+    np.testing.assert_allclose(
+        jaxae.encode(model, X, label=SHOWN["label"]),
+        jaxae.encode(same, X, label=vectors),
+        rtol=1e-6,
+    )
+    codes = np.zeros((COUNT, 2), np.float32)
+    np.testing.assert_allclose(
+        jaxae.decode(model, codes, label=SHOWN["label"]),
+        jaxae.decode(same, codes, label=vectors),
+        rtol=1e-6,
+    )
+    assert "label" in jaxae.export(model, platforms=("cpu",))["decoder"].inputs
+
+
+IMAGES = RNG.random((COUNT, 8, 8, 1)).astype(np.float32)
+
+
+def test_a_ladder_with_conditions():
+    """What is shown joins every code; the priors below the top depend on it."""
+    label = SHOWN["label"]
+    recipe = recipes.ladder_vae(
+        (8, 8, 1),
+        1,
+        channels=(4, 4),
+        stem=0,
+        num_samples=2,
+        conditions=(Condition("label", 3, embedding=2, to=PARTS),),
+    )
+    model = jaxae.fit(recipe, {"x": IMAGES, "label": label}, **FIT).model
+    codes = jaxae.encode(model, IMAGES, label=label)
+    other = jaxae.encode(model, IMAGES, label=2 - label)
+    assert (codes[1][0] != other[1][0]).any()
+    made = [jaxae.decode(model, codes, label=each) for each in (label, 2 - label)]
+    assert (made[0][0] != made[1][0]).any()
+    drawn = [
+        jaxae.inference.sample_codes(model, KEY, COUNT, label=each)
+        for each in (label, 2 - label)
+    ]
+    np.testing.assert_array_equal(drawn[0][0], drawn[1][0])  # N(0, I) at the top
+    assert (drawn[0][1][0] != drawn[1][1][0]).any()
+    with pytest.raises(jaxae.ArgumentError, match="both decoder and prior"):
+        recipes.ladder_vae((8, 8, 1), conditions=(Condition("label", 3),))
+
+
+def test_a_unet_with_conditions():
+    conditions = (
+        Condition("label", 3),
+        Condition("guide", shape=(8, 8, 2), to=("encoder",)),
+    )
+    recipe = recipes.unet(
+        (8, 8, 1),
+        channels=(4, 4),
+        corruption=GaussianNoise(0.3),
+        holes=True,
+        conditions=conditions,
+    )
+    guide = np.concatenate([IMAGES, 1.0 - IMAGES], axis=-1)
+    shown = {"label": SHOWN["label"], "guide": guide}
+    missing = np.zeros(IMAGES.shape, bool)
+    missing[:, 2:4] = True
+    data = {"x": IMAGES, "missing": missing, **shown}
+    model = jaxae.fit(recipe, data, **FIT).model
+    made = jaxae.repair(model, IMAGES, missing=missing, **shown)
+    changed = {**shown, "guide": 0.0 * guide}
+    assert (made != jaxae.repair(model, IMAGES, missing=missing, **changed)).any()
+    changed = {**shown, "label": 2 - SHOWN["label"]}
+    assert (made != jaxae.repair(model, IMAGES, missing=missing, **changed)).any()
 
 
 def test_conditions_go_with_masks_and_with_missing_values():
@@ -183,7 +333,7 @@ def test_what_use_says_of_them(model):
     with pytest.raises(jaxae.ArgumentError, match="name must be none of"):
         Condition("weight")
     with pytest.raises((jaxae.ArgumentError, TypeCheckError), match="to"):
-        Condition("age", to=("prior",))
+        Condition("age", to=("encodr",))
 
 
 def test_what_a_decoder_is_not_shown_it_is_not_given():

@@ -187,7 +187,7 @@ def test_ancestral_samples_have_the_moments_of_the_priors(small):
     module, variables, _ = small
     count = 3000
     sample = jax.jit(
-        lambda key: module.apply(variables, key, count, method="sample_codes")
+        lambda key: module.apply(variables, key, count, {}, method="sample_codes")
     )
     codes = sample(jax.random.key(7))
     assert [code.shape for code in codes] == [
@@ -287,7 +287,7 @@ def test_the_bottom_up_network_may_be_shown_the_mask():
         ({"channels": (4, 0)}, "every size in channels"),
         ({"latent_channels": 0}, "latent_channels must be"),
         ({"log_std_range": (1.0, 1.0)}, "log_std_range must be"),
-        ({"view": views.Condition("label", 3)}, "view must show no fields"),
+        ({"view": views.Condition("label", 3)}, "both decoder and prior"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

@@ -160,7 +160,6 @@ def test_half_precision_keeps_the_picture(odd):
         ({"shape": (4, 4)}, "shape must be"),
         ({"channels": ()}, "channels must be"),
         ({"channels": (4, 0)}, "every size in channels"),
-        ({"view": views.Condition("label", 3)}, "view must show no fields"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

@@ -33,6 +33,8 @@ class Arguments:
     """Height and width to resize the images to."""
     label: int | None = None
     """The label of all images, for a model that is shown labels."""
+    conditions: Path | None = None
+    """FILE.npz of whatever else the model is shown of the images, by name."""
     count: int = 64
     """For sample: how many."""
     seed: int = 0
@@ -72,22 +74,22 @@ def apply(arguments: Arguments) -> None:
     model, _ = restore_model(open_run(arguments.run))
     if source is None:
         key = jax.random.key(arguments.seed)
-        labels = _labels(arguments, arguments.count)
-        result = jaxae.sample(model, key, arguments.count, **labels)
+        beside = _beside(arguments, arguments.count)
+        result = jaxae.sample(model, key, arguments.count, **beside)
     else:
         images = read_images(source, arguments.image_size)
         shape = model.module.shape_seen
         if images.ndim == 4 and len(shape) == 3:
             images = with_channels(images, shape[-1])
-        labels = _labels(arguments, len(images))
+        beside = _beside(arguments, len(images))
         if task == "repair":
             mask = missing(arguments.mask, arguments.image_size)
             fits = images.shape[1:] == shape or len(shape) != 3 or images.ndim != 4
             repair = jaxae.repair if fits else jaxae.repair_in_tiles
-            result = repair(model, images, missing=mask, **labels)
+            result = repair(model, images, missing=mask, **beside)
         else:
             function = jaxae.encode if task == "encode" else jaxae.reconstruct
-            result = function(model, images, **labels)
+            result = function(model, images, **beside)
     write(out, result)
     print(f"{task}: {jax.tree.leaves(result)[0].shape[0]} -> {out}")
 
@@ -119,9 +121,12 @@ def missing(path: Path | None, size: tuple[int, int] | None) -> np.ndarray | Non
     return white(masks, "--mask")
 
 
-def _labels(arguments: Arguments, count: int) -> dict[str, Any]:
-    label = arguments.label
-    return {} if label is None else {"label": np.full(count, label)}
+def _beside(arguments: Arguments, count: int) -> dict[str, Any]:
+    from train.data.arrays import load_arrays
+
+    label, file = arguments.label, arguments.conditions
+    beside = {} if file is None else load_arrays(file)
+    return beside if label is None else beside | {"label": np.full(count, label)}
 
 
 def write(out: Path, result: Any) -> None:

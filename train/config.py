@@ -86,6 +86,11 @@ class Config:
     """Where the data are not known: masks, white where pixels are missing, in a FOLDER
     of the same names or FILE.npy; or nan for what is NaN in an array. A FILE.npz has
     them as "missing"."""
+    scale: str | None = None
+    """Train on scaled data, such as standardize or min_max (of every feature, from the
+    training examples), which is undone on the way out; with a likelihood of real
+    numbers, such as gaussian. One of: standardize:MEAN:STD:PER_FEATURE,
+    min_max:LOW:HIGH:PER_FEATURE, log1p"""
     stream: bool = False
     """Read the training batches from the disk as they are needed, for data that do not
     fit on the device."""

@@ -21,6 +21,7 @@ def configured(config: Config) -> Dataset:
         config.data,
         inputs=config.inputs,
         missing=config.missing,
+        conditions=config.model.fields,
         image_size=config.image_size,
         stream=config.stream,
     )
@@ -50,6 +51,7 @@ def examples(
         fields |= {
             name: values for name, values in beside.items() if values is not None
         }
+        fields |= split.conditions
     return fields
 
 
@@ -64,9 +66,13 @@ def seen(
     return {k: v for k, v in fields.items() if k != "weight"}
 
 
-def label_argument(
+def shown_beside(
     recipe: jaxae.Recipe, split: Split, count: int | None = None
 ) -> dict[str, Any]:
-    """The keyword argument for models that are shown labels, of the first examples."""
-    fields = examples(recipe, split)
-    return {"label": fields["label"][:count]} if "label" in fields else {}
+    """The keyword arguments of what a model is shown beside x, of the first examples.
+
+    The same again where there are fewer than `count`.
+    """
+    fields, shown = examples(recipe, split), recipe.module.view.fields
+    rows = np.arange(count or len(split.images)) % len(split.images)
+    return {name: fields[name][rows] for name in shown if name in fields}

@@ -5,7 +5,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, make_dataclass
 from functools import lru_cache
 from inspect import Parameter, signature
-from typing import Annotated, Any, ClassVar, NamedTuple, get_args, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    NamedTuple,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import tyro
 from docstring_parser import parse
@@ -17,6 +25,7 @@ from jaxae.likelihoods import Likelihood
 from jaxae.networks.pairs import Networks
 from jaxae.objectives import Weight
 from jaxae.types import Corrupt
+from jaxae.views import Condition
 from train import words
 from train.words import Words
 
@@ -61,10 +70,12 @@ class Options:
         """
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         for name, part in self.parts.items():
+            option, steps = f"--model.{name}", plan.steps_per_epoch
             # A number that is swept comes as it is.
             if isinstance(values[name], str):
-                option, steps = f"--model.{name}", plan.steps_per_epoch
                 values[name] = part.read(values[name], option, steps)
+            elif isinstance(values[name], tuple):
+                values[name] = tuple(part.read(v, option, steps) for v in values[name])
         taken = signature(type(self).family).parameters
         if "data_size" in taken:
             values["data_size"] = plan.train_size
@@ -75,6 +86,12 @@ class Options:
             ensure("input_shape" in taken, f"{right}, got {plan.input_shape}")
             values["input_shape"] = plan.input_shape
         return type(self).family(shape, **values)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The arrays of the data that conditions are of, but for labels."""
+        names = {words.named(each) for each in getattr(self, "conditions", ())}
+        return tuple(sorted(names - {"label"}))
 
     @classmethod
     def is_number(cls, name: str) -> bool:
@@ -97,9 +114,7 @@ def options_of(family: Family) -> type[Options]:
         part = _part(hint)
         if part is not None:
             parts[name] = part
-            optional = type(None) in get_args(hint)
-            hint = str | None if optional else str
-            default = None if default is None else part.write(default)
+            hint, default = _in_words(hint, default, part)
             text = f"{text} One of: {part.forms()}"
         hint = Annotated[hint, _argument(text, part)]
         required = default is Parameter.empty
@@ -119,6 +134,17 @@ def options_of(family: Family) -> type[Options]:
     return made
 
 
+def _in_words(hint: Any, default: Any, part: Words) -> tuple[Any, Any]:
+    """The type and the default of an option that is read from words."""
+    if get_origin(hint) is tuple:
+        return tuple[str, ...], tuple(map(part.write, default))
+    optional = type(None) in get_args(hint)
+    return (
+        str | None if optional else str,
+        None if default is None else part.write(default),
+    )
+
+
 def _part(hint: Any) -> Words | None:
     """How an argument of this type is read, if it is a part in words."""
     members = set(get_args(hint))
@@ -130,6 +156,8 @@ def _part(hint: Any) -> Words | None:
         return words.LIKELIHOOD
     if Corrupt in members:
         return words.CORRUPTION
+    if Condition in members:
+        return words.CONDITION
     return words.CRITIC if nn.Module in members else None
 
 

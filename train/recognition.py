@@ -43,7 +43,12 @@ def found(run: Run, data: str, inputs: str | None, missing: str | None) -> Run |
     moved = run._replace(config=dataclasses.replace(run.config, **places))
     if not run.digests and moved == run:
         return run
-    beside = {"inputs": inputs, "missing": missing, "image_size": run.config.image_size}
+    beside = {
+        "inputs": inputs,
+        "missing": missing,
+        "conditions": run.config.model.fields,
+        "image_size": run.config.image_size,
+    }
     parts, digests = load_whole(data, **beside, stream=run.config.stream)
     others = differing(digests, run.digests)
     if not others:

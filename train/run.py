@@ -11,6 +11,8 @@ import jax
 import optax
 
 import jaxae
+from jaxae import notation
+from jaxae.preparation import Scale
 from jaxae.saving import OF_RUN
 from jaxae.training import trained_model
 from jaxae.training.checkpoint import Which, restore_state
@@ -33,6 +35,7 @@ class Run(NamedTuple):
         train_size: Number of training examples.
         input_shape: Of what the encoder sees of one, where that is not its shape.
         digests: By what its data are recognised; none in runs of earlier versions.
+        scale: Of the data, as `--scale` asks for it, with numbers.
     """
 
     path: Path
@@ -42,11 +45,14 @@ class Run(NamedTuple):
     train_size: int
     input_shape: tuple[int, ...] | None = None
     digests: tuple[str, ...] = ()
+    scale: Scale | None = None
 
     def recipe(self) -> jaxae.Recipe:
         """The family, for this data set."""
         plan = Plan(self.train_size, self.steps_per_epoch, self.input_shape)
         recipe = self.config.model.recipe(self.shape, plan)
+        if self.scale is not None:
+            recipe = recipe.replace(prepare=self.scale)
         if self.config.precision == "float32":
             return recipe
         return jaxae.compute_in(recipe, self.config.precision)
@@ -120,7 +126,8 @@ def create_run(run: Run) -> None:
             raise RunError(f"--out {path}: holds no run, so it is not overwritten")
         shutil.rmtree(path)
     path.mkdir(parents=True, exist_ok=True)
-    saved = run._asdict() | {"config": flat(run.config)}
+    scale = None if run.scale is None else notation.write(run.scale, "--scale")
+    saved = run._asdict() | {"config": flat(run.config), "scale": scale}
     write_json(path / CONFIG, {k: v for k, v in saved.items() if k != "path"})
 
 
@@ -142,8 +149,10 @@ def open_run(path: Path) -> Run:
             value = tuple(value) if isinstance(value, list) else value
             config = replaced(config, option, value)
         seen = None if seen is None else tuple(seen)
-        digests = tuple(saved.get("digests", ()))
-        return Run(path, preset, config, shape, saved["train_size"], seen, digests)
+        digests, scale = tuple(saved.get("digests", ())), saved.get("scale")
+        scale = None if scale is None else notation.read(scale)
+        about = (seen, digests, scale)
+        return Run(path, preset, config, shape, saved["train_size"], *about)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{file}: damaged, or of another version: {error!r}") from error
 

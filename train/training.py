@@ -12,13 +12,16 @@ import jaxae
 from jaxae.checks import check_count
 from jaxae.errors import ensure, require
 from jaxae.inputs import check_data
+from jaxae.preparation import Scale
 from jaxae.training import Epoch, Parallel, Progress, trained_model
 from jaxae.training.checkpoint import abstract_state, save_epochs, saved_epochs
 from jaxae.training.many import fit_many
 from jaxae.training.mapped import check_mapped
 from jaxae.training.parallel import DATA, fsdp, make_mesh, replicated
 from jaxae.training.placement import local
+from jaxae.training.scale import fit_scale
 from jaxae.training.start import compare
+from train import words
 from train.config import Config
 from train.data import Dataset, LazySplit, Split
 from train.data.stream import shuffled_batches
@@ -60,6 +63,9 @@ def _train(path: Path, preset: str, config: Config, stop: Callable[[], bool]) ->
     data = configured(config)
     images, beside = data.train.images, (data.train.input_shape, data.digests)
     run = Run(path, preset, config, images.shape[1:], len(images), *beside)
+    if config.scale is not None:
+        part = words.SCALE.read(config.scale, "--scale", run.steps_per_epoch)
+        run = run._replace(scale=_fitted(part, run.recipe(), data.train))
     members = plan_members(run)
     runs = [run] if members is None else members.runs
     # All that can be wrong is said before the directory is made.
@@ -94,6 +100,16 @@ def _train(path: Path, preset: str, config: Config, stop: Callable[[], bool]) ->
         raise Terminated(f"{saved}; go on with --resume")
     _write(run, runs, fits, data, members)
     return run
+
+
+def _fitted(scale: Scale, recipe: jaxae.Recipe, train: Split | LazySplit) -> Scale:
+    """With the numbers of the training examples, for which all of them are read."""
+    if isinstance(train, LazySplit):
+        return scale.of(train.images)
+    scaled = recipe.replace(prepare=scale)
+    fitted, _ = fit_scale(scaled, examples(recipe, train))
+    assert isinstance(fitted.prepare, Scale)
+    return fitted.prepare
 
 
 def _check_options(config: Config) -> None:

@@ -13,11 +13,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from flax import linen as nn
 
-from jaxae import corruptions, likelihoods, schedules
+from jaxae import corruptions, likelihoods, preparation, schedules
 from jaxae.corruptions import Compose, Corruption
 from jaxae.errors import ArgumentError, choose
 from jaxae.networks.pairs import BY_NAME, Pair
+from jaxae.preparation import Scale
 from jaxae.schedules import Schedule
+from jaxae.views import Condition
 
 Makers = Mapping[str, Callable[..., Any]]
 
@@ -36,6 +38,7 @@ SCHEDULES = _by_name(vars(schedules).values(), Schedule)
 CORRUPTIONS = _by_name(
     (each for each in vars(corruptions).values() if each is not Compose), Corruption
 )
+SCALES = _by_name(vars(preparation).values(), Scale)
 
 
 class Words:
@@ -111,6 +114,26 @@ class _Corruption(Words):
         return super().write(value)
 
 
+class _Condition(Words):
+    def read(self, text: str, name: str, steps_per_epoch: int) -> Condition:
+        array = named(text)
+        return read_part(
+            text, {array: partial(Condition, name=array)}, name, steps_per_epoch
+        )
+
+    def write(self, value: Any) -> str:
+        return ":".join([value.name, *_arguments(value)])
+
+    def forms(self) -> str:
+        example = "age, place:50:embedding=8, hint:shape=28,28,1:to=encoder"
+        return f"{_form('NAME', partial(Condition, name='NAME'))}, as {example}"
+
+
+def named(condition: str) -> str:
+    """The array that the words of a condition are of."""
+    return condition.partition(":")[0]
+
+
 class _Critic(Words):
     def read(self, text: str, name: str, steps_per_epoch: int) -> nn.Module:
         pair: Pair = super().read(text, name, steps_per_epoch)
@@ -121,6 +144,8 @@ WEIGHT = _Weight(SCHEDULES, "NUMBER|SCHEDULE")
 CORRUPTION = _Corruption(CORRUPTIONS, "CORRUPTION[+CORRUPTION]")
 LIKELIHOOD = Words(likelihoods.BY_NAME, "LIKELIHOOD")
 NETWORK = Words(BY_NAME, "NETWORK")
+CONDITION = _Condition({}, "NAME[:CATEGORIES]")
+SCALE = Words(SCALES, "SCALE")
 CRITIC = _Critic(BY_NAME, "NETWORK")
 
 
@@ -192,6 +217,8 @@ def _read(word: str, hint: Any, name: str, text: str) -> Any:
     if get_origin(hint) is Literal:
         return choose(name, word, {each: each for each in get_args(hint)})
     if get_origin(hint) is tuple or any(get_origin(each) is tuple for each in options):
+        if choices := {each: each for each in _inside(hint) if isinstance(each, str)}:
+            return tuple(choose(name, each, choices) for each in word.split(","))
         kind = int if int in _inside(hint) else float
         return tuple(
             _number(kind, each, name, text) for each in word.split(",") if each

@@ -12,11 +12,13 @@ from jaxae.likelihoods import Likelihood
 from jaxae.models.family import (
     Codes,
     Family,
+    embeddings,
     fold_samples,
+    looked_up,
     seen_in_training,
     unfold_samples,
 )
-from jaxae.networks.calling import call_network
+from jaxae.networks.calling import call_network, names_argument
 from jaxae.precision import widened
 from jaxae.types import Batch, Latent
 from jaxae.views import Plain, View, shown_by
@@ -34,9 +36,12 @@ class AutoEncoder(Family):
             `shape` with `likelihood.params_per_value` times the channels. It may name
             `train` and `weight`, too.
         likelihood: Those parameters -> p(x | z).
-        prior: In place of the bottleneck's own: (x -> q(z | x)) -> p(z).
+        prior: In place of the bottleneck's own, see `jaxae.priors`.
         view: What the networks are shown of a batch beside x and z.
         input_shape: Of what the encoder sees of an example; None for that of x.
+
+    Raises:
+        ValueError: The view shows a prior something that there is none for.
     """
 
     shape: tuple[int, ...]
@@ -47,6 +52,25 @@ class AutoEncoder(Family):
     prior: nn.Module | None = None
     view: View = Plain()
     input_shape: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Checks that what a prior is shown has a prior that takes it."""
+        shown = sorted(self._shown_to_prior)
+        takes = self.prior is not None and names_argument(self.prior, "shown")
+        needed = (
+            f"prior must depend on what it is shown, {shown}, as a ConditionalPrior"
+        )
+        ensure(not shown or takes, f"{needed}, got {type(self.prior).__name__}")
+        super().__post_init__()
+
+    def setup(self) -> None:
+        """The learned vectors of categories."""
+        self.embeddings = embeddings(self.view)
+
+    @property
+    def _shown_to_prior(self) -> set[str]:
+        fields = self.view.fields.items()
+        return {name for name, form in fields if "prior" in form.to}
 
     @property
     def generative(self) -> bool:
@@ -79,7 +103,9 @@ class AutoEncoder(Family):
             h, key, num_samples=num_samples, train=train, weight=batch.get("weight")
         )
         if self.prior is not None:
-            latent = latent._replace(prior=self._prior())
+            # For a code alone a conditional prior need not be known.
+            known = self._shown_to_prior <= batch.keys()
+            latent = latent._replace(prior=self._prior(batch) if known else None)
         return (latent,)
 
     def decode(
@@ -88,6 +114,7 @@ class AutoEncoder(Family):
         """p(x | z) with batch shape [k, b]; see `Family`."""
         z = self.bottleneck.constrain(codes[0])
         k, flat = z.shape[0], fold_samples(z)
+        batch = looked_up(self.embeddings, batch)
         needed = self.view.needs & batch.keys()
         shown = {name: jnp.repeat(batch[name], k, axis=0) for name in needed}
         target = seen_in_training(batch, train)
@@ -100,33 +127,41 @@ class AutoEncoder(Family):
         )
         return self.likelihood(unfold_samples(outputs, k), target)
 
-    def sample_codes(self, key: jax.Array, count: int) -> Codes:
-        """`count` codes from the prior: ([1, count, d],).
+    def sample_codes(self, key: jax.Array, count: int, batch: Batch) -> Codes:
+        """`count` codes from the prior: ([1, count, d],); see `Family`.
 
         Raises:
             ValueError: The family has no prior.
         """
         kind = type(self.bottleneck).__name__
         ensure(self.has_prior, f"model must have a prior p(z), got one with {kind}")
-        codes = jnp.asarray(self._prior().sample(key, (count,)))
-        return (codes[:, 0, 0][None],)
+        prior = self._prior(batch)
+        each = count // prior.batch_shape[1]  # one prior for all, or one for each
+        codes = jnp.asarray(prior.sample(key, (each,)))
+        return (codes.reshape(1, count, *prior.event_shape),)
 
     def embed(self, indices: Int[Array, "b ..."]) -> Codes:
         """The code [1, b, ...] of whole numbers, of a discrete bottleneck."""
         return (self.bottleneck.embed(indices)[None],)
 
     def _features(self, batch: Batch, train: bool = False) -> Array:
-        shown, weight = shown_by(self.view.encoder, batch), batch.get("weight")
+        batch, weight = looked_up(self.embeddings, batch), batch.get("weight")
+        shown = shown_by(self.view.encoder, batch)
         return widened(call_network(self.encoder, shown, train=train, weight=weight))
 
-    def _prior(self) -> Distribution:
+    def _prior(self, batch: Batch) -> Distribution:
         if self.prior is None:
             return self.bottleneck.prior()
-        return self.prior(self._posterior)
+        shown = shown_by(self.view.prior, looked_up(self.embeddings, batch))
+        options = {"shown": shown, "fields": self.view.fields}
+        taken = {k: v for k, v in options.items() if names_argument(self.prior, k)}
+        return self.prior(self._posterior, **taken)
 
-    def _posterior(self, x: Float[Array, "m ..."]) -> Distribution:
+    def _posterior(
+        self, x: Float[Array, "m ..."], conditions: Batch | None = None
+    ) -> Distribution:
         """q(z | x) with batch shape [1, m], whatever the noise."""
-        h = self._features({"inputs": x})
+        h = self._features({"inputs": x, **(conditions or {})})
         return given(
             self.bottleneck(h, jax.random.key(0)).posterior,
             "a prior made of posteriors needs a bottleneck with a density of any z, "

@@ -1,5 +1,6 @@
 """The protocol by which everything else sees a model."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -93,8 +94,10 @@ class Family(Module):
         """
         raise NotImplementedError
 
-    def sample_codes(self, key: jax.Array, count: int) -> Codes:
+    def sample_codes(self, key: jax.Array, count: int, batch: Batch) -> Codes:
         """`count` codes from the prior, [1, count, ...] each.
+
+        Of the batch the fields are used that the prior is shown, [count, ...].
 
         Raises:
             ValueError: The family has no prior.
@@ -104,6 +107,19 @@ class Family(Module):
     def embed(self, indices: Any) -> Codes:
         """The codes [1, b, ...] of whole numbers, of a discrete family."""
         raise NotImplementedError
+
+
+def embeddings(view: View) -> dict[str, nn.Embed]:
+    """The vectors of categories that a model learns, for its `setup`."""
+    fields = view.fields.items()
+    embedded = {name: form for name, form in fields if form.embedding}
+    return {n: nn.Embed(f.categories, f.embedding) for n, f in embedded.items()}
+
+
+def looked_up(tables: Mapping[str, nn.Embed], batch: Batch) -> Batch:
+    """A batch with vectors in place of the categories that `embeddings` has them of."""
+    there = {name: table for name, table in tables.items() if name in batch}
+    return {**batch, **{name: table(batch[name]) for name, table in there.items()}}
 
 
 def fold_samples(z: Float[Array, "k b ..."]) -> Float[Array, "n ..."]:

@@ -13,7 +13,13 @@ from jaxae.checks import check_count, check_sizes
 from jaxae.distributions.elementwise import Normal
 from jaxae.errors import ensure, require
 from jaxae.likelihoods import Likelihood
-from jaxae.models.family import Codes, Family, seen_in_training
+from jaxae.models.family import (
+    Codes,
+    Family,
+    embeddings,
+    looked_up,
+    seen_in_training,
+)
 from jaxae.networks import Conv, ConvTranspose, ResidualBlock, halvings
 from jaxae.precision import widened
 from jaxae.types import Batch, Latent
@@ -29,8 +35,6 @@ def check_resolutions(model: Any) -> None:
     check_sizes("channels", model.channels)
     some = len(model.channels) > 0
     require(some, "channels", model.channels, "at least one size")
-    shown = f"view must show no fields of the data to a {type(model).__name__}"
-    ensure(not model.view.fields, shown)
 
 
 class LadderVAE(Family):
@@ -45,6 +49,9 @@ class LadderVAE(Family):
 
     At first all posteriors and priors are N(0, I): their last layers start at zero.
 
+    What a view shows the decoder joins every code, so that the priors below the top
+    depend on it, too: it has to show both the same.
+
     Attributes:
         shape: Height, width and channels of one example.
         likelihood: The last layer's outputs -> p(x | z).
@@ -54,14 +61,15 @@ class LadderVAE(Family):
         stem: Channels of a first halving that has no latent, as the layers of the
             largest image take most of the time; 0 for none.
         log_std_range: Clamps log std of all posteriors and priors to (lowest, highest).
-        view: What the bottom-up network is shown of a batch beside x. The top-down path
-            is shown nothing, so there are no labels.
+        view: What the bottom-up network is shown of a batch beside x, and the top-down
+            path, which is decoder and prior in one, beside the codes.
         dtype: Compute dtype of the convolutions; None: that of inputs and parameters.
             Posteriors, priors, codes and the likelihood are float32 at least.
 
     Raises:
         ValueError: `shape` is not that of an image, a size is below 1, there are no
-            channels, the range is not increasing, or the view shows labels.
+            channels, the range is not increasing, or the view shows the decoder what it
+            does not show the prior.
     """
 
     shape: tuple[int, ...]
@@ -80,6 +88,12 @@ class LadderVAE(Family):
         check_count("stem", self.stem, least=0)
         low, high = limits = self.log_std_range
         require(low < high, "log_std_range", limits, "(lowest, highest)")
+        for name, form in self.view.fields.items():
+            same = ("decoder" in form.to) == ("prior" in form.to)
+            one = (
+                f"view must show {name!r} to both decoder and prior of a LadderVAE, or"
+            )
+            ensure(same, f"{one} to none, as they are one path; got to={form.to}")
         super().__post_init__()
 
     def setup(self) -> None:
@@ -96,6 +110,7 @@ class LadderVAE(Family):
             Rung(width, latent, out, side, limits, self.dtype)
             for width, out, side in zip(self.channels, below, sides, strict=True)
         ][::-1]
+        self.embeddings = embeddings(self.view)
 
     @property
     def _sides(self) -> list[tuple[int, int]]:
@@ -116,7 +131,7 @@ class LadderVAE(Family):
         A latent's `mean` is that of its posterior when all codes above are means too.
         """
         del train
-        x = batch["inputs"]
+        x, batch = batch["inputs"], looked_up(self.embeddings, batch)
         require(x.shape[1:] == self.shape, "inputs", x.shape, f"[b, {self.shape}]")
         features = []
         h = shown_by(self.view.encoder, batch)
@@ -125,15 +140,19 @@ class LadderVAE(Family):
         for stage in self.stages:
             h = stage(h)
             features.append(h)
-        drawn = self._infer(features[::-1], key, num_samples)
+        drawn = self._infer(features[::-1], batch, key, num_samples)
         # A second way down without noise; where nothing reads the means, the compiler
         # leaves it out.
-        quiet = self._infer(features[::-1], None, 1)
+        quiet = self._infer(features[::-1], batch, None, 1)
         pairs = zip(drawn, quiet, strict=True)
         return tuple(latent._replace(mean=still.z[0]) for latent, still in pairs)
 
     def _infer(
-        self, features: list[Array], key: jax.Array | None, num_samples: int
+        self,
+        features: list[Array],
+        batch: Batch,
+        key: jax.Array | None,
+        num_samples: int,
     ) -> list[Latent]:
         """Posteriors from the top down: samples of them, or their means if no key."""
         latents: list[Latent] = []
@@ -147,16 +166,16 @@ class LadderVAE(Family):
                 z = _draw(posterior, key_rung, (num_samples, h.shape[0]))
             prior = self._prior(i, state)
             latents.append(Latent(z, z[0], posterior, prior))
-            state = rung.descend(state, z)
+            state = self._descend(rung, state, z, batch)
         return latents
 
     def decode(
         self, codes: Codes, batch: Batch, *, train: bool = False
     ) -> Distribution:
         """p(x | z) with batch shape [k, b], from codes given top first."""
-        state = None
+        state, batch = None, looked_up(self.embeddings, batch)
         for rung, z in zip(self.rungs, codes, strict=True):
-            state = rung.descend(state, z)
+            state = self._descend(rung, state, z, batch)
         assert state is not None
         if self.stem:
             height, width, _ = self.shape
@@ -164,15 +183,29 @@ class LadderVAE(Family):
             state = outputs.reshape(*state.shape[:2], *outputs.shape[1:])
         return self.likelihood(state, seen_in_training(batch, train))
 
-    def sample_codes(self, key: jax.Array, count: int) -> Codes:
+    def sample_codes(self, key: jax.Array, count: int, batch: Batch) -> Codes:
         """Ancestral samples from the top down: [1, count, h_l, w_l, c] each."""
         codes: list[Array] = []
-        state = None
+        state, batch = None, looked_up(self.embeddings, batch)
         for i, rung in enumerate(self.rungs):
             key_rung = jax.random.fold_in(key, i)
             codes.append(_draw(self._prior(i, state), key_rung, (1, count)))
-            state = rung.descend(state, codes[-1])
+            state = self._descend(rung, state, codes[-1], batch)
         return tuple(codes)
+
+    def _descend(
+        self,
+        rung: "Rung",
+        state: Array | None,
+        z: Float[Array, "k b ..."],
+        batch: Batch,
+    ) -> Array:
+        """The state below, of a code with what the view shows beside it."""
+        k, flat = z.shape[0], _fold(z)
+        needed = self.view.needs & batch.keys()
+        beside = {name: jnp.concatenate([batch[name]] * k) for name in needed}
+        shown = shown_by(self.view.decoder, flat, beside)
+        return rung.descend(state, shown.reshape(*z.shape[:2], *shown.shape[1:]))
 
     def _prior(self, i: int, state: Array | None) -> Distribution:
         """p(z_i | z_above) with batch shape [k, b]; N(0, I) with [1, 1] at the top."""

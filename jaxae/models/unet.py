@@ -14,7 +14,9 @@ from jaxae.likelihoods import Likelihood
 from jaxae.models.family import (
     Codes,
     Family,
+    embeddings,
     fold_samples,
+    looked_up,
     seen_in_training,
     unfold_samples,
 )
@@ -46,14 +48,14 @@ class UNet(Family):
         likelihood: The decoder's outputs -> p(x | z).
         channels: Of the features of each size. The full size comes first, which takes
             most of the time.
-        view: What the encoder is shown of a batch beside x, such as where holes are.
-            The decoder is shown nothing, so there are no labels.
+        view: What the encoder is shown of a batch beside x, such as where holes are,
+            and the decoder beside the smallest code.
         dtype: Compute dtype of the convolutions; None: that of inputs and parameters.
             Codes, the picture within and the likelihood are float32 at least.
 
     Raises:
-        ValueError: `shape` is not that of an image, a size is below 1, there are no
-            channels, or the view shows labels.
+        ValueError: `shape` is not that of an image, a size is below 1, or there are no
+            channels.
     """
 
     shape: tuple[int, ...]
@@ -84,6 +86,7 @@ class UNet(Family):
             outputs, kernel_init=nn.initializers.zeros, dtype=self.dtype
         )
         self.picture = Conv(outputs, kernel_size=1, kernel_init=self._as_it_is)
+        self.embeddings = embeddings(self.view)
 
     @property
     def generative(self) -> bool:
@@ -95,7 +98,7 @@ class UNet(Family):
     ) -> tuple[Latent, ...]:
         """The codes of `batch["inputs"]`, smallest first; one, whatever the samples."""
         del key, num_samples, train
-        x = batch["inputs"]
+        x, batch = batch["inputs"], looked_up(self.embeddings, batch)
         require(x.shape[1:] == self.shape, "inputs", x.shape, f"[b, {self.shape}]")
         shown = shown_by(self.view.encoder, batch)
         features = [self.first_block(self.first(shown))]
@@ -111,7 +114,10 @@ class UNet(Family):
         """p(x | z) with batch shape [k, b], from codes given smallest first."""
         k, flat = codes[0].shape[0], [fold_samples(z) for z in codes]
         picture, flat[-1] = jnp.split(flat[-1], [self.shape[-1]], axis=-1)
-        state = self.top_block(flat[0])
+        batch = looked_up(self.embeddings, batch)
+        needed = self.view.needs & batch.keys()
+        beside = {name: jnp.repeat(batch[name], k, axis=0) for name in needed}
+        state = self.top_block(shown_by(self.view.decoder, flat[0], beside))
         for step, features in zip(self.steps, flat[1:], strict=True):
             state = step(state, features)
         difference = widened(self.difference(nn.relu(state)))

@@ -22,6 +22,11 @@ def call_network(module: nn.Module, x: Any, **options: Any) -> Array:
         return module(x, **{k: v for k, v in options.items() if k in known})
 
 
+def names_argument(module: nn.Module, name: str) -> bool:
+    """Whether its `__call__` has an argument of this name."""
+    return name in inspect.signature(type(module).__call__).parameters
+
+
 _FASTER = {nn.Conv: "Conv", nn.ConvTranspose: "ConvTranspose"}
 
 

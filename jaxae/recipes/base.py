@@ -16,11 +16,12 @@ from jaxae.errors import ArgumentError, require
 from jaxae.likelihoods import Likelihood
 from jaxae.models.autoencoder import AutoEncoder
 from jaxae.models.family import Family
+from jaxae.networks.mlp import MLP
 from jaxae.networks.pairs import Networks, Shape, as_pair
 from jaxae.objectives.base import Objective
 from jaxae.recipe import Recipe
 from jaxae.types import Corrupt, Hook
-from jaxae.views import Plain, View
+from jaxae.views import Chain, Condition, Plain, View
 
 
 def compose_model(
@@ -54,6 +55,22 @@ def compose_model(
         view=view,
         input_shape=None if input_shape == shape else input_shape,
     )
+
+
+def as_view(conditions: tuple[Condition, ...], network: Networks | None = None) -> View:
+    """What shows all of these conditions; as vectors where an encoder flattens images.
+
+    Raises:
+        ValueError: They are no conditions, or two have the same name.
+    """
+    right = isinstance(conditions, tuple)
+    right = right and all(isinstance(each, Condition) for each in conditions)
+    require(right, "conditions", conditions, "a tuple of jaxae.views.Condition")
+    if network is not None and isinstance(as_pair(network).encoder(), MLP):
+        conditions = tuple(each.replace(flatten=True) for each in conditions)
+    if len(conditions) < 2:
+        return conditions[0] if conditions else Plain()
+    return Chain(conditions)
 
 
 def as_likelihood(likelihood: str | Likelihood) -> Likelihood:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations  # help() shows names, not types
 
-from jaxae import bottlenecks, networks, objectives, views
+from jaxae import bottlenecks, objectives
 from jaxae.checks import check_count
+from jaxae.errors import ensure
 from jaxae.likelihoods import Likelihood
 from jaxae.networks import Networks
-from jaxae.networks.pairs import Shape, as_pair
+from jaxae.networks.pairs import Shape
 from jaxae.objectives.base import Weight
+from jaxae.priors import ConditionalPrior
 from jaxae.recipe import Recipe
-from jaxae.recipes.base import compose_model, compose_recipe
+from jaxae.recipes.base import as_view, compose_model, compose_recipe
+from jaxae.views import BOTH, PARTS, Condition
 
 
 def conditional_vae(
@@ -17,6 +20,8 @@ def conditional_vae(
     latent_dim: int = 16,
     *,
     num_labels: int = 10,
+    conditions: tuple[Condition, ...] = (),
+    conditional_prior: bool = False,
     network: Networks = "mlp",
     likelihood: str | Likelihood = "bernoulli",
     beta: Weight = 1.0,
@@ -26,12 +31,15 @@ def conditional_vae(
 
     https://papers.nips.cc/paper/5775. Both networks see the label as a one-hot code, so
     that z is left with what the label does not say. Data need a "label" [n] of whole
-    numbers below `num_labels`.
+    numbers below `num_labels`, and what other conditions there are by their names.
 
     Args:
         shape: The shape of one example.
         latent_dim: The number of latent dimensions.
-        num_labels: How many labels there are.
+        num_labels: How many labels there are; 0 for data without.
+        conditions: What the networks are shown beside the label.
+        conditional_prior: Learn p(z | label) and what of the conditions is shown to the
+            prior, rather than take N(0, I); see `priors.ConditionalPrior`.
         network: The encoder and the decoder, by name, as a pair of `jaxae.networks`, or
             as two modules of your own.
         likelihood: p(x | z), by name or as a module. Under "bernoulli" the data are
@@ -41,16 +49,26 @@ def conditional_vae(
 
     Example:
         >>> import jaxae
+        >>> age = jaxae.views.Condition("age")
         >>> recipe = jaxae.recipes.conditional_vae(
-        ...     (28, 28, 1), latent_dim=2, num_labels=10
+        ...     (28, 28, 1), latent_dim=2, num_labels=10, conditions=(age,)
         ... )
     """
-    check_count("num_labels", num_labels)
-    pair = as_pair(network)
-    flatten = isinstance(pair.encoder(), networks.MLP)
-    view = views.Condition("label", categories=num_labels, flatten=flatten)
+    check_count("num_labels", num_labels, least=0)
+    to = PARTS if conditional_prior else BOTH
+    label = (Condition("label", categories=num_labels, to=to),) if num_labels else ()
+    view = as_view((*label, *conditions), network)
+    ensure(view.fields, "conditions must not be empty where num_labels is 0")
+    shown = any("prior" in form.to for form in view.fields.values())
+    ensure(
+        shown or not conditional_prior,
+        'conditions must be shown to the "prior", one at least, for a conditional one',
+    )
+    prior = ConditionalPrior(latent_dim) if conditional_prior else None
     bottleneck = bottlenecks.Gaussian(latent_dim)
-    module = compose_model(shape, pair, bottleneck, likelihood, view=view)
+    module = compose_model(
+        shape, network, bottleneck, likelihood, prior=prior, view=view
+    )
     objective = objectives.ELBO(beta)
     title = "conditional variational auto-encoder"
     return compose_recipe(module, objective, num_samples=num_samples, title=title)

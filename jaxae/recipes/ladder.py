@@ -8,8 +8,9 @@ from jaxae.models.ladder import LadderVAE
 from jaxae.networks.pairs import Shape
 from jaxae.objectives.base import Weight
 from jaxae.recipe import Recipe
-from jaxae.recipes.base import as_likelihood, check_shape, compose_recipe
+from jaxae.recipes.base import as_likelihood, as_view, check_shape, compose_recipe
 from jaxae.schedules import Linear
+from jaxae.views import Condition
 
 WARM_UP = Linear(0.0, 1.0, steps=1000)
 """Without a warm-up the layers at the top fall out of use."""
@@ -21,6 +22,7 @@ def ladder_vae(
     *,
     channels: tuple[int, ...] = (32, 32, 32),
     stem: int = 16,
+    conditions: tuple[Condition, ...] = (),
     likelihood: str | Likelihood = "bernoulli",
     beta: Weight = WARM_UP,
     free_bits: Weight = 0.0,
@@ -36,6 +38,8 @@ def ladder_vae(
         latent_channels: Channels of every latent.
         channels: Channels of the stages, each of which halves the image.
         stem: Channels of a first halving without a latent; 0 for none.
+        conditions: Further arrays of the data, and who is shown them: decoder and prior
+            the same.
         likelihood: p(x | z), by name or as a module. Under "bernoulli" the data are
             binarised afresh at every step.
         beta: Weight of the rates; or a schedule: a warm-up keeps the upper layers in
@@ -55,6 +59,7 @@ def ladder_vae(
         channels=channels,
         latent_channels=latent_channels,
         stem=stem,
+        view=as_view(conditions),
     )
     objective = objectives.ELBO(beta, free_bits=free_bits)
     title = "ladder variational auto-encoder"

@@ -9,7 +9,8 @@ from jaxae.networks.pairs import Shape
 from jaxae.objectives.base import Weight
 from jaxae.priors import MixturePrior, VampPrior
 from jaxae.recipe import Recipe
-from jaxae.recipes.base import compose_model, compose_recipe
+from jaxae.recipes.base import as_view, compose_model, compose_recipe
+from jaxae.views import Condition
 
 
 def vamp_vae(
@@ -17,6 +18,7 @@ def vamp_vae(
     latent_dim: int = 40,
     *,
     components: int = 500,
+    conditions: tuple[Condition, ...] = (),
     network: Networks = "mlp",
     likelihood: str | Likelihood = "bernoulli",
     beta: Weight = 1.0,
@@ -32,6 +34,7 @@ def vamp_vae(
         shape: The shape of one example.
         latent_dim: The number of latent dimensions.
         components: Pseudo-inputs, which are learned.
+        conditions: Further arrays of the data, and who is shown them.
         network: The encoder and the decoder, by name, as a pair of `jaxae.networks`, or
             as two modules of your own.
         likelihood: p(x | z), by name or as a module. Under "bernoulli" the data are
@@ -46,8 +49,10 @@ def vamp_vae(
         >>> recipe = jaxae.recipes.vamp_vae((28, 28, 1), latent_dim=2, components=50)
     """
     bottleneck = bottlenecks.Gaussian(latent_dim, log_std_range)
-    prior = VampPrior(shape, components)
-    module = compose_model(shape, network, bottleneck, likelihood, prior=prior)
+    prior, view = VampPrior(shape, components), as_view(conditions, network)
+    module = compose_model(
+        shape, network, bottleneck, likelihood, prior=prior, view=view
+    )
     objective = objectives.ELBO(beta)
     title = "variational auto-encoder with a VampPrior"
     return compose_recipe(module, objective, num_samples=num_samples, title=title)

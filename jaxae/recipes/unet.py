@@ -8,9 +8,9 @@ from jaxae.likelihoods import Likelihood
 from jaxae.models.unet import UNet
 from jaxae.networks.pairs import Shape
 from jaxae.recipe import Recipe
-from jaxae.recipes.base import as_likelihood, check_shape, compose_recipe
+from jaxae.recipes.base import as_likelihood, as_view, check_shape, compose_recipe
 from jaxae.types import Corrupt
-from jaxae.views import MaskChannel, Plain
+from jaxae.views import Chain, Condition, MaskChannel
 
 
 def unet(
@@ -20,6 +20,7 @@ def unet(
     corruption: Corrupt | None = None,
     likelihood: str | Likelihood = "gaussian",
     holes: bool = False,
+    conditions: tuple[Condition, ...] = (),
 ) -> Recipe:
     """Restores pictures, with features of all sizes as the code; see `UNet`.
 
@@ -35,6 +36,7 @@ def unet(
             given, for data that bring pairs: what is damaged as "inputs" beside x.
         likelihood: p(x | z), by name or as a module; "gaussian" is the squared error.
         holes: Whether the network is shown where values are missing.
+        conditions: Further arrays of the data, and who is shown them.
 
     Example:
         >>> import jaxae
@@ -42,11 +44,14 @@ def unet(
         >>> recipe = jaxae.recipes.unet((28, 28, 1), corruption=noise)
     """
     check_shape(shape)
+    view = as_view(conditions)
+    if holes:
+        view = Chain((MaskChannel(), view)) if conditions else MaskChannel()
     module = UNet(
         shape=shape,
         likelihood=as_likelihood(likelihood),
         channels=channels,
-        view=MaskChannel() if holes else Plain(),
+        view=view,
     )
     damage = identity if corruption is None else corruption
     return compose_recipe(module, objectives.Reconstruction(), damage, title="U-Net")

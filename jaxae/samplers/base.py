@@ -53,7 +53,7 @@ class Density(Family):
         """No latents: there is nothing to encode."""
         return ()
 
-    def sample_codes(self, key: jax.Array, count: int) -> tuple[()]:
+    def sample_codes(self, key: jax.Array, count: int, batch: Batch) -> tuple[()]:
         """No codes: nothing has to be drawn before x."""
         return ()
 
@@ -96,8 +96,13 @@ def prepared(model: Model, x: Any, key: jax.Array) -> Float[Array, "n ..."]:
     return model.recipe.prepare(key, jnp.asarray(check_examples(model.module.shape, x)))
 
 
-def prior(model: Model) -> Sampler:
+def prior(model: Model, **conditions: Any) -> Sampler:
     """Codes from the model's own p(z).
+
+    Args:
+        model: As `jaxae.fit` returns it.
+        **conditions: What the prior is shown, by name, of as many examples as codes
+            will be asked for.
 
     Raises:
         ValueError: The family has no prior.
@@ -115,7 +120,7 @@ def prior(model: Model) -> Sampler:
         "model must have a prior p(z); others need a sampler fitted to their codes"
     )
     ensure(model.module.has_prior, expected)
-    return partial(sample_codes, model)
+    return partial(sample_codes, model, **conditions)
 
 
 def flatten(codes: Any) -> tuple[Float[Array, "n d"], Restore]:

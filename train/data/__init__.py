@@ -3,7 +3,9 @@
 `load("mnist").train.images` is an array [n, h, w, c], mapped into memory.
 """
 
+from collections.abc import Collection
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import numpy as np
 
@@ -27,6 +29,7 @@ def load(
     *,
     inputs: str | None = None,
     missing: str | None = None,
+    conditions: Collection[str] = (),
     cache_dir: str | Path | None = None,
     image_size: int | Size | None = None,
     validation: float = 0.1,
@@ -46,6 +49,7 @@ def load(
             are: a `.npy` file of as many rows, or a folder of files of the same names.
         missing: Likewise, where the images are not known: masks; or "nan" for arrays
             that hold NaN there.
+        conditions: Further arrays of a `.npz` file, by name.
         cache_dir: Of the decoded arrays; by default $JAXAE_CACHE, else `jaxae` in
             $XDG_CACHE_HOME or ~/.cache.
         image_size: Height and width, or one number for both, to which every image is
@@ -71,7 +75,7 @@ def load(
             "validation and test must be positive fractions with a sum below 1, "
             f"got {validation} and {test}"
         )
-    found = _find(str(source), size, inputs, missing)
+    found = _find(str(source), size, inputs, missing, conditions)
     key = [FORMAT, found.identity, size, validation, test, seed]
     folder = default_folder() if cache_dir is None else _path(cache_dir)
 
@@ -96,6 +100,7 @@ def load_whole(
     *,
     inputs: str | None = None,
     missing: str | None = None,
+    conditions: Collection[str] = (),
     image_size: int | Size | None = None,
     stream: bool = False,
 ) -> tuple[dict[str, Split | LazySplit], tuple[str, ...]]:
@@ -103,7 +108,7 @@ def load_whole(
 
     Arguments and errors are those of `load`.
     """
-    found = _find(str(source), _size(image_size), inputs, missing)
+    found = _find(str(source), _size(image_size), inputs, missing, conditions)
     parts = found.lazy.read() if stream and found.lazy else found.read()
     check_forms(parts, str(source))
     return dict(parts), digests(parts)
@@ -125,12 +130,17 @@ def _find(
     size: Size | None,
     inputs: str | None = None,
     missing: str | None = None,
+    conditions: Collection[str] = (),
 ) -> Source:
     beside = {k: v for k, v in (("inputs", inputs), ("missing", missing)) if v}
     if beside and (source == "mnist" or source.startswith("tfds:")):
         raise DataError(
             f"--{next(iter(beside))} must be left out beside --data {source}: it is "
             "for files of arrays and folders"
+        )
+    if conditions and not source.lower().endswith(".npz"):
+        raise DataError(
+            f"--model.conditions must be of arrays in --data FILE.npz, got {source}"
         )
     # Imported where needed: TFDS and Pillow take longer than the whole cached path.
     if source == "mnist":
@@ -149,7 +159,7 @@ def _find(
     if path.suffix.lower() in (".npy", ".npz"):
         from train.data.arrays import array_source
 
-        return array_source(path, size, **beside)
+        return array_source(path, size, **beside, conditions=conditions)
     raise DataError(
         "the source of the data must be mnist, tfds:NAME, a .npy or .npz file or an "
         f"existing folder of images, got {source!r}{_near(path)}"
@@ -194,10 +204,9 @@ def _size(image_size: int | Size | None) -> Size | None:
 def _flatten(parts: dict[str, Split | LazySplit]) -> dict[str, np.ndarray]:
     """What is kept in the cache: of unread images, their numbers."""
     flat = {
-        f"{part}_{field}": array
+        f"{part}_{quote(field, safe='')}": array
         for part, split in parts.items()
-        for field, array in split._asdict().items()
-        if array is not None
+        for field, array in split.arrays().items()
     }
     train = parts["train"]
     if isinstance(train, LazySplit):
@@ -206,5 +215,6 @@ def _flatten(parts: dict[str, Split | LazySplit]) -> dict[str, np.ndarray]:
 
 
 def _split(arrays: dict[str, np.ndarray], part: str) -> Split:
-    beside = (arrays.get(f"{part}_{field}") for field in Split._fields[1:])
-    return Split(arrays[f"{part}_images"], *beside)
+    start = f"{part}_"
+    own = {k: v for k, v in arrays.items() if k.startswith(start)}
+    return Split.of({unquote(k.removeprefix(start)): v for k, v in own.items()})

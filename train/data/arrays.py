@@ -1,15 +1,16 @@
 """Images in a `.npy` or `.npz` file, and what there is beside them."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
 from train.data.fields import NAN, as_split
 from train.data.images import Size, as_images
 from train.data.rows import LazyRows, chunks
-from train.data.types import Lazy, LazySplit, Source, Split
+from train.data.types import CONDITION, Lazy, LazySplit, Source, Split
 from train.errors import DataError
 
 NAMES = {
@@ -22,6 +23,7 @@ NAMES = {
 """Those of the arrays in a `.npz` file, by the fields of `Split`."""
 
 Names = dict[str, str]
+T = TypeVar("T")
 
 
 def array_source(
@@ -29,6 +31,7 @@ def array_source(
     size: Size | None,
     inputs: str | None = None,
     missing: str | None = None,
+    conditions: Collection[str] = (),
 ) -> Source:
     """A `.npy` file with one array of images, or a `.npz` file with named arrays.
 
@@ -42,6 +45,7 @@ def array_source(
         size: Height and width to resize to.
         inputs: A `.npy` file of as many rows.
         missing: Likewise; or the word `NAN`.
+        conditions: Further arrays of a `.npz` file, by name.
 
     Raises:
         DataError: There is no such file.
@@ -57,8 +61,8 @@ def array_source(
     lazy = Lazy(lambda: _mapped(path, size), lambda: {"train": _checked(path, size)})
     return Source(
         path.stem,
-        [*identity, sorted(files), missing == NAN],
-        lambda: _read(path, size, beside),
+        [*identity, sorted(files), missing == NAN, *conditions],
+        lambda: _read(path, size, beside, conditions),
         lazy if path.suffix.lower() == ".npy" and not beside else None,
     )
 
@@ -106,9 +110,12 @@ def _checked(path: Path, size: Size | None) -> LazySplit:
 
 
 def _read(
-    path: Path, size: Size | None, beside: Mapping[str, Path | str]
+    path: Path,
+    size: Size | None,
+    beside: Mapping[str, Path | str],
+    conditions: Collection[str],
 ) -> dict[str, Split]:
-    arrays, parts = _load(path)
+    arrays, parts = _load(path, conditions)
     for field, given in beside.items():
         if len(parts) > 1 or field in parts["train"]:
             raise DataError(
@@ -130,6 +137,16 @@ def _part(
     return as_split(given, called, size)
 
 
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of a `.npz` file, by name.
+
+    Raises:
+        DataError: There is no such file, or it cannot be read.
+    """
+    _identity(path)
+    return _opened(path, dict)
+
+
 def _load_array(path: Path) -> np.ndarray:
     arrays, parts = _load(path)
     if len(parts) > 1 or len(parts["train"]) > 1:
@@ -137,33 +154,46 @@ def _load_array(path: Path) -> np.ndarray:
     return arrays[parts["train"]["images"]]
 
 
-def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Names]]:
+def _load(
+    path: Path, conditions: Collection[str] = ()
+) -> tuple[dict[str, np.ndarray], dict[str, Names]]:
     """The arrays that count by their names, and the names of each part."""
+
+    def read(loaded: Any) -> tuple[dict[str, np.ndarray], dict[str, Names]]:
+        if isinstance(loaded, np.ndarray):
+            return {"images": loaded}, {"train": {"images": "images"}}
+        parts = _names(loaded.files, path, conditions)
+        wanted = {name for names in parts.values() for name in names.values()}
+        return {name: loaded[name] for name in wanted}, parts
+
+    return _opened(path, read)
+
+
+def _opened(path: Path, read: Callable[[Any], T]) -> T:
+    """What is read of the array, or the mapping of arrays, in a file."""
     # NumPy raises OSError, ValueError, EOFError, BadZipFile, zlib.error ... for files
     # that are damaged or hold Python objects, the last of which are never unpickled.
     try:
         with path.open("rb") as file:  # NumPy would leave a damaged one open
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return {"images": loaded}, {"train": {"images": "images"}}
-            parts = _names(loaded.files, path)
-            wanted = {name for names in parts.values() for name in names.values()}
-            return {name: loaded[name] for name in wanted}, parts
+            return read(np.load(file, allow_pickle=False))
     except DataError:
         raise
     except Exception as error:
         raise DataError(f"{path}: not a readable file of arrays ({error})") from error
 
 
-def _names(keys: Iterable[str], path: Path) -> dict[str, Names]:
-    """Part -> the names of its arrays, by the fields of `Split`."""
+def _names(
+    keys: Iterable[str], path: Path, conditions: Collection[str]
+) -> dict[str, Names]:
+    """Part -> the names of its arrays, by those of `Split.arrays`."""
     keys = sorted(keys)
+    known = NAMES | {CONDITION + name: (name,) for name in conditions}
     if "x_train" in keys:
         parts = [part for part in ("train", "test") if f"x_{part}" in keys]
-        return _names_of_parts(keys, parts, path)
+        return _names_of_parts(keys, parts, known, path)
     found = {
         field: next((name for name in names if name in keys), None)
-        for field, names in NAMES.items()
+        for field, names in known.items()
     }
     if found["images"] is None and len(keys) == 1:
         found["images"] = keys[0]
@@ -177,11 +207,14 @@ def _names(keys: Iterable[str], path: Path) -> dict[str, Names]:
 
 
 def _names_of_parts(
-    keys: Collection[str], parts: Collection[str], path: Path
+    keys: Collection[str],
+    parts: Collection[str],
+    known: Mapping[str, Collection[str]],
+    path: Path,
 ) -> dict[str, Names]:
     names: dict[str, Names] = {part: {} for part in parts}
-    for field, known in NAMES.items():
-        for name in known:
+    for field, alike in known.items():
+        for name in alike:
             there = [part for part in parts if f"{name}_{part}" in keys]
             if there and len(there) < len(parts):
                 each = " or ".join(f"{name}_{part}" for part in parts)

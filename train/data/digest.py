@@ -14,9 +14,7 @@ def digests(parts: Mapping[str, Split | LazySplit]) -> Digests:
     """Of all parts of a data set, before it is divided further."""
     found = {}
     for part, split in sorted(parts.items()):
-        for field, values in split._asdict().items():
-            if values is None:
-                continue
+        for field, values in split.arrays().items():
             own = found.setdefault(field, hashlib.sha256())
             own.update(f"{part} {values.dtype.str} {list(values.shape)} ".encode())
             if isinstance(values, LazyRows):
@@ -34,4 +32,4 @@ def short(all_digests: Digests) -> str:
 
 def differing(one: Digests, other: Digests) -> list[str]:
     """The fields that are not the same, or are there in one alone."""
-    return sorted({line.split()[0] for line in {*one} ^ {*other}})
+    return sorted({line.rpartition(" ")[0] for line in {*one} ^ {*other}})

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from train.data.images import Size, as_images, as_labels, check_count, resize
-from train.data.types import Split
+from train.data.types import CONDITION, Split
 from train.errors import DataError
 
 NAN = "nan"
@@ -18,7 +18,7 @@ def as_split(
     """A part of a data set, with zeros where its images are not known.
 
     Args:
-        arrays: By the fields of `Split`; "missing" may be the word `NAN`.
+        arrays: By the names of `Split.arrays`; "missing" may be the word `NAN`.
         names: What to call each of them in an error.
         size: Height and width to resize images and inputs to.
 
@@ -36,7 +36,7 @@ def as_split(
     x = as_images(x, names["images"], size)
     for field in given.keys() - {"images", "missing"}:
         given[field] = _as_field(field, given[field], len(x), names[field], size)
-    return Split(**{**given, "images": x})
+    return Split.of({**given, "images": x})
 
 
 def _as_field(
@@ -48,6 +48,9 @@ def _as_field(
         return inputs
     if field == "labels":
         return as_labels(array, count, name)
+    if field.startswith(CONDITION):  # the model says what it must be
+        check_count(array, count, name)
+        return array
     if array.shape != (count,) or array.dtype.kind not in "biuf":
         raise DataError(
             f"{name} must be numbers of shape [{count}], one per image, "

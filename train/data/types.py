@@ -1,6 +1,7 @@
 """What a data set is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from train.data.rows import LazyRows
 
 PARTS = ("train", "validation", "test")
+CONDITION = "condition "
 
 
 class Split(NamedTuple):
@@ -22,6 +24,7 @@ class Split(NamedTuple):
         missing: True where the images are not known, which hold 0 there: of their shape
             or of one channel; or None.
         weight: How often each example counts, [n]; or None.
+        conditions: Further arrays [n, ...] that a model is shown, by name.
     """
 
     images: np.ndarray
@@ -29,6 +32,7 @@ class Split(NamedTuple):
     inputs: np.ndarray | None = None
     missing: np.ndarray | None = None
     weight: np.ndarray | None = None
+    conditions: Mapping[str, np.ndarray] = MappingProxyType({})
 
     @property
     def input_shape(self) -> tuple[int, ...] | None:
@@ -39,8 +43,20 @@ class Split(NamedTuple):
 
     def take(self, rows: np.ndarray | slice) -> Self:
         """The examples of these numbers."""
-        beside = (v if v is None else v[rows] for v in self[1:])
-        return type(self)(self.images[rows], *beside)
+        return self.of({name: values[rows] for name, values in self.arrays().items()})
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that there are by name, conditions after the word `CONDITION`."""
+        own = {name: getattr(self, name) for name in self._fields[:-1]}
+        there = {name: values for name, values in own.items() if values is not None}
+        return there | {CONDITION + k: v for k, v in self.conditions.items()}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        """The way back of `arrays`."""
+        own = {name: v for name, v in arrays.items() if not name.startswith(CONDITION)}
+        beside = {k.removeprefix(CONDITION): arrays[k] for k in arrays.keys() - own}
+        return cls(**own, conditions=beside)
 
     def head(self, count: int) -> Self:
         """The first examples."""
@@ -61,6 +77,10 @@ class LazySplit(NamedTuple):
     @property
     def input_shape(self) -> None:
         """Data with inputs of their own are not read so."""
+
+    def arrays(self) -> dict[str, Any]:
+        """All that there are by name."""
+        return {name: v for name, v in self._asdict().items() if v is not None}
 
     def head(self, count: int) -> Split:
         """The first examples, in memory."""

@@ -1,6 +1,6 @@
 """New images from every sampler that suits a model, and how far they are from real."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +14,7 @@ from jaxae.errors import ensure
 from jaxae.evaluation import frechet_distance
 from jaxae.preparation import unit_interval
 from train.data import Dataset, LazySplit, Split
-from train.examples import label_argument, seen
+from train.examples import seen, shown_beside
 from train.generation.features import FeatureSpace, feature_space
 from train.run import Run
 
@@ -71,16 +71,16 @@ def compare_samplers(
     ensure(not gaps, "--samplers is for data that are known whole, some are missing")
     space = feature_space(run, data, features)
     test, count = data.test, len(data.test.images)
-    labels = label_argument(model.recipe, test)
+    beside = shown_beside(model.recipe, test)
     shown = {
         "training_images": _unit(data.train.images[:count]),
         "reconstructions": jaxae.reconstruct(model, **_shown(model, test, key_prepare)),
     }
     new = {}
-    for i, (name, make) in enumerate(_samplers(model, train, key_fit)):
+    for i, (name, make) in enumerate(_samplers(model, train, beside, key_fit)):
         print(f"sampler: {name}", flush=True)
         codes = make()(jax.random.fold_in(key_draw, i), count)
-        new[name] = np.asarray(jaxae.decode(model, codes, **labels))
+        new[name] = np.asarray(jaxae.decode(model, codes, **beside))
     real = _features(space, _unit(test.images))
     distances = {
         name: frechet_distance(_features(space, images), real)
@@ -90,12 +90,12 @@ def compare_samplers(
 
 
 def _samplers(
-    model: jaxae.Model, train: Split, key: jax.Array
+    model: jaxae.Model, train: Split, beside: Mapping[str, Any], key: jax.Array
 ) -> Iterator[tuple[str, Callable[[], samplers.Sampler]]]:
     """Those that suit the model, by name; nothing is fitted before the call."""
     module = model.module
     if module.has_prior:
-        yield "prior", lambda: samplers.prior(model)
+        yield "prior", lambda: samplers.prior(model, **beside)
     key_codes, key_fit = jax.random.split(key)
     key_prepare, key_code = jax.random.split(key_codes)
     draw = key_code if module.generative else None

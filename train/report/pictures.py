@@ -15,7 +15,7 @@ from jaxae.evaluation import psnr_db
 from jaxae.evaluation.quality import hole_of, mean_squared_error, restored
 from jaxae.training.batch import model_batch
 from train.data.types import Split
-from train.examples import examples, seen
+from train.examples import examples, seen, shown_beside
 from train.report.parts import part_pictures
 from train.report.picture import MAX_CODES, SIDE, Picture, encoded
 
@@ -50,7 +50,7 @@ def make_pictures(
         if not pairs:
             yield _reconstructions(model, batch["x"], test)
         if recipe.module.has_prior:
-            yield _samples(model, key_sample)
+            yield _samples(model, test, key_sample)
         for name, images in generated.items():
             if name != "prior":
                 yield _generated(name, images)
@@ -94,17 +94,19 @@ def _reconstructions(model: jaxae.Model, x: Array, test: Split) -> Picture:
     return Picture("reconstructions", "Reconstructions", caption, figure)
 
 
-def _samples(model: jaxae.Model, key: jax.Array) -> Picture:
+def _samples(model: jaxae.Model, test: Split, key: jax.Array) -> Picture:
     caption = (
         "New images: codes drawn from the prior p(z), none of which comes from an "
         "image, then the mean of p(x | z). They are as they were drawn, not chosen."
     )
     num_labels = model.module.view.num_labels
-    labels: dict[str, Any] = {}
+    beside = shown_beside(model.recipe, test, SIDE**2)
     if num_labels:
         caption += " Every row has a label of its own, which the decoder is shown."
-        labels = {"label": np.arange(SIDE**2) // SIDE % num_labels}
-    images = jaxae.sample(model, key, SIDE**2, **labels)
+        beside["label"] = np.arange(SIDE**2) // SIDE % num_labels
+    if others := sorted(beside.keys() - {"label"}):
+        caption += f" {', '.join(others)}: those of the first test examples."
+    images = jaxae.sample(model, key, SIDE**2, **beside)
     figure = plotting.image_grid(images, SIDE)
     return Picture("samples", "Samples from the prior", caption, figure)
 

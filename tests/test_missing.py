@@ -49,18 +49,28 @@ def test_what_stands_where_x_is_missing_changes_nothing(name):
     make, options = CASES[name]
     recipe = make(SHAPE, **options)
     known = {"x": jnp.asarray(X), "missing": jnp.asarray(MISSING)}
-    state = jax.jit(partial(init_state, recipe, default_optimizer()))(known, KEY)
+
+    def init(batch):
+        return init_state(recipe, default_optimizer(), batch, KEY)
+
+    # Weights of any values: the first ones would be compiled for.
+    rng = np.random.default_rng(1)
+    state = jax.tree.map(
+        lambda leaf: jnp.asarray(rng.uniform(0.1, 0.5, leaf.shape), leaf.dtype),
+        jax.eval_shape(lambda batch: init(batch)._replace(key=None), known),
+    )
+    step = jnp.zeros((), jnp.int32)
 
     @jax.jit
     def train(x):
         def loss(params):
             batch = {**known, "x": x}
-            return batch_loss(recipe, params, state.collections, batch, KEY, state.step)
+            return batch_loss(recipe, params, state.collections, batch, KEY, step)
 
         (value, aux), slope = jax.value_and_grad(loss, has_aux=True)(state.params)
         return value, slope, aux[:2]
 
-    expected = train(known["x"])
+    expected = train(X)
     assert np.isfinite(expected[0])
     for rubbish in (7.0, np.nan):
         found = train(np.where(MISSING, np.float32(rubbish), X))
@@ -72,8 +82,7 @@ def test_what_stands_where_x_is_missing_changes_nothing(name):
 def test_the_likelihood_counts_the_known_values():
     recipe = recipes.vae(SHAPE, 2, network=MLP["network"], likelihood="gaussian")
     data = {"x": jnp.asarray(X), "missing": jnp.asarray(MISSING)}
-    state = init_state(recipe, default_optimizer(), data, KEY)
-    variables = jaxae.training.trained_model(recipe, state).variables
+    variables = jaxae.init(recipe, KEY).variables
     seen = model_batch(recipe, data, KEY)
     trace = jax.jit(recipe.module.apply)(variables, seen, KEY)
     each = scipy.stats.norm(np.asarray(trace.likelihood.mean)[0], 1.0).logpdf(X)
@@ -84,7 +93,7 @@ def test_the_likelihood_counts_the_known_values():
 
 def test_without_a_gap_it_is_as_if_there_were_no_word_of_it():
     recipe = recipes.vae(SHAPE, 2, **MLP)
-    fit = partial(jaxae.fit, recipe, key=KEY, epochs=2, progress=False, batch_size=4)
+    fit = partial(jaxae.fit, recipe, key=KEY, epochs=2, progress=False)
     none = np.zeros((COUNT, 4, 4, 1), bool)
     plain, masked = fit(X), fit({"x": X, "missing": none})
     np.testing.assert_allclose(
@@ -143,7 +152,7 @@ def test_evaluation_counts_what_is_known():
     missing = MISSING.copy()
     missing[0] = True  # of one example nothing is known
     data = {"x": X, "missing": missing}
-    model = jaxae.fit(recipe, data, key=KEY, epochs=1, progress=False).model
+    model = jaxae.init(recipe, KEY)
     made = np.asarray(jaxae.reconstruct(model, X, missing=missing))
     square = np.square(made - X)
     each = [square[i][~missing[i]].mean() for i in range(1, COUNT)]
@@ -193,7 +202,7 @@ def test_a_batch_of_which_nothing_is_known_does_not_end_a_training():
 
 def test_gaps_of_traced_arrays_and_of_what_is_no_number():
     recipe = recipes.autoencoder(SHAPE, 2, network=MLP["network"])
-    model = jaxae.fit(recipe, X, key=KEY, epochs=1, progress=False).model
+    model = jaxae.init(recipe, KEY)
     gaps = np.where(MISSING, np.float32(np.nan), X)
     expected = jaxae.encode(model, X, missing=MISSING)
     found = jax.jit(lambda x: jaxae.encode(model, x, missing="nan"))(gaps)
@@ -208,7 +217,7 @@ def test_gaps_of_traced_arrays_and_of_what_is_no_number():
 def test_an_exported_encoder_does_not_look_at_them():
     recipe = recipes.inpainting_autoencoder(SHAPE, 2, **HOLE)
     recipe = recipe.replace(prepare=Standardize(5.0, 2.0))
-    model = jaxae.fit(recipe, 9 * X, key=KEY, epochs=1, progress=False).model
+    model = jaxae.init(recipe, KEY)
     part = jaxae.export(model, platforms=("cpu",))["encoder"]
     run = jax.export.deserialize(bytearray(part.serialized)).call
     hole = MISSING.any(axis=-1, keepdims=True)
@@ -222,7 +231,7 @@ def test_bits_are_counted_by_the_values_that_are_known():
     x = np.eye(8, 6, dtype=np.float32)
     gaps = np.arange(6) < np.array([0, 4] * 4)[:, None]
     data = {"x": x, "missing": gaps}
-    model = jaxae.fit(recipe, data, key=KEY, epochs=1, progress=False).model
+    model = jaxae.init(recipe, KEY)
     numbers = evaluate(model, data, KEY, nll_samples=5)
     expected = numbers["nll_nats"] / np.log(2) / 4
     np.testing.assert_allclose(numbers["bits_per_dim"], expected, rtol=1e-6)
@@ -234,13 +243,14 @@ def test_a_code_is_not_judged_by_what_stands_for_gaps():
         (6,), 2, network=networks.FullyConnected(()), estimator="exact"
     )
     batch = {"x": jnp.ones((1, 6)), "missing": jnp.asarray(np.arange(6)[None] < 4)}
-    state = init_state(recipe, default_optimizer(), batch, KEY)
+    state = jax.jit(partial(init_state, recipe, default_optimizer()))(batch, KEY)
     _, (metrics, *_) = jax.jit(partial(batch_loss, recipe))(
         state.params, state.collections, batch, KEY, state.step
     )
     model = jaxae.training.trained_model(recipe, state)
     x = jnp.asarray(np.arange(6)[None] >= 4, jnp.float32)
-    jacobian = jax.jacrev(lambda x: jaxae.encode(model, x)[0])(x)[:, 0, 4:]
+    slope = jax.jit(jax.jacrev(lambda x: jaxae.encode(model, x)[0]))
+    jacobian = np.asarray(slope(x))[:, 0, 4:]
     found = metrics["contraction"]
     np.testing.assert_allclose(found, np.square(jacobian).sum(), rtol=1e-4)
 
@@ -269,10 +279,9 @@ def linear():
     network = networks.FullyConnected(hidden=())
     recipe = recipes.vae((5,), 2, network=network, likelihood=likelihoods.Gaussian(0.5))
     x = RNG.normal(size=(8, 5)).astype(np.float32)
-    state = init_state(recipe, default_optimizer(), {"x": x}, KEY)
-    params = dict(state.params["model"])
+    params = dict(jaxae.init(recipe, KEY).variables["params"])
     # So q(z | x) is the prior.
-    params["bottleneck"] = jax.tree.map(jnp.zeros_like, params["bottleneck"])
+    params["bottleneck"] = jax.tree.map(np.zeros_like, params["bottleneck"])
     return Model(recipe, {"params": params}), x
 
 
@@ -306,7 +315,7 @@ def test_imputation_is_the_conditional_mean(linear):
 
 
 def test_imputations_are_draws_of_the_conditional_distribution(linear):
-    model, x = linear
+    model, x = linear[0], linear[1][:2]
     missing = np.zeros(x.shape, bool)
     missing[:, 3:] = True
     gaps = np.where(missing, np.float32(np.nan), x)
@@ -343,8 +352,6 @@ def test_the_likelihood_of_what_is_known(linear):
 
 
 def test_only_what_has_a_likelihood_imputes():
-    model = jaxae.fit(
-        recipes.autoencoder(SHAPE, 2, **MLP), X, key=KEY, epochs=1, progress=False
-    ).model
+    model = jaxae.init(recipes.autoencoder(SHAPE, 2, **MLP), KEY)
     with pytest.raises(jaxae.ArgumentError, match="a prior and a likelihood"):
         jaxae.impute(model, X, missing=MISSING, key=KEY)

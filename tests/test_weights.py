@@ -16,7 +16,8 @@ from jaxae.training.loss import latent_metrics
 
 SHAPE, COUNT, KEY = (8, 8, 1), 8, jax.random.key(0)
 MLP = {"network": networks.FullyConnected((16,), batch_norm=True)}
-CONV = {"network": networks.Convolutional((4,), batch_norm=True, residual_blocks=1)}
+RESIDUAL = {"network": networks.Convolutional((4,), batch_norm=True, residual_blocks=1)}
+CONV = {"network": networks.Convolutional((4,), batch_norm=True)}
 OPTIMAL = {"likelihood": "gaussian_optimal"}
 SPARSE = {"latent_dim": 16, "k": 3}
 QUANTIZED = {"codebook_size": 6, "code_dim": 3, **CONV}
@@ -32,7 +33,7 @@ CASES = {
     ),
     "lfq_autoencoder": (recipes.lfq_autoencoder, {"bits": 4, **CONV}),
     "topk": (recipes.sparse_autoencoder, SPARSE),
-    "vae": (recipes.vae, CONV | OPTIMAL | {"num_samples": 2}),
+    "vae": (recipes.vae, RESIDUAL | OPTIMAL | {"num_samples": 2}),
     "vamp_vae": (recipes.vamp_vae, {"components": 4, **MLP}),
     "vqvae": (recipes.vqvae, QUANTIZED),
     "vqvae by gradient": (recipes.vqvae, QUANTIZED | {"codebook": "gradient"}),
@@ -47,15 +48,21 @@ def batch(seed):
 
 @cache
 def started(name):
-    """A recipe, and the variables that it starts with."""
+    """A recipe, and variables of any values: the first ones would be compiled for."""
     make, options = CASES[name]
-    recipe = make(SHAPE, **options)
+    recipe, rng = make(SHAPE, **options), np.random.default_rng(2)
 
-    @jax.jit
     def init(batch):
         return recipe.module.init(KEY, model_batch(recipe, batch, KEY), KEY, train=True)
 
-    return recipe, init(batch(0))
+    def drawn(path, leaf):
+        scale = 0.3 if path[0].key == "params" else 0.1
+        # Variances and counts are positive.
+        around = 0.0 if path[0].key == "params" else 1.0
+        return rng.normal(around, scale, leaf.shape).astype(leaf.dtype)
+
+    shapes = jax.eval_shape(init, batch(0))
+    return recipe, jax.tree_util.tree_map_with_path(drawn, shapes)
 
 
 @partial(jax.jit, static_argnums=(0, 2))

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from jaxae.preparation import Scale
 from jaxae.saving import OF_RUN
 from jaxae.training import trained_model
 from jaxae.training.checkpoint import Which, restore_state
-from train.config import Config
+from train.config import Config, Optimizer
 from train.errors import RunError
 from train.options import Plan, flat, replaced
 from train.presets import PRESETS
@@ -60,7 +61,7 @@ class Run(NamedTuple):
     def optimizer(self) -> optax.GradientTransformation:
         """The optimizer, for the whole training."""
         steps = self.config.epochs * self.steps_per_epoch
-        return self.config.optimizer.transformation(steps)
+        return _optimizer(self.config.optimizer, steps)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -105,6 +106,12 @@ class Run(NamedTuple):
             except ValueError as error:
                 raise RunError(f"{self.metrics}: line {number} is damaged") from error
         return rows
+
+
+@lru_cache
+def _optimizer(config: Optimizer, steps: int) -> optax.GradientTransformation:
+    """One object, so that trainings of the same configuration share their programs."""
+    return config.transformation(steps)
 
 
 def create_run(run: Run) -> None:

@@ -27,7 +27,7 @@ KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
 CLEAN = RNG.random((COUNT, 6, 6, 1)).astype(np.float32)
 HOLES = RNG.random(CLEAN.shape) < 0.3
-SMALL = "--epochs 1 --batch-size 16 --nll-samples 2 --parallel none".split()
+SMALL = "--epochs 1 --batch-size 16 --nll-samples 0 --parallel none".split()
 MLP = ["--model.latent-dim", "3", "--model.network", "mlp:5"]
 
 
@@ -91,7 +91,7 @@ def test_inputs_of_another_shape(preset, tmp_path, save):
     """Here from 4 numbers to pictures."""
     vectors = CLEAN.reshape(COUNT, -1)[:, :4]
     data = save("both.npz", x=CLEAN, inputs=vectors, label=np.full(COUNT, "a"))
-    run = start(tmp_path / "run", preset, data)
+    run = start(tmp_path / "run", preset, data, "--nll-samples", "2")
     again = open_run(run.path)
     assert again.input_shape == (4,)
     assert again.recipe().module.shape_seen == (4,)
@@ -142,8 +142,8 @@ def test_missing_as_a_word(tmp_path, save):
     gaps = np.where(HOLES, np.float32(np.nan), CLEAN)
     by_mask = save("mask.npz", x=gaps, missing=HOLES)
     by_word = save("word.npy", gaps)
-    one = start(tmp_path / "mask", "vae", by_mask)
-    two = start(tmp_path / "word", "vae", by_word, "--missing", "nan")
+    one = start(tmp_path / "mask", "ae", by_mask)
+    two = start(tmp_path / "word", "ae", by_word, "--missing", "nan")
     assert one.history()[0]["loss"] == two.history()[0]["loss"]
 
 

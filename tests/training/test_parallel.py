@@ -2,7 +2,7 @@
 
 import math
 import re
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -75,9 +75,19 @@ def rows(recipe, count, seed=0):
     return np.random.default_rng(seed).uniform(size=shape).astype(np.float32)
 
 
+@cache
+def init(recipe, tx):
+    return jax.jit(partial(init_state, recipe, tx))
+
+
 def start(recipe, tx=SGD):
-    example = {"x": jnp.zeros((2, *recipe.module.shape))}
-    return jax.jit(partial(init_state, recipe, tx))(example, jax.random.key(0))
+    example = {"x": np.zeros((2, *recipe.module.shape), np.float32)}
+    return init(recipe, tx)(example, jax.random.key(0))
+
+
+def shapes(recipe, tx=SGD):
+    """Of what a training starts with, which is not compiled."""
+    return jax.eval_shape(lambda: start(recipe, tx))
 
 
 def make_step(recipe, tx, mesh, layout, **options):
@@ -123,7 +133,7 @@ def divided(tree):
 
 
 def count_bytes(tree):
-    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def on_one_device(tree):
@@ -299,7 +309,9 @@ def test_numbers_do_not_depend_on_the_devices(mesh, all_sharded, recipe):
     batch, tx = {"x": rows(recipe, 16)}, sgd_for(recipe)
     one, losses = steps(recipe, alone(), replicated, batch, tx=tx)
     begin = start(recipe).params
-    moved = jax.tree.map(lambda a, b: float(abs(a - b).max()), begin, one.params)
+    moved = jax.tree.map(
+        lambda a, b: np.abs(np.asarray(a) - np.asarray(b)).max(), begin, one.params
+    )
     assert max(jax.tree.leaves(moved)) > 1e-2
     for layout in (replicated, fsdp):
         many, its_losses = steps(recipe, mesh, layout, batch, tx=tx)
@@ -343,7 +355,7 @@ def test_a_wide_layer_in_tensor_parallel():
 def program(recipe, mesh, layout, count=16, tx=SGD, **options):
     """The compiled step, by shapes alone."""
     step = make_step(recipe, tx, mesh, layout, **options)
-    state = jax.eval_shape(lambda: start(recipe, tx))
+    state = shapes(recipe, tx)
     state = described(state, shardings(state, mesh, layout))
     x = jax.ShapeDtypeStruct((count, *recipe.module.shape), jnp.float32)
     batch = described({"x": x}, jax.NamedSharding(mesh, PartitionSpec(DATA)))
@@ -365,7 +377,7 @@ FEW = 64
 @pytest.mark.usefixtures("optimized")
 def test_data_parallel_sums_the_gradients_once(mesh):
     moved = collectives(program(VAE, mesh, replicated))
-    weights = count_bytes(start(VAE).params)
+    weights = count_bytes(shapes(VAE).params)
     assert set(moved) == {"all-reduce"}
     assert moved["all-reduce"].count == 1
     assert weights <= moved["all-reduce"].bytes <= weights + FEW
@@ -373,7 +385,7 @@ def test_data_parallel_sums_the_gradients_once(mesh):
 
 @pytest.mark.usefixtures("optimized")
 def test_batch_statistics_travel_too(mesh):
-    state = start(CONV)
+    state = shapes(CONV)
     moved = collectives(program(CONV, mesh, replicated))
     weights, statistics = count_bytes(state.params), count_bytes(state.collections)
     assert set(moved) == {"all-reduce"} and statistics > 0
@@ -401,7 +413,7 @@ def test_fsdp_gathers_the_parameters_once(mesh):
     examples = 40  # no size of the model
     compiled = program(WIDE, mesh, fsdp, examples, optax.adam(1e-3))
     moved = collectives(compiled)
-    state = jax.eval_shape(lambda: start(WIDE))
+    state = shapes(WIDE)
     sizes = {name: math.prod(leaf.shape) for name, leaf in names(state.params).items()}
     weights = 4 * sum(sizes.values())
     spread = 4 * sum(size for size in sizes.values() if size >= 1024)
@@ -684,7 +696,7 @@ def test_hooks_see_the_last_part():
 def test_every_part_sends_its_gradient(mesh):
     """As the sums of the parts are added up where they are the same everywhere."""
     moved = collectives(program(VAE, mesh, replicated, accumulate=2))
-    weights = count_bytes(start(VAE).params)
+    weights = count_bytes(shapes(VAE).params)
     assert set(moved) == {"all-reduce"}
     assert 2 * weights <= moved["all-reduce"].bytes <= 2 * (weights + FEW)
     assert moved["all-reduce"].count == 2

@@ -39,6 +39,7 @@ from jaxae.recipe import Recipe as Recipe
 from jaxae.recipe import compute_in as compute_in
 from jaxae.saving import load as load
 from jaxae.saving import save as save
+from jaxae.shards import Shards as Shards
 from jaxae.tiles import repair_in_tiles as repair_in_tiles
 from jaxae.training import Epoch as Epoch
 from jaxae.training import Fit as Fit

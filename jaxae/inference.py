@@ -96,9 +96,19 @@ def encode(
         batch = encoder_batch(model, x[rows], gaps, own)
         return _codes(model, batch, None if keys is None else keys[rows])
 
-    starts = range(0, len(x), BLOCK)
-    blocks = [block(slice(start, start + BLOCK)) for start in starts]
-    return jax.tree.map(lambda *codes: jnp.concatenate(codes), *blocks)
+    first = block(slice(0, BLOCK))
+    codes = jax.tree.map(lambda c: jnp.zeros((len(x), *c.shape[1:]), c.dtype), first)
+    for start in range(0, len(x), BLOCK):
+        own = first if start == 0 else block(slice(start, start + BLOCK))
+        codes = _written(codes, own, start)
+    return codes
+
+
+@partial(jax.jit, donate_argnums=0)
+def _written(codes: Codes, block: Codes, start: Any) -> Codes:
+    """In place, so that there is no second copy of all of them."""
+    place = jax.lax.dynamic_update_slice_in_dim
+    return jax.tree.map(lambda c, part: place(c, part, start, 0), codes, block)
 
 
 def _codes(model: Model, batch: Batch, key: jax.Array | None = None) -> Codes:

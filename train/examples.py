@@ -6,9 +6,10 @@ from typing import Any, overload
 import numpy as np
 
 import jaxae
+from jaxae.streams import Rows
 from train.config import Config
 from train.data import Dataset, LazySplit, Split, load
-from train.data.rows import LazyRows, Rows
+from train.data.rows import LazyRows
 
 
 def configured(config: Config) -> Dataset:

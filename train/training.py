@@ -13,6 +13,7 @@ from jaxae.checks import check_count
 from jaxae.errors import ensure, require
 from jaxae.inputs import check_data
 from jaxae.preparation import Scale
+from jaxae.streams import shuffled_batches
 from jaxae.training import Epoch, Parallel, Progress, trained_model
 from jaxae.training.checkpoint import abstract_state, save_epochs, saved_epochs
 from jaxae.training.many import fit_many
@@ -24,7 +25,6 @@ from jaxae.training.start import compare
 from train import words
 from train.config import Config
 from train.data import Dataset, LazySplit, Split
-from train.data.stream import shuffled_batches
 from train.examples import configured, examples
 from train.hosts import first_host, join, say, wait_for_all, watching_hosts
 from train.members import Members, plan_members

@@ -73,22 +73,24 @@ def fit(
             takes them; or a mapping with it as "x" and, where there are any, the
             fields of `jaxae.inputs.FIELDS`: "inputs", "missing", "label" and "weight",
             or a condition by its name; or an iterable of batches of either kind or of
-            pairs (x, label), or a function from the number of steps done to one. An
-            array goes to the devices whole, batches one by one; for several hosts see
-            `jaxae.training.placement`.
+            pairs (x, label), or a function from the number of steps done to one, as
+            `jaxae.Shards` is for several files. An array goes to the devices whole,
+            batches one by one; for several hosts see `jaxae.training.placement`.
         key: A typed key, `jax.random.key(0)`. The result depends on nothing else.
         epochs: Passes over the data.
         batch_size: Examples per step; the last step of a pass takes what is left. Not
             for an iterable, which brings its own.
         steps_per_epoch: Batches that make an epoch of an iterable; needed where it does
-            not end, or where it can be read only once. Not for an array.
+            not end, or where it can be read only once. Not for an array; a function
+            may have it as an attribute.
         tx: An optimizer over {"model": ..., "objective": ...}; Adam at 1e-3 if None.
         validation: An array or a mapping, to judge every epoch by.
         monitor: The metric that the best epoch has least of; unless given the recipe's,
             as "loss", where there are validation data of these: "validation_loss".
             With a weight that is scheduled to grow, "loss" is least early: give
             validation data.
-        callbacks: Called after every epoch, before the next one starts.
+        callbacks: Called after every epoch, before the next one starts. For a tracker
+            as of Weights & Biases or MLflow: `lambda epoch: wandb.log(epoch.metrics)`.
         max_skipped: Updates in a row that are not finite before training gives up.
         patience: Epochs in a row without a better one after which training ends; None
             for no such end.
@@ -180,6 +182,7 @@ def _runner(
         )
         return array_runner(plan, data, batch_size)
     if callable(data):
+        steps_per_epoch = steps_per_epoch or getattr(data, "steps_per_epoch", None)
         data = data(done)
     return stream_runner(plan, data, steps_per_epoch)
 

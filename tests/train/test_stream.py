@@ -17,11 +17,11 @@ from PIL import Image
 
 import jaxae
 from jaxae.errors import ArgumentError
+from jaxae.streams import shuffled_batches
 from jaxae.training.placement import Share
 from train.data import DataError, LazySplit, load, mnist
 from train.data import images as images_module
 from train.data.rows import LazyRows, chunks, mean_example
-from train.data.stream import shuffled_batches
 
 ROOT = Path(__file__).parents[2]
 TOTAL, SIZE, PER_PASS = 11, 4, 3
@@ -197,7 +197,7 @@ def test_a_process_reads_its_share_alone():
     ("options", "message"),
     [
         ({"size": 0}, "size must be a whole number"),
-        ({"size": 2.0}, "size must be a whole number"),
+        ({"size": True}, "size must be a whole number"),
         ({"first": -1}, "first must be a whole number of at least 0"),
         ({"process": 2, "processes": 2}, "process must be below processes=2, got 2"),
         ({"process": -1}, "process must be a whole number of at least 0"),
@@ -223,7 +223,7 @@ def test_grain_is_imported_where_it_is_needed_and_ends_with_the_program(
     code = (
         "import sys\n"
         "from train.data import load\n"
-        "from train.data.stream import shuffled_batches\n"
+        "from jaxae.streams import shuffled_batches\n"
         f"data = load({str(tmp_path / 'x.npy')!r}, stream=True)\n"
         "assert 'grain' not in sys.modules\n"
         "stream = shuffled_batches({'x': data.train.images}, 4, 0)\n"

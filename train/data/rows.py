@@ -1,35 +1,16 @@
 """Examples that are read from the disk by the numbers of their rows."""
 
 from collections.abc import Callable, Iterator
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from train.errors import DataError
 
+if TYPE_CHECKING:  # it imports JAX
+    from jaxae.streams import Rows
+
 CHUNK = 250  # examples decoded at once
-
-
-class Rows(Protocol):
-    """What a batch is read from: an array, a mapped one, or `LazyRows`."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """[n, ...]."""
-        ...
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Of every example."""
-        ...
-
-    def __len__(self) -> int:
-        """The number of examples."""
-        ...
-
-    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
-        """The examples with these numbers, in this order."""
-        ...
 
 
 class LazyRows:
@@ -107,14 +88,14 @@ class LazyRows:
         return examples
 
 
-def chunks(rows: Rows | LazyRows, size: int = CHUNK) -> Iterator[np.ndarray]:
+def chunks(rows: "Rows | LazyRows", size: int = CHUNK) -> Iterator[np.ndarray]:
     """All examples in their order, `size` at a time."""
     for start in range(0, len(rows), size):
         yield rows[np.arange(start, min(start + size, len(rows)))]
 
 
 def mean_example(
-    rows: Rows | LazyRows,
+    rows: "Rows | LazyRows",
     missing: np.ndarray | None = None,
     weight: np.ndarray | None = None,
 ) -> np.ndarray:

@@ -7,21 +7,44 @@ batches goes on with `first=k`, and several processes agree without a word.
 import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from jaxae.checks import check_count
 from jaxae.errors import require
 from jaxae.training.placement import Share
-from train.data.rows import LazyRows, Rows
 
 Fields = dict[str, np.ndarray]
 
 THREADS = 4  # that read ahead, a batch each
 
 
+@runtime_checkable
+class Rows(Protocol):
+    """What a batch is read from: an array, or whatever else has rows by number."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[n, ...]."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of every example."""
+        ...
+
+    def __len__(self) -> int:
+        """The number of examples."""
+        ...
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
+        """The examples with these numbers, in this order."""
+        ...
+
+
 def shuffled_batches(
-    rows: Mapping[str, Rows | LazyRows],
+    rows: Mapping[str, Rows],
     size: int,
     seed: int,
     *,
@@ -51,7 +74,7 @@ def shuffled_batches(
 
     Raises:
         ArgumentError: At the call, if an argument is unusable.
-        DataError: In the course of it, if examples cannot be read.
+        ImportError: Grain is not installed, which reads ahead.
     """
     devices = processes if devices is None else devices
     check_count("size", size)
@@ -77,7 +100,7 @@ def shuffled_batches(
     return _read_ahead(read, first)
 
 
-def _length(rows: Mapping[str, Rows | LazyRows]) -> int:
+def _length(rows: Mapping[str, Rows]) -> int:
     lengths = {name: len(values) for name, values in rows.items()}
     equal = len(set(lengths.values())) == 1 and min(lengths.values()) > 0
     require(equal, "rows", lengths, "of one length, of at least 1")
@@ -92,8 +115,7 @@ def _place(batch: int, total: int, size: int) -> tuple[int, int]:
 
 def _numbers(total: int, seed: int) -> Callable[[int, int], np.ndarray]:
     """(start, count) in the sequence of all passes -> the numbers of the rows."""
-    import grain  # takes a second, which only streaming should cost
-
+    grain = _grain()
     # Grain adds the number of the pass to its seed: without a hash in between, pass 1
     # of seed 0 would be pass 0 of seed 1. As for a typed key, a seed may be negative.
     (hashed,) = np.random.SeedSequence(seed % 2**64).generate_state(1)
@@ -106,9 +128,18 @@ def _numbers(total: int, seed: int) -> Callable[[int, int], np.ndarray]:
 def _read_ahead(
     read: Callable[[int], Fields | Share], first: int
 ) -> Generator[Fields | Share]:
-    import grain
-
+    grain = _grain()
     steps = grain.MapDataset.range(first, sys.maxsize).map(read)
     options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=THREADS)
     with closing(iter(steps.to_iter_dataset(options))) as ahead:  # ends its threads
         yield from ahead
+
+
+def _grain() -> Any:
+    """Imported here, as it takes a second, which only streaming should cost."""
+    try:
+        import grain
+    except ImportError as error:
+        needed = "batches are read from the disk by grain: pip install 'jaxae[stream]'"
+        raise ImportError(needed) from error
+    return grain

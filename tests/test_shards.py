@@ -1,0 +1,133 @@
+"""Several files or arrays as one data set."""
+
+from itertools import chain, islice, pairwise
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import jaxae
+from jaxae import networks, recipes
+from jaxae.preparation import Standardize
+from jaxae.training.loop import Best
+
+KEY = jax.random.key(0)
+RNG = np.random.default_rng(0)
+SIZES = (5, 7, 3)
+X = RNG.normal(size=(sum(SIZES), 4)).astype(np.float32)
+WEIGHT = np.arange(1.0, len(X) + 1).astype(np.float32)
+STARTS = np.cumsum((0, *SIZES))
+PARTS = [slice(a, b) for a, b in pairwise(STARTS)]
+RECIPE = recipes.autoencoder((4,), 2, network=networks.FullyConnected((5,)))
+
+
+def sources(folder):
+    """The same examples as an array, a memory map, and a file with names."""
+    np.save(folder / "second.npy", X[PARTS[1]])
+    named = {"x": X[PARTS[2]].copy()}
+    save_file(named, folder / "third.safetensors")
+    return [
+        X[PARTS[0]],
+        str(folder / "second.npy"),
+        folder / "third.safetensors",
+    ]
+
+
+def rows_of(batches):
+    return [
+        [int(np.flatnonzero((X == x).all(axis=1))[0]) for x in batch["x"]]
+        for batch in batches
+    ]
+
+
+def test_a_pass_has_every_example_of_all_shards_once(tmp_path):
+    data = jaxae.Shards(sources(tmp_path), batch_size=4, seed=3)
+    assert (len(data), data.steps_per_epoch) == (15, 4)
+    batches = rows_of(islice(data(), 8))
+    assert [len(batch) for batch in batches] == [4, 4, 4, 3] * 2
+    first, second = (list(chain(*batches[i : i + 4])) for i in (0, 4))
+    assert sorted(first) == sorted(second) == list(range(15))
+    assert first != second
+    # They are shuffled across: no batch is of one shard alone.
+    shards = [{int(np.searchsorted(STARTS, i, "right")) for i in b} for b in batches]
+    assert all(len(each) > 1 for each in shards)
+    assert rows_of(islice(data(5), 3)) == batches[5:]
+
+
+def test_all_fields_stay_together():
+    parts = [{"x": X[part], "weight": WEIGHT[part]} for part in PARTS]
+    for batch in islice(jaxae.Shards(parts, batch_size=4)(), 4):
+        (rows,) = rows_of([batch])
+        np.testing.assert_array_equal(batch["weight"], WEIGHT[rows])
+
+
+def test_training_is_that_on_one_array_and_is_resumed(tmp_path):
+    options = {"key": KEY, "epochs": 3, "progress": False}
+    seen = []
+
+    def keep(epoch):
+        seen.append(jax.tree.map(jnp.copy, epoch.state))
+
+    data = jaxae.Shards(sources(tmp_path), batch_size=4)
+    recipe = RECIPE.replace(prepare=Standardize(0.0, 2.0))
+    fitted = jaxae.fit(recipe, data, callbacks=[keep], **options)
+    assert int(fitted.state.step) == 12
+    one = jaxae.fit(recipe, jaxae.Shards([X], batch_size=4), **options)
+    jax.tree.map(np.testing.assert_array_equal, fitted.state.params, one.state.params)
+    start = jaxae.Progress(seen[0], Best(fitted.model), epoch=1)
+    again = jaxae.fit(recipe, data, resume=start, **options)
+    jax.tree.map(np.testing.assert_array_equal, fitted.state.params, again.state.params)
+
+
+class Counted(np.ndarray):
+    """Notes how many rows are read."""
+
+    read = 0
+
+    def __getitem__(self, rows):
+        if isinstance(rows, np.ndarray):
+            Counted.read += len(rows)
+        return np.asarray(self)[rows]
+
+
+def test_only_the_batches_that_come_next_are_read():
+    x = np.zeros((100_000, 1), np.float32).view(Counted)
+    stream = jaxae.Shards([x, x], batch_size=10)()
+    next(stream)
+    stream.close()
+    assert 10 <= Counted.read <= 200
+
+
+BAD = {
+    "none": ([], "sources must be a list of at least one"),
+    "a path alone": ("x.npy", "sources must be a list of at least one"),
+    "another shape": ([X, X[:, :3]], r"sources\[1\]\['x'\] must be float32 of shape"),
+    "another dtype": ([X, X.astype(np.float64)], r"must be float32 .* got 'float64"),
+    "other fields": (
+        [{"x": X, "weight": WEIGHT}, X],
+        r"sources\[1\] must have \['weight', 'x'\], got \['x'\]",
+    ),
+    "no x": ([{"images": X}], r"sources\[0\] must have an 'x', got \['images'\]"),
+    "other lengths": ([{"x": X, "weight": WEIGHT[:3]}], "arrays of one length"),
+    "no rows": ([X[:0]], "above 0"),
+    "npz": (["x.npz"], r"must be a \.npy or \.safetensors file, or arrays"),
+    "no file": (["nowhere.npy"], r"sources\[0\]: nowhere\.npy is not readable"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_is_no_data_set_is_said(case):
+    given, message = BAD[case]
+    with pytest.raises(jaxae.ArgumentError, match=message):
+        jaxae.Shards(given)
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.safetensors"])
+def test_a_damaged_file_is_said(tmp_path, name):
+    path = tmp_path / name
+    np.save(path, X) if name.endswith("npy") else save_file({"x": X}, path)
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(jaxae.ArgumentError, match="is not readable"):
+        jaxae.Shards([path])

@@ -42,7 +42,7 @@ from jaxae.views import Part
 
 CHUNK = 250
 
-BLOCK = 20 * CHUNK
+BLOCK = 8 * CHUNK
 """Examples that are checked, prepared and put on the device at a time."""
 
 Codes = PyTree[Array]
@@ -100,7 +100,8 @@ def encode(
     codes = jax.tree.map(lambda c: jnp.zeros((len(x), *c.shape[1:]), c.dtype), first)
     for start in range(0, len(x), BLOCK):
         own = first if start == 0 else block(slice(start, start + BLOCK))
-        codes = _written(codes, own, start)
+        # At most one block is on its way while the next is read.
+        codes = _written(jax.block_until_ready(codes), own, start)
     return codes
 
 

@@ -72,18 +72,21 @@ def numpy_top_k(pre, k):
     return kept
 
 
+top_k = jax.jit(sparse.top_k, static_argnums=1)
+
+
 @pytest.mark.parametrize("k", [1, 3, N])
 def test_top_k_keeps_the_k_largest_of_every_example(k):
     pre = normal((B, N))
-    z = np.asarray(sparse.top_k(jnp.asarray(pre), k))
+    z = np.asarray(top_k(pre, k))
     close(z, numpy_top_k(pre, k), 0)
     assert ((z != 0).sum(axis=1) <= k).all()
 
 
 def test_top_k_of_all_is_the_identity_on_positive_numbers():
     pre = np.abs(normal((B, N)))
-    close(sparse.top_k(jnp.asarray(pre), N), pre, 0)
-    ties = np.asarray(sparse.top_k(jax.device_put(np.ones((2, N), np.float32)), 4))
+    close(top_k(pre, N), pre, 0)
+    ties = np.asarray(top_k(np.ones((2, N), np.float32), 4))
     assert ((ties != 0).sum(axis=1) == 4).all()
 
 
@@ -101,7 +104,7 @@ def test_top_k_passes_gradients_to_what_it_keeps_alone():
 
 def test_batch_top_k_keeps_k_times_b_of_the_batch():
     pre = np.abs(normal((B, N))) + 0.01
-    z = np.asarray(sparse.batch_top_k(jnp.asarray(pre), 3))
+    z = np.asarray(jax.jit(partial(sparse.batch_top_k, k=3))(pre))
     assert (z != 0).sum() == 3 * B
     assert len({*(z != 0).sum(axis=1)}) > 1
     smallest = np.sort(pre.ravel())[-3 * B]
@@ -297,7 +300,8 @@ def test_the_weight_of_jump_relu_acts():
             bandwidth=Sparse.bandwidth,
         )
 
-    l0 = l0_by_weight(recipe_of, x, 300, 1e-2)(jnp.asarray([0.01, 1.0, 100.0]))
+    weights = np.asarray([0.01, 1.0, 100.0], np.float32)
+    l0 = np.asarray(l0_by_weight(recipe_of, x, 300, 1e-2)(weights))
     assert l0[0] > 2 * l0[1] and l0[1] > 2 * l0[2]
 
 
@@ -401,6 +405,7 @@ def test_a_perfect_code_leaves_aux_k_nothing_to_explain():
     def decode(params, codes):
         return Normal(codes[0] @ atoms, jnp.ones(())).to_event(1)
 
+    @jax.jit
     def loss(output):
         info = {"dead": jnp.ones(N, bool), "pre_activations": pre}
         latent = Latent(pre[None], pre, info=info)
@@ -410,7 +415,7 @@ def test_a_perfect_code_leaves_aux_k_nothing_to_explain():
         return aux_loss(trace, latent, context, 2)
 
     np.testing.assert_array_equal(loss(x), np.zeros(B))
-    assert (np.asarray(loss(0.9 * x)) > 0).all()
+    assert (np.asarray(loss(np.float32(0.9) * np.asarray(x))) > 0).all()
 
 
 def test_aux_k_explains_the_residual_by_dead_latents():
@@ -475,6 +480,9 @@ def test_gated_auxiliary_term_teaches_the_gate_and_not_the_decoder():
     close(gate["bottleneck"]["bias"], -(error @ atoms.T * (pre > 0)).mean(axis=0))
     assert (main["bottleneck"]["bias"] == 0).all()
     assert np.abs(main["bottleneck"]["log_scale"]).max() > 1e-3
+
+
+resample = jax.jit(ResampleDead(1))
 
 
 @pytest.mark.parametrize("activation", ["topk", "jump_relu", "gated"])
@@ -542,7 +550,7 @@ def test_resampling_draws_in_proportion_to_the_squared_loss():
     drawn = share(jax.random.split(KEY, 400))
     assert abs(float(drawn.mean()) - 0.8) < 0.03
     with_weight = seen._replace(batch={**batch, "weight": jnp.asarray([1.0, 0.0])})
-    new = ResampleDead(1)(state, with_weight, KEY)
+    new = resample(state, with_weight, KEY)
     atoms = new.params["model"]["decoder"]["atoms"]
     close(atoms, np.tile(x[0] / np.linalg.norm(x[0]), (N, 1)))
 
@@ -554,7 +562,7 @@ def test_resampling_draws_no_example_of_zeros(scale):
     batch = {"x": jnp.asarray(x), "inputs": jnp.asarray(x)}
     loss = jnp.asarray(np.float32([CONSTANT + 9.0, CONSTANT + 1.0]))
     seen = Observed(batch, loss, {"dead": jnp.ones(N, bool)})
-    new = ResampleDead(1)(state, seen, KEY).params["model"]["decoder"]["atoms"]
+    new = resample(state, seen, KEY).params["model"]["decoder"]["atoms"]
     old = state.params["model"]["decoder"]["atoms"]
     close(new, np.tile(x[1] / np.linalg.norm(x[1]), (N, 1)) if scale else old)
 
@@ -562,11 +570,12 @@ def test_resampling_draws_no_example_of_zeros(scale):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_the_encoder_starts_as_the_transpose_of_the_centred_decoder(activation):
     recipe = tiny(activation)
-    state = start(recipe)
+    state = in_numpy(start(recipe))
     x = jnp.asarray(normal((B, D), 3))
-    seen = Observed({"x": x, "inputs": x}, jnp.zeros(B), {})
-    moved = state._replace(opt_state=jax.tree.map(jnp.ones_like, state.opt_state))
-    tied = jax.jit(TieAtStart())(moved, seen, KEY)
+    seen = Observed({"x": x, "inputs": x}, jnp.asarray(np.zeros(B, np.float32)), {})
+    moved = state._replace(opt_state=jax.tree.map(np.ones_like, state.opt_state))
+    tie = jax.jit(TieAtStart())
+    tied = in_numpy(tie(moved, seen, KEY))
     encoder, decoder = (tied.params["model"][p] for p in ("bottleneck", "decoder"))
     atoms, mean = np.asarray(decoder["atoms"]), np.asarray(x).mean(axis=0)
     np.testing.assert_allclose(np.linalg.norm(atoms, axis=1), 1, rtol=1e-5)
@@ -579,7 +588,7 @@ def test_the_encoder_starts_as_the_transpose_of_the_centred_decoder(activation):
         not moments["bottleneck"]["kernel"].any()
         and not moments["decoder"]["bias"].any()
     )
-    later = jax.jit(TieAtStart())(moved._replace(step=moved.step + 1), seen, KEY)
+    later = tie(moved._replace(step=moved.step + np.int32(1)), seen, KEY)
     jax.tree.map(np.testing.assert_array_equal, later.params, moved.params)
 
 
@@ -657,10 +666,11 @@ def test_bad_arguments_are_named(make, name):
 
 
 def test_the_objective_names_a_bottleneck_that_is_not_sparse():
-    recipe = jaxae.recipes.autoencoder((D,), 4)
+    network = jaxae.networks.FullyConnected(())
+    recipe = jaxae.recipes.autoencoder((D,), 4, network=network)
     recipe = recipe.replace(objective=SparseReconstruction())
     with pytest.raises(ValueError, match="bottleneck"):
-        make_train_step(recipe, TX)(start(recipe), {"x": jnp.asarray(normal((2, D)))})
+        train_step(recipe)(start(recipe), {"x": normal((2, D))})
 
 
 def test_untrained_thresholds_let_positive_values_through():
@@ -677,9 +687,9 @@ def test_untrained_thresholds_let_positive_values_through():
 def test_atoms_are_what_a_code_adds_to_x():
     recipe = sparse_autoencoder((2, 3, 1), 8, k=2)
     x = np.random.default_rng(0).random((4, 2, 3, 1)).astype(np.float32)
-    state = init_state(recipe, optax.sgd(0.1), {"x": x}, jax.random.key(0))
-    longer = jax.tree.map(lambda a: 3.0 * a, state.params["model"])
-    model = Model(recipe, {**trained_model(recipe, state).variables, "params": longer})
+    variables = jax.device_get(jaxae.init(recipe, KEY).variables)
+    longer = jax.tree.map(lambda a: jnp.asarray(3 * a), variables["params"])
+    model = Model(recipe, {**variables, "params": longer})
     found = np.asarray(atoms(model))
     assert found.shape == (8, 2, 3, 1)
     np.testing.assert_allclose(np.square(found).sum(axis=(1, 2, 3)), 1.0, rtol=1e-5)

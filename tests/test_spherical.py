@@ -101,7 +101,8 @@ def test_log_prob_is_that_of_scipy(dim):
     got = _log_prob(q, np.float32(z)[:, None])[:, 0]
     exact = scipy.stats.vonmises_fisher(mean, kappa)
     np.testing.assert_allclose(got, exact.logpdf(z), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(q.entropy(), [exact.entropy()], rtol=1e-5)
+    entropy = jax.jit(lambda q: q.entropy())(q)
+    np.testing.assert_allclose(entropy, [exact.entropy()], rtol=1e-5)
 
 
 def _posterior(dim, kappas):
@@ -114,11 +115,9 @@ def _posterior(dim, kappas):
 
 @pytest.fixture(scope="module", params=[2, 3, 8])
 def drawn(request):
-    """(posterior [1, 4], its samples [20000, 1, 4, dim])."""
+    """(posterior [1, 4], its samples [8000, 1, 4, dim])."""
     q = _posterior(request.param, [0.5, 4.0, 50.0, 5000.0])
-    # It computes longer than it compiles.
-    some = {"xla_backend_optimization_level": 1}
-    draw = jax.jit(lambda key: q.sample(key, (20_000,)), compiler_options=some)
+    draw = jax.jit(lambda key: q.sample(key, (8_000,)))
     return q, np.float64(draw(jax.random.key(0)))
 
 
@@ -132,7 +131,8 @@ def test_samples_lie_on_the_sphere_with_the_right_mean(drawn):
     error = z.std(axis=0) / np.sqrt(len(z))
     # 5 standard errors, and what float32 rounds.
     assert (np.abs(z.mean(axis=0) - exact) < 5 * error + 2e-6).all()
-    np.testing.assert_allclose(q.mean, exact, atol=2e-6)
+    mean = jax.jit(lambda q: q.mean)(q)
+    np.testing.assert_allclose(mean, exact, atol=2e-6)
 
 
 def test_the_cosine_has_the_right_second_moment(drawn):
@@ -208,13 +208,13 @@ def test_an_angles_derivative_keeps_its_quantile(dim, kappa):
 @pytest.mark.parametrize(("dim", "kappa"), [(2, 1.5), (3, 2.0), (8, 20.0)])
 def test_gradients_of_expectations_reach_the_concentration(dim, kappa):
     """E[cos²] has the derivative that finite differences of the exact one have."""
-    loc = jnp.zeros((1, 1, dim)).at[..., 1].set(1.0)
+    loc = jnp.asarray(np.eye(dim, dtype=np.float32)[None, 1:2])
 
     def square(k, key):
         z = VonMisesFisher(loc, k.reshape(1, 1)).sample(key)
         return jnp.square(z[0, 0, 1])
 
-    keys = jax.random.split(jax.random.key(4), 20_000)
+    keys = jax.random.split(jax.random.key(4), 8_000)
     draws = jax.jit(jax.vmap(jax.grad(square), in_axes=(None, 0)))
     grads = np.float64(draws(jnp.asarray(kappa), keys))
 
@@ -238,7 +238,7 @@ def test_gradients_of_expectations_reach_the_mean():
     def draw(m, key):
         return a @ VonMisesFisher(unit(m)[None], jnp.full((1,), kappa)).sample(key)[0]
 
-    keys = jax.random.split(jax.random.key(5), 20_000)
+    keys = jax.random.split(jax.random.key(5), 8_000)
     grads = jax.jit(jax.vmap(jax.grad(draw), in_axes=(None, 0)))(start, keys)
     grads = np.float64(grads)
     slope = jax.jit(jax.grad(lambda m: a @ unit(m)))(start)

@@ -458,7 +458,11 @@ def _manager(directory: Path, **options: Any) -> ocp.CheckpointManager:
 def abstract_state(recipe: Recipe, tx: optax.GradientTransformation) -> TrainState:
     """Shapes and dtypes of a state; parts that do not fit together show here."""
     recipe, batch = unscaled(recipe), abstract_batch(recipe)
-    return jax.eval_shape(partial(init_state, recipe, tx), batch, jax.random.key(0))
+    return _init.eval_shape(recipe, tx, batch, jax.random.key(0))
+
+
+# What it traces is kept: a state's form is asked for more than once.
+_init = jax.jit(init_state, static_argnums=(0, 1))
 
 
 def _target(state: TrainState, where: Any) -> TrainState:

@@ -87,8 +87,9 @@ def summary(recipe: Recipe) -> str:
             seen[path] = type(context.module).__name__, shape
         return out
 
+    batch, key = abstract_batch(recipe), jax.random.key(0)
     with nn.intercept_methods(look):
-        shapes = abstract_variables(recipe)
+        _, shapes = jax.eval_shape(partial(init_variables, recipe), batch, key)
     counts = Counter[str]()
     for name, form in by_name(shapes.get("params", {})).items():
         counts[name.rpartition("/")[0]] += prod(form.shape)
@@ -148,12 +149,8 @@ def init_variables(
 
 
 def abstract_variables(recipe: Recipe) -> Any:
-    """Shapes and dtypes of the variables of a model."""
-    return jax.eval_shape(
-        lambda batch, key: init_variables(recipe, batch, key)[1],
-        abstract_batch(recipe),
-        jax.random.key(0),
-    )
+    """Shapes and dtypes of the variables of a model; traced once for equal recipes."""
+    return _fresh.eval_shape(recipe, jax.random.key(0))
 
 
 def by_name(variables: Any) -> dict[str, Any]:

@@ -52,6 +52,20 @@ def value_and_gradients(function, x, kernel, stride):
     return {"y": y, "dx": dx, "dkernel": dk}
 
 
+def assert_same(pairs, x, kernel, stride, tolerance):
+    """Of every pair, in one program: compiling is what takes the time here."""
+
+    @jax.jit
+    def results(x, kernel):
+        return [
+            [value_and_gradients(each, x, kernel, stride) for each in pair]
+            for pair in pairs
+        ]
+
+    for found, expected in results(x, kernel):
+        assert_close(found, expected, tolerance)
+
+
 def assert_close(ours, native, tolerance):
     """Every array to within `tolerance` of its largest entry."""
     for name, expected in native.items():
@@ -104,11 +118,7 @@ def test_values_and_gradients_are_native(
 ):
     x, kernel = normal(0, (b, h, w, c)), normal(1, (*kernel_shape, c, o))
     # 1e-5: sums of up to 12,000 terms in another order, at 6e-8 each.
-    assert_close(
-        value_and_gradients(ours, x, kernel, stride),
-        value_and_gradients(native, x, kernel, stride),
-        1e-5,
-    )
+    assert_same([(ours, native)], x, kernel, stride, 1e-5)
 
 
 def padded(x, padding, interior=0):
@@ -138,14 +148,9 @@ def test_explicit_padding_is_native(c, o, padding, stride):
             x, kernel, (1, 1), "VALID", dimension_numbers=LAYOUT
         )
 
-    for ours, theirs in ((conv, native), (conv_transpose, native_transposed)):
-        assert_close(
-            value_and_gradients(
-                functools.partial(ours, padding=padding), x, kernel, stride
-            ),
-            value_and_gradients(theirs, x, kernel, stride),
-            1e-5,
-        )
+    ours = (functools.partial(f, padding=padding) for f in (conv, conv_transpose))
+    pairs = list(zip(ours, (native, native_transposed), strict=True))
+    assert_same(pairs, x, kernel, stride, 1e-5)
 
 
 @PAIRS
@@ -172,11 +177,7 @@ def test_bfloat16(ours, native, o):
     kernel = normal(1, (3, 3, 32, o), jnp.bfloat16)
     # 8e-3: both results, and the loss's gradient on the way, are rounded to 8 bits
     # (4e-3 each); what is summed in between is float32.
-    assert_close(
-        value_and_gradients(ours, x, kernel, 2),
-        value_and_gradients(native, x, kernel, 2),
-        8e-3,
-    )
+    assert_same([(ours, native)], x, kernel, 2, 8e-3)
 
 
 @PAIRS
@@ -265,19 +266,22 @@ def test_no_images_are_no_images(ours, native):
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_max_pool(window, dtype):
     # All entries differ, so that the maximum's gradient is unique.
-    entries = jax.random.permutation(jax.random.key(0), 2 * 7 * 6 * 3) - 200
+    entries = np.random.default_rng(0).permutation(2 * 7 * 6 * 3) - 200
     # Exact in bfloat16: integers up to 256.
     x = entries.reshape(2, 7, 6, 3).astype(dtype)
 
     def native(x):
         return nn.max_pool(x, (window, window), (window, window), "SAME")
 
-    np.testing.assert_array_equal(pool(x, window), native(x))
+    @jax.jit
+    def results(x):
+        def each(function):
+            loss = lambda x: (function(x).astype(jnp.float32) ** 2).sum()  # noqa: E731
+            return function(x), jax.grad(loss)(x)
 
-    def gradient(function):
-        return jax.grad(lambda x: (function(x).astype(jnp.float32) ** 2).sum())(x)
+        return each(lambda x: pool(x, window)), each(native)
 
-    np.testing.assert_array_equal(gradient(lambda x: pool(x, window)), gradient(native))
+    jax.tree.map(np.testing.assert_array_equal, *results(x))
 
 
 @pytest.mark.parametrize("use_bias", [True, False])
@@ -289,17 +293,26 @@ def test_layers_are_linens(ours, linen, side, use_bias):
     x, key = normal(0, (2, 7, 6, 3)), jax.random.key(1)
     ours = ours(5, side, stride=2, use_bias=use_bias)
     linen = linen(5, (side, side), strides=(2, 2), use_bias=use_bias)
-    params = ours.init(key, x)
+
+    @jax.jit
+    def results(key, x):
+        params = ours.init(key, x)
+        moved = jax.tree.map(lambda leaf: leaf, params)
+        if use_bias:
+            moved["params"]["bias"] = normal(2, (5,))
+        both = ours.apply(moved, x), linen.apply(moved, x)
+        return (params, linen.init(key, x)), both
+
+    params, both = results(key, x)
     # Same names, shapes and, from the same key, values: linen's initialisers.
-    jax.tree.map(np.testing.assert_array_equal, params, linen.init(key, x))
-    if use_bias:
-        params["params"]["bias"] = normal(2, (5,))
-    np.testing.assert_allclose(ours.apply(params, x), linen.apply(params, x), atol=1e-5)
+    jax.tree.map(np.testing.assert_array_equal, *params)
+    np.testing.assert_allclose(*both, atol=1e-5)
 
 
 @pytest.mark.parametrize("rank", [3, 5])
 def test_bad_rank(rank):
-    x, kernel = jnp.zeros((4,) * rank), jnp.zeros((3, 3, 4, 8))
+    x = jnp.asarray(np.zeros((4,) * rank, np.float32))
+    kernel = jnp.asarray(np.zeros((3, 3, 4, 8), np.float32))
     for call in (
         lambda: conv(x, kernel),
         lambda: conv_transpose(x, kernel),

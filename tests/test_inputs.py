@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from skimage.transform import resize
+from sklearn.datasets import load_digits
 
 import jaxae
 from jaxae import corruptions, networks, objectives, recipes
@@ -159,3 +161,53 @@ def test_gaps_in_inputs_of_another_shape():
     )
     with pytest.raises(jaxae.ArgumentError, match="region must be 'all' where inputs"):
         jaxae.fit(holes, {"x": CLEAN[:, :2], "inputs": CLEAN}, epochs=1, **FIT)
+
+
+def test_a_transcoder_learns_a_function():
+    """From inputs to another x = f(inputs), better than any linear map does."""
+    rng = np.random.default_rng(5)
+    inputs = rng.normal(size=(600, 4)).astype(np.float32)
+    weights = rng.normal(size=(4, 3)).astype(np.float32)
+    x = np.sin(inputs @ weights)
+    recipe = recipes.autoencoder(
+        (3,),
+        16,
+        input_shape=(4,),
+        network=networks.FullyConnected((64,), activation="tanh"),
+        likelihood="gaussian",
+    )
+    data = {"x": x[:500], "inputs": inputs[:500]}
+    model = jaxae.fit(
+        recipe,
+        data,
+        key=KEY,
+        epochs=100,
+        batch_size=100,
+        tx=optax.adam(1e-2),
+        progress=False,
+    ).model
+    error = np.square(jaxae.reconstruct(model, inputs[500:]) - x[500:]).mean()
+    fit, *_ = np.linalg.lstsq(inputs[:500], x[:500])
+    linear = np.square(inputs[500:] @ fit - x[500:]).mean()
+    assert error < 0.1 * linear
+
+
+def test_a_super_resolver_beats_interpolation():
+    """Digits of 8 x 8 pixels from their means over 2 x 2 of them."""
+    x = load_digits().images.astype(np.float32)[..., None] / 16
+    small = x.reshape(-1, 4, 2, 4, 2, 1).mean(axis=(2, 4))
+    recipe = recipes.autoencoder(
+        (8, 8, 1),
+        32,
+        input_shape=(4, 4, 1),
+        network=networks.FullyConnected((128,)),
+        likelihood="gaussian",
+    )
+    data = {"x": x[:1500], "inputs": small[:1500]}
+    model = jaxae.fit(
+        recipe, data, key=KEY, epochs=30, tx=optax.adam(3e-3), progress=False
+    ).model
+    error = np.square(jaxae.reconstruct(model, small[1500:]) - x[1500:]).mean()
+    smooth = np.stack([resize(each, (8, 8, 1), order=3) for each in small[1500:]])
+    interpolated = np.square(smooth - x[1500:]).mean()
+    assert error < 0.5 * interpolated

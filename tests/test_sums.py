@@ -32,7 +32,10 @@ def test_derivatives_and_vmap_are_those_of_a_sum():
 def test_a_sum_of_bernoullis_is_that_of_its_terms(event):
     rng = np.random.default_rng(0)
     logits = np.float32(rng.normal(0.0, 40.0, (3, 2, *event)))
-    x, cotangent = np.float32(rng.random((2, *event))), np.float32(rng.normal(size=(3, 2)))
+    x, cotangent = (
+        np.float32(rng.random((2, *event))),
+        np.float32(rng.normal(size=(3, 2))),
+    )
     axes = tuple(range(2, 2 + len(event)))
 
     def whole(x, logits):

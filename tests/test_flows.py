@@ -41,13 +41,12 @@ def _normal(seed, *shape):
 def _layer(name, dim=D):
     """(the layer's apply, z, context); weights of size 1, biases too."""
     layer, z, context = LAYERS[name], _normal(1, K, B, dim), _normal(2, B, C)
-    variables = jax.jit(layer.init)(jax.random.key(3), z, context)
+    forms = jax.eval_shape(layer.init, jax.random.key(3), z, context)
     rng = np.random.default_rng(4)
-    moved = jax.tree.map(
-        lambda x: x + rng.normal(0, 0.5, x.shape).astype(np.float32),
-        jax.device_get(variables),
+    drawn = jax.tree.map(
+        lambda form: rng.normal(0, 0.8, form.shape).astype(np.float32), forms
     )
-    apply = jax.jit(partial(layer.apply, moved), static_argnames="method")
+    apply = jax.jit(partial(layer.apply, drawn), static_argnames="method")
     return apply, z, context
 
 

@@ -1,5 +1,7 @@
 """What an optimizer holds of parameters that were replaced."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ from jaxae.hooks import reset_moments
 from jaxae.training import init_state
 
 PATH = ("model", "a", "codebook")
-KEEP = jnp.asarray([1.0, 0.0, 1.0, 0.0])[:, None]
+KEEP = np.float32([1.0, 0.0, 1.0, 0.0])[:, None]
 ROWS = [1, 3]
 
 
@@ -38,7 +40,10 @@ OPTIMIZERS = {
 }
 
 
+@partial(jax.jit, static_argnums=0)
 def steps(tx, params, state, grads):
+    """From the first state if there is none."""
+    state = tx.init(params) if state is None else state
     for grad in grads:
         with jax.numpy_dtype_promotion("standard"):
             updates, state = tx.update(grad, state, params)
@@ -51,16 +56,20 @@ def test_replaced_rows_are_as_at_the_start_and_others_as_they_were(name):
     tx, rng = OPTIMIZERS[name], np.random.default_rng(0)
 
     def values():
-        draw = jnp.asarray(rng.normal(size=(4, 2)), jnp.float32)
-        return {"model": {"a": {"codebook": draw}, "codebook": draw + 1.0}}
+        draw = np.float32(rng.normal(size=(4, 2)))
+        return {"model": {"a": {"codebook": draw}, "codebook": draw + np.float32(1)}}
 
-    first = values()
-    params, state = steps(tx, first, tx.init(first), [values() for _ in range(3)])
-    old = params["model"]["a"]["codebook"]
-    new = jnp.where(KEEP > 0, old, 7.0)
+    params, state = steps(tx, values(), None, [values() for _ in range(3)])
+    old = np.asarray(params["model"]["a"]["codebook"])
+    new = np.where(KEEP > 0, old, np.float32(7))
     params["model"]["a"]["codebook"] = new
-    fresh = tx.init(params)
-    after = reset_moments(state, PATH, KEEP, fresh)
+
+    @jax.jit
+    def reset(state, params):
+        fresh = tx.init(params)
+        return reset_moments(state, PATH, jnp.asarray(KEEP), fresh), fresh
+
+    after, fresh = reset(state, params)
     replaced = np.zeros((4, 2), bool)
     replaced[ROWS] = True
     count = 0
@@ -76,7 +85,7 @@ def test_replaced_rows_are_as_at_the_start_and_others_as_they_were(name):
     jax.tree_util.tree_map_with_path(check, after, state, fresh)
     assert count > 0
     # Without a gradient they stay, whatever was known of the old ones.
-    nothing = jax.tree.map(jnp.zeros_like, params)
+    nothing = jax.tree.map(np.zeros_like, params)
     still, _ = steps(tx, params, after, [nothing] * 4)
     rows = np.asarray(still["model"]["a"]["codebook"])[ROWS]
     np.testing.assert_allclose(rows, np.full((2, 2), 7.0), rtol=1e-6)
@@ -115,7 +124,7 @@ def test_a_step_tells_hooks_how_its_optimizer_starts():
     batch = {
         "x": jnp.asarray(np.random.default_rng(0).uniform(size=(6, 4)), jnp.float32)
     }
-    state = init_state(recipe, tx, batch, jax.random.key(0))
+    state = jax.jit(partial(init_state, recipe, tx))(batch, jax.random.key(0))
     state, _ = jax.jit(make_train_step(recipe, tx))(state, batch)
     z = state.opt_state["model"].z["decoder"]["Dense_0"]
     np.testing.assert_array_equal(z["bias"], np.full(4, 5.0))

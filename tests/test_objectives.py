@@ -1,5 +1,7 @@
 """Objectives against formulas written by hand, in numpy, from the trace's numbers."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import jaxtyping
@@ -39,9 +41,10 @@ def _trace(mean=MEAN, log_std=LOG_STD, *, z=Z, output=OUTPUT, target=TARGET, mas
     """A trace without a model; posterior and prior are left out if `mean` is None."""
     posterior = prior = None
     if mean is not None:
-        posterior = Normal(jnp.asarray(mean)[None], jnp.exp(log_std)[None]).to_event(1)
-        shape = (1, *mean.shape)
-        prior = Normal(jnp.zeros(shape), jnp.ones(shape)).to_event(1)
+        exp = jnp.exp if isinstance(log_std, jax.Array) else np.exp
+        posterior = Normal(mean[None], exp(log_std)[None]).to_event(1)
+        zero = np.zeros((1, *mean.shape), np.float32)
+        prior = Normal(jnp.asarray(zero), jnp.asarray(zero + 1)).to_event(1)
     z = jnp.asarray(z)
     latent = Latent(z, z[0], posterior, prior, penalty=jnp.asarray(PENALTY))
     likelihood = distributions.Normal(jnp.asarray(output), jnp.asarray(STD))
@@ -54,6 +57,7 @@ def _context(key, step):
     return Context(key, jnp.asarray(step), {}, {}, None, None)
 
 
+@partial(jax.jit, static_argnums=0)
 def _loss(objective, trace, step=0):
     context = _context(jax.random.key(0), step)
     params = objective.init(jax.random.key(1), trace)

@@ -686,7 +686,6 @@ def test_untrained_thresholds_let_positive_values_through():
 
 def test_atoms_are_what_a_code_adds_to_x():
     recipe = sparse_autoencoder((2, 3, 1), 8, k=2)
-    x = np.random.default_rng(0).random((4, 2, 3, 1)).astype(np.float32)
     variables = jax.device_get(jaxae.init(recipe, KEY).variables)
     longer = jax.tree.map(lambda a: jnp.asarray(3 * a), variables["params"])
     model = Model(recipe, {**variables, "params": longer})

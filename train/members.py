@@ -95,7 +95,8 @@ class Members(NamedTuple):
         if self.sweep is not None:
             config = replaced(run.config, self.sweep.option, value)
             run = run._replace(config=config)
-        return run.recipe(), run.optimizer()
+        # Anew: a value that is traced finds nothing that was made before.
+        return run.recipe(), run.config.optimizer.transformation(run.steps)
 
     def check(self) -> None:
         """Traces a step with a value that varies.

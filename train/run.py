@@ -60,8 +60,12 @@ class Run(NamedTuple):
 
     def optimizer(self) -> optax.GradientTransformation:
         """The optimizer, for the whole training."""
-        steps = self.config.epochs * self.steps_per_epoch
-        return _optimizer(self.config.optimizer, steps)
+        return _optimizer(self.config.optimizer, self.steps)
+
+    @property
+    def steps(self) -> int:
+        """Of the whole training."""
+        return self.config.epochs * self.steps_per_epoch
 
     @property
     def steps_per_epoch(self) -> int:

@@ -1,7 +1,7 @@
 """The codes that samplers are fitted to, and what the samplers have in common."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -200,9 +200,8 @@ def fit_sampler(
         TrainingDiverged: See `jaxae.fit`.
     """
     values, restore = standardize(codes)
-    schedule = partial(optax.cosine_decay_schedule, 1e-3)
     recipe = make(values.shape[1:])
-    model = fit_density(recipe, values, key, epochs, batch_size, schedule)
+    model = fit_density(recipe, values, key, epochs, batch_size, _COSINE)
 
     def draw(key: jax.Array, count: int) -> Codes:
         return restore(sample(model, key, count, draw=True))
@@ -234,6 +233,17 @@ def fit_density(
         key=key,
         epochs=epochs,
         batch_size=batch_size,
-        tx=optax.adam(schedule(steps)),
+        tx=_adam(schedule, steps),
         progress=progress,
     ).model
+
+
+_COSINE = partial(optax.cosine_decay_schedule, 1e-3)
+
+
+@lru_cache
+def _adam(
+    schedule: Callable[[int], optax.Schedule], steps: int
+) -> optax.GradientTransformation:
+    """One object, so that what is fitted alike again is not compiled again."""
+    return optax.adam(schedule(steps))

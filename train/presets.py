@@ -75,7 +75,7 @@ PRESETS: dict[str, Preset] = {
     "vae-gan": Preset(recipes.vae_gan, training={"epochs": 10}),
     "wae": Preset(recipes.wae_mmd),
     "info-vae": Preset(recipes.info_vae_mmd),
-    "vqvae": Preset(recipes.vqvae, training={"epochs": 10}),
+    "vqvae": Preset(recipes.vqvae, training=CONVOLUTIONS),
     "rvq": Preset(
         recipes.vqvae, {"codebook_size": 64, "num_quantizers": 4}, {"epochs": 10}
     ),

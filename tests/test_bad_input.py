@@ -293,6 +293,7 @@ def test_images_only():
         (networks.ConvEncoder, {"kernel_size": 0}, "kernel_size"),
         (networks.ConvEncoder, {"kernel_size": 2.5}, "kernel_size"),
         (networks.ConvEncoder, {"residual_blocks": -1}, "residual_blocks"),
+        (networks.ConvDecoder, {"shape": SHAPE, "inner_blocks": -1}, "inner_blocks"),
         (networks.ConvEncoder, {"activation": "selu"}, "activation"),
         (networks.ConvDecoder, {"shape": SHAPE, "channels": (4, -2)}, "channels"),
         (networks.ConvDecoder, {"shape": SHAPE, "kernel_size": -3}, "kernel_size"),

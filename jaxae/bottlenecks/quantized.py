@@ -63,7 +63,7 @@ class VectorQuantizer(Bottleneck):
         ValueError: An argument is outside its range.
     """
 
-    codebook_size: int = 128
+    codebook_size: int = 512
     code_dim: int = 16
     codebook: Learning = "ema"
     commitment_weight: float = 0.25

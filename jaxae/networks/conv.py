@@ -30,9 +30,11 @@ class ConvEncoder(Module):
         batch_norm: Normalise before every activation.
         dtype: Compute dtype; None: that of inputs and parameters. Batch statistics and
             their running averages are float32 at least.
+        inner_blocks: Residual blocks after all halvings, where the image is smallest,
+            as in the VQ-VAE (van den Oord et al. 2017, section 4.1).
 
     Raises:
-        ValueError: A size is below 1, there are no channels, the residual blocks are
+        ValueError: A size is below 1, there are no channels, a number of blocks is
             negative, or the activation is unknown.
     """
 
@@ -42,9 +44,10 @@ class ConvEncoder(Module):
     activation: Activation = "relu"
     batch_norm: bool = False
     dtype: Any = None
+    inner_blocks: int = 0
 
     def __post_init__(self) -> None:
-        _check(self.channels, self.kernel_size, self.residual_blocks, self.activation)
+        _check(self)
         super().__post_init__()
 
     @nn.compact
@@ -65,10 +68,8 @@ class ConvEncoder(Module):
                 dtype=self.dtype,
             )(x)
             x = layer_output(activate(self.activation, normalise(x)))
-            for _ in range(self.residual_blocks):
-                block = ResidualBlock(self.activation, self.batch_norm, self.dtype)
-                x = block(x, train=train, weight=weight)
-        return x
+            x = _blocks(self, self.residual_blocks, x, train, weight)
+        return _blocks(self, self.inner_blocks, x, train, weight)
 
 
 class ConvDecoder(Module):
@@ -87,6 +88,7 @@ class ConvDecoder(Module):
         batch_norm: Normalise before every activation.
         dtype: Compute dtype; None: that of inputs and parameters. Batch statistics and
             their running averages are float32 at least.
+        inner_blocks: Residual blocks before all doublings.
 
     Raises:
         ValueError: See `ConvEncoder`; also when a code does not fit.
@@ -99,10 +101,11 @@ class ConvDecoder(Module):
     activation: Activation = "relu"
     batch_norm: bool = False
     dtype: Any = None
+    inner_blocks: int = 0
 
     def __post_init__(self) -> None:
         check_sizes("shape", self.shape)
-        _check(self.channels, self.kernel_size, self.residual_blocks, self.activation)
+        _check(self)
         super().__post_init__()
 
     @nn.compact
@@ -117,11 +120,10 @@ class ConvDecoder(Module):
         sides = halvings(self.shape[:2], len(self.channels))
         widths = (*self.channels, self.shape[-1])
         x = self._to_image(z, sides[-1])
+        x = _blocks(self, self.inner_blocks, x, train, weight)
         for (height, width), features in zip(sides[-2::-1], widths[1:], strict=True):
             x = layer_output(activate(self.activation, normalise(x)))
-            for _ in range(self.residual_blocks):
-                block = ResidualBlock(self.activation, self.batch_norm, self.dtype)
-                x = block(x, train=train, weight=weight)
+            x = _blocks(self, self.residual_blocks, x, train, weight)
             up = ConvTranspose(features, self.kernel_size, stride=2, dtype=self.dtype)
             x = up(x)[:, :height, :width]
         return x
@@ -181,17 +183,28 @@ def halvings(side: tuple[int, int], count: int) -> list[tuple[int, int]]:
     return sides
 
 
-def _check(
-    channels: tuple[int, ...],
-    kernel_size: int,
-    residual_blocks: int,
-    activation: Activation,
-) -> None:
-    check_sizes("channels", channels)
-    require(len(channels) > 0, "channels", channels, "at least one size")
-    check_count("kernel_size", kernel_size)
-    check_count("residual_blocks", residual_blocks, least=0)
-    check_activation(activation)
+def _check(network: ConvEncoder | ConvDecoder) -> None:
+    check_sizes("channels", network.channels)
+    given = len(network.channels) > 0
+    require(given, "channels", network.channels, "at least one size")
+    check_count("kernel_size", network.kernel_size)
+    check_count("residual_blocks", network.residual_blocks, least=0)
+    check_count("inner_blocks", network.inner_blocks, least=0)
+    check_activation(network.activation)
+
+
+def _blocks(
+    network: ConvEncoder | ConvDecoder,
+    count: int,
+    x: Array,
+    train: bool,
+    weight: Array | None,
+) -> Array:
+    """x through so many residual blocks, which belong to the network that calls."""
+    for _ in range(count):
+        block = ResidualBlock(network.activation, network.batch_norm, network.dtype)
+        x = block(x, train=train, weight=weight)
+    return x
 
 
 def _normaliser(

@@ -69,6 +69,7 @@ class Convolutional(Pair):
         residual_blocks: Residual blocks in every stage.
         activation: Between the layers, by name or itself.
         batch_norm: Normalise before every activation.
+        inner_blocks: Residual blocks where the image is smallest, on both sides.
 
     Raises:
         ValueError: See `ConvEncoder`; or the examples are no images.
@@ -84,6 +85,7 @@ class Convolutional(Pair):
     residual_blocks: int = 0
     activation: Activation = "relu"
     batch_norm: bool = False
+    inner_blocks: int = 0
 
     def encoder(self) -> nn.Module:
         """Images [b, h, w, c] -> features [b, h', w', channels[-1]]."""

@@ -30,7 +30,7 @@ def factor_vae(
     latent_dim: int = 10,
     *,
     network: Networks = "mlp",
-    likelihood: str | Likelihood = "bernoulli",
+    likelihood: str | Likelihood | None = None,
     weight: Weight = 10.0,
     hidden: tuple[int, ...] = (256, 256),
     critic_learning_rate: Weight = 1e-4,
@@ -45,8 +45,9 @@ def factor_vae(
         latent_dim: The number of latent dimensions.
         network: The encoder and the decoder, by name, as a pair of `jaxae.networks`, or
             as two modules of your own.
-        likelihood: p(x | z), by name or as a module. Under "bernoulli" the data are
-            binarised afresh at every step.
+        likelihood: p(x | z), by name or as a module. Unless given, "bernoulli", under
+            which the data are binarised afresh at every step; of pictures in colour
+            "gaussian_optimal".
         weight: γ, the weight of the total correlation; or a schedule.
         hidden: Units of the critic's layers.
         critic_learning_rate: Of the critic's own optimizer; or a schedule.

@@ -23,7 +23,7 @@ def conditional_vae(
     conditions: tuple[Condition, ...] = (),
     conditional_prior: bool = False,
     network: Networks = "mlp",
-    likelihood: str | Likelihood = "bernoulli",
+    likelihood: str | Likelihood | None = None,
     beta: Weight = 1.0,
     num_samples: int = 1,
 ) -> Recipe:
@@ -42,8 +42,9 @@ def conditional_vae(
             prior, rather than take N(0, I); see `priors.ConditionalPrior`.
         network: The encoder and the decoder, by name, as a pair of `jaxae.networks`, or
             as two modules of your own.
-        likelihood: p(x | z), by name or as a module. Under "bernoulli" the data are
-            binarised afresh at every step.
+        likelihood: p(x | z), by name or as a module. Unless given, "bernoulli", under
+            which the data are binarised afresh at every step; of pictures in colour
+            "gaussian_optimal".
         beta: Weight of the rate, the KL divergence from the prior; or a schedule.
         num_samples: Samples of the code per example and step.
 

@@ -7,7 +7,7 @@ from jaxae.bottlenecks.lookup_free import FSQ, LFQ
 from jaxae.bottlenecks.quantized import Estimator, Learning, VectorQuantizer
 from jaxae.hooks import ReviveCodes
 from jaxae.likelihoods import Likelihood
-from jaxae.networks import Networks
+from jaxae.networks import Convolutional, Networks
 from jaxae.networks.pairs import Shape
 from jaxae.recipe import Recipe
 from jaxae.recipes.base import compose_model, compose_recipe
@@ -16,10 +16,10 @@ from jaxae.types import Hook
 
 def vqvae(
     shape: Shape,
-    codebook_size: int = 128,
+    codebook_size: int = 512,
     code_dim: int = 16,
     *,
-    network: Networks = "conv",
+    network: Networks = Convolutional(inner_blocks=2),  # noqa: B008, a value
     likelihood: str | Likelihood = "gaussian",
     codebook: Learning = "ema",
     commitment_weight: float = 0.25,
@@ -29,9 +29,10 @@ def vqvae(
 ) -> Recipe:
     """The VQ-VAE (van den Oord et al. 2017), with one codebook or several.
 
-    https://arxiv.org/abs/1711.00937; see `bottlenecks.VectorQuantizer`. With the "conv"
-    network there is one code per position of the encoder's features, with "mlp" one per
-    example.
+    https://arxiv.org/abs/1711.00937; see `bottlenecks.VectorQuantizer`. With a
+    convolutional network there is one code per position of the encoder's features, with
+    "mlp" one per example. As in the paper there are two residual blocks between the
+    convolutions and the codes: they let neighbouring codes share what they say.
 
     Args:
         shape: The shape of one example.

@@ -55,7 +55,7 @@ def info_vae_mmd(
     latent_dim: int = 16,
     *,
     network: Networks = "mlp",
-    likelihood: str | Likelihood = "bernoulli",
+    likelihood: str | Likelihood | None = None,
     alpha: float = 0.5,
     weight: Weight = 100.0,
     kernel: KernelName = "rbf",
@@ -72,8 +72,9 @@ def info_vae_mmd(
         latent_dim: The number of latent dimensions.
         network: The encoder and the decoder, by name, as a pair of `jaxae.networks`, or
             as two modules of your own.
-        likelihood: p(x | z), by name or as a module. Under "bernoulli" the data are
-            binarised afresh at every step.
+        likelihood: p(x | z), by name or as a module. Unless given, "bernoulli", under
+            which the data are binarised afresh at every step; of pictures in colour
+            "gaussian_optimal".
         alpha: 1 minus the weight of the rate, at most 1.
         weight: Weight of the maximum mean discrepancy between q(z) and p(z), which is
             α + λ - 1 in the paper; or a schedule.

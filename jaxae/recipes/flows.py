@@ -20,7 +20,7 @@ def flow_vae(
     layers: int = 4,
     hidden: tuple[int, ...] = (64,),
     network: Networks = "mlp",
-    likelihood: str | Likelihood = "bernoulli",
+    likelihood: str | Likelihood | None = None,
     beta: Weight = 1.0,
     num_samples: int = 1,
 ) -> Recipe:
@@ -39,8 +39,9 @@ def flow_vae(
         hidden: Units of the masked networks inside autoregressive layers.
         network: The encoder and the decoder, by name, as a pair of `jaxae.networks`, or
             as two modules of your own.
-        likelihood: p(x | z), by name or as a module. Under "bernoulli" the data are
-            binarised afresh at every step.
+        likelihood: p(x | z), by name or as a module. Unless given, "bernoulli", under
+            which the data are binarised afresh at every step; of pictures in colour
+            "gaussian_optimal".
         beta: Weight of the rate, the KL divergence from the prior; or a schedule.
         num_samples: Samples of the code per example and step.
 

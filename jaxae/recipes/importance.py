@@ -24,7 +24,7 @@ def iwae(
     groups: int = 1,
     elbo_weight: Weight = 0.0,
     network: Networks = "mlp",
-    likelihood: str | Likelihood = "bernoulli",
+    likelihood: str | Likelihood | None = None,
 ) -> Recipe:
     """The importance-weighted auto-encoder (Burda et al. 2016).
 
@@ -42,8 +42,9 @@ def iwae(
             schedule.
         network: The encoder and the decoder, by name, as a pair of `jaxae.networks`, or
             as two modules of your own.
-        likelihood: p(x | z), by name or as a module. Under "bernoulli" the data are
-            binarised afresh at every step.
+        likelihood: p(x | z), by name or as a module. Unless given, "bernoulli", under
+            which the data are binarised afresh at every step; of pictures in colour
+            "gaussian_optimal".
 
     Example:
         >>> import jaxae
@@ -69,7 +70,7 @@ def beta_tc_vae(
     gamma: Weight = 1.0,
     sampling: Sampling = "weighted",
     network: Networks = "mlp",
-    likelihood: str | Likelihood = "bernoulli",
+    likelihood: str | Likelihood | None = None,
 ) -> Recipe:
     """A VAE with a weight on the total correlation (β-TCVAE, Chen et al. 2018).
 
@@ -85,8 +86,9 @@ def beta_tc_vae(
         sampling: The estimator of the aggregate posterior from a batch.
         network: The encoder and the decoder, by name, as a pair of `jaxae.networks`, or
             as two modules of your own.
-        likelihood: p(x | z), by name or as a module. Under "bernoulli" the data are
-            binarised afresh at every step.
+        likelihood: p(x | z), by name or as a module. Unless given, "bernoulli", under
+            which the data are binarised afresh at every step; of pictures in colour
+            "gaussian_optimal".
 
     Example:
         >>> import jaxae

@@ -23,7 +23,7 @@ def ladder_vae(
     channels: tuple[int, ...] = (32, 32, 32),
     stem: int = 16,
     conditions: tuple[Condition, ...] = (),
-    likelihood: str | Likelihood = "bernoulli",
+    likelihood: str | Likelihood | None = None,
     beta: Weight = WARM_UP,
     free_bits: Weight = 0.0,
     num_samples: int = 1,
@@ -40,8 +40,9 @@ def ladder_vae(
         stem: Channels of a first halving without a latent; 0 for none.
         conditions: Further arrays of the data, and who is shown them: decoder and prior
             the same.
-        likelihood: p(x | z), by name or as a module. Under "bernoulli" the data are
-            binarised afresh at every step.
+        likelihood: p(x | z), by name or as a module. Unless given, "bernoulli", under
+            which the data are binarised afresh at every step; of pictures in colour
+            "gaussian_optimal".
         beta: Weight of the rates; or a schedule: a warm-up keeps the upper layers in
             use.
         free_bits: Nats per latent dimension that the rates charge at least; or a
@@ -55,7 +56,7 @@ def ladder_vae(
     check_shape(shape)
     module = LadderVAE(
         shape=shape,
-        likelihood=as_likelihood(likelihood),
+        likelihood=as_likelihood(likelihood, shape),
         channels=channels,
         latent_channels=latent_channels,
         stem=stem,

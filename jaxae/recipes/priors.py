@@ -20,7 +20,7 @@ def vamp_vae(
     components: int = 500,
     conditions: tuple[Condition, ...] = (),
     network: Networks = "mlp",
-    likelihood: str | Likelihood = "bernoulli",
+    likelihood: str | Likelihood | None = None,
     beta: Weight = 1.0,
     num_samples: int = 1,
     log_std_range: tuple[float, float] | None = (-3.0, 1.0),
@@ -37,8 +37,9 @@ def vamp_vae(
         conditions: Further arrays of the data, and who is shown them.
         network: The encoder and the decoder, by name, as a pair of `jaxae.networks`, or
             as two modules of your own.
-        likelihood: p(x | z), by name or as a module. Under "bernoulli" the data are
-            binarised afresh at every step.
+        likelihood: p(x | z), by name or as a module. Unless given, "bernoulli", under
+            which the data are binarised afresh at every step; of pictures in colour
+            "gaussian_optimal".
         beta: Weight of the rate, the KL divergence from the prior; or a schedule.
         num_samples: Samples of the code per example and step.
         log_std_range: Lowest and highest logarithm of the posterior's standard
@@ -64,7 +65,7 @@ def mixture_vae(
     *,
     components: int = 10,
     network: Networks = "mlp",
-    likelihood: str | Likelihood = "bernoulli",
+    likelihood: str | Likelihood | None = None,
     beta: Weight = 1.0,
     num_samples: int = 1,
     log_std_range: tuple[float, float] | None = None,
@@ -77,8 +78,9 @@ def mixture_vae(
         components: Gaussians of the mixture.
         network: The encoder and the decoder, by name, as a pair of `jaxae.networks`, or
             as two modules of your own.
-        likelihood: p(x | z), by name or as a module. Under "bernoulli" the data are
-            binarised afresh at every step.
+        likelihood: p(x | z), by name or as a module. Unless given, "bernoulli", under
+            which the data are binarised afresh at every step; of pictures in colour
+            "gaussian_optimal".
         beta: Weight of the rate, the KL divergence from the prior; or a schedule.
         num_samples: Samples of the code per example and step.
         log_std_range: Lowest and highest logarithm of the posterior's standard

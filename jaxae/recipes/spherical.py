@@ -17,7 +17,7 @@ def hyperspherical_vae(
     latent_dim: int = 10,
     *,
     network: Networks = "mlp",
-    likelihood: str | Likelihood = "bernoulli",
+    likelihood: str | Likelihood | None = None,
     beta: Weight = 1.0,
     num_samples: int = 1,
 ) -> Recipe:
@@ -30,8 +30,9 @@ def hyperspherical_vae(
         latent_dim: Dimensions of the space around the sphere, at least 2.
         network: The encoder and the decoder, by name, as a pair of `jaxae.networks`, or
             as two modules of your own.
-        likelihood: p(x | z), by name or as a module. Under "bernoulli" the data are
-            binarised afresh at every step.
+        likelihood: p(x | z), by name or as a module. Unless given, "bernoulli", under
+            which the data are binarised afresh at every step; of pictures in colour
+            "gaussian_optimal".
         beta: Weight of the rate, the KL divergence from the prior; or a schedule.
         num_samples: Samples of the code per example and step.
 

@@ -49,7 +49,7 @@ def unet(
         view = Chain((MaskChannel(), view)) if conditions else MaskChannel()
     module = UNet(
         shape=shape,
-        likelihood=as_likelihood(likelihood),
+        likelihood=as_likelihood(likelihood, shape),
         channels=channels,
         view=view,
     )

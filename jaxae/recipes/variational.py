@@ -16,7 +16,7 @@ def vae(
     latent_dim: int = 16,
     *,
     network: Networks = "mlp",
-    likelihood: str | Likelihood = "bernoulli",
+    likelihood: str | Likelihood | None = None,
     beta: Weight = 1.0,
     free_bits: Weight = 0.0,
     capacity: Weight | None = None,
@@ -33,8 +33,9 @@ def vae(
         latent_dim: The number of latent dimensions.
         network: The encoder and the decoder, by name, as a pair of `jaxae.networks`, or
             as two modules of your own.
-        likelihood: p(x | z), by name or as a module. Under "bernoulli" the data are
-            binarised afresh at every step.
+        likelihood: p(x | z), by name or as a module. Unless given, "bernoulli", under
+            which the data are binarised afresh at every step; of pictures in colour
+            "gaussian_optimal".
         beta: Weight of the rate, the KL divergence from the prior; or a schedule.
         free_bits: Nats per latent dimension that the rate charges at least; or a
             schedule.

@@ -90,7 +90,7 @@ def test_batch_norm_in_an_mlp_normalises_over_the_batch():
     assert "bias" not in variables["params"]["Dense_0"]
 
 
-FULL = {"residual_blocks": 1, "batch_norm": True}
+FULL = {"residual_blocks": 1, "inner_blocks": 1, "batch_norm": True}
 
 
 @pytest.mark.parametrize(

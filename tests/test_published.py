@@ -11,7 +11,7 @@ import jaxae
 from jaxae import bottlenecks, likelihoods, networks, objectives, recipes
 
 PUBLISHED = 0.280  # Mattei & Frellsen (2019), table 1, the mean of five runs
-SEEDS, EPOCHS = range(5), 2002
+SEEDS, EPOCHS = range(5), 601
 NETWORK = networks.FullyConnected((128, 128), activation="tanh")
 
 

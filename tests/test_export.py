@@ -115,7 +115,7 @@ def alone(tmp_path_factory):
         x = np.random.default_rng(2).random((max(SIZES), *SHAPE), np.float32)
         x *= np.linspace(0, 1, len(x), dtype=np.float32).reshape(-1, 1, 1, 1)
         side = side_fields(model.recipe, len(x))
-        parts = export(model, platforms=["cpu"])
+        parts = export(model)
         codes = jaxae.encode(model, x, **side)
         images = jaxae.decode(model, codes, **side)
         expected[name, "encoder"] = as_tuple(codes)
@@ -164,13 +164,11 @@ def test_it_computes_the_same_without_jaxae(alone, name, part):
 def test_every_family_takes_any_number_of_images(name):
     model = some_model(name)
     family = model.module
-    # The steps of all are made for accelerators in `test_lowering`.
-    platforms = PLATFORMS if name == "vae" else ("cpu",)
-    parts = export(model, platforms=platforms)
+    parts = export(model)
     assert list(parts) == ["encoder", "decoder", "model"]
     for part in parts.values():
         exported = jax.export.deserialize(part.serialized)
-        assert exported.platforms == platforms
+        assert exported.platforms == PLATFORMS
         leaves = jax.tree.leaves((part.inputs, part.outputs))
         avals = (*exported.in_avals, *exported.out_avals)
         assert sorted(str((x.shape, x.dtype)) for x in leaves) == sorted(

@@ -53,11 +53,16 @@ def test_what_stands_where_x_is_missing_changes_nothing(name):
     def init(batch):
         return init_state(recipe, default_optimizer(), batch, KEY)
 
-    # Weights of any values: the first ones would be compiled for.
+    # Weights of any values: the first ones would be compiled for. What else there is
+    # has seen no batch.
     rng = np.random.default_rng(1)
-    state = jax.tree.map(
-        lambda leaf: jnp.asarray(rng.uniform(0.1, 0.5, leaf.shape), leaf.dtype),
-        jax.eval_shape(lambda batch: init(batch)._replace(key=None), known),
+    forms = jax.eval_shape(init, known)
+    params = jax.tree.map(
+        lambda leaf: jnp.asarray(rng.normal(0, 0.3, leaf.shape), leaf.dtype),
+        forms.params,
+    )
+    collections = jax.tree.map(
+        lambda leaf: jnp.asarray(np.zeros(leaf.shape), leaf.dtype), forms.collections
     )
     step = jnp.zeros((), jnp.int32)
 
@@ -65,9 +70,9 @@ def test_what_stands_where_x_is_missing_changes_nothing(name):
     def train(x):
         def loss(params):
             batch = {**known, "x": x}
-            return batch_loss(recipe, params, state.collections, batch, KEY, step)
+            return batch_loss(recipe, params, collections, batch, KEY, step)
 
-        (value, aux), slope = jax.value_and_grad(loss, has_aux=True)(state.params)
+        (value, aux), slope = jax.value_and_grad(loss, has_aux=True)(params)
         return value, slope, aux[:2]
 
     expected = train(X)

@@ -98,9 +98,9 @@ def test_the_result_depends_on_the_key_alone(by_floats):
 UNUSUAL = {
     "few": (3, (2, 2, 1), networks.FullyConnected((3,))),
     "single": (1, (2, 2, 1), networks.FullyConnected((3,), batch_norm=True)),
-    "1x1": (4, (1, 1, 1), networks.Convolutional((2,))),
-    "7x5 RGB": (4, (7, 5, 3), networks.Convolutional((2,))),
-    "vectors": (4, (6,), networks.FullyConnected((3,), gated=True)),
+    "1x1": (5, (1, 1, 1), networks.Convolutional((2,))),
+    "7x5 RGB": (5, (7, 5, 3), networks.Convolutional((2,))),
+    "vectors": (5, (6,), networks.FullyConnected((3,), gated=True)),
 }
 
 
@@ -409,7 +409,7 @@ def progress_of(result):
 @pytest.mark.parametrize(
     ("images", "options"),
     [
-        pytest.param(floats(12), {}, id="array"),
+        pytest.param(floats(10), {}, id="array"),
         pytest.param(batches_from, {"steps_per_epoch": 3}, id="stream"),
     ],
 )
@@ -421,7 +421,7 @@ def test_a_resumed_training_is_one_that_was_never_stopped(images, options, after
     options = options | {
         "key": jax.random.key(2),
         "tx": rate_that_ruins(6),
-        "validation": floats(4, 99),
+        "validation": floats(5, 99),
         "epochs": 4,
     }
     whole = train(images, NOISY, **options)
@@ -448,7 +448,7 @@ def untimed(history, timing):
 
 
 def test_the_moments_of_the_optimizer_go_on_too():
-    options = {"tx": optax.adam(1e-2), "epochs": 2, "validation": floats(4, 99)}
+    options = {"tx": optax.adam(1e-2), "epochs": 2, "validation": floats(5, 99)}
     whole = train(floats(), **options)
     half = train(floats(), **options, stop=lambda: True)
     rest = train(floats(), **options, resume=progress_of(half))

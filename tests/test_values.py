@@ -13,7 +13,15 @@ import pytest
 from flax import linen as nn
 
 import jaxae
-from jaxae import corruptions, likelihoods, networks, objectives, recipes, schedules
+from jaxae import (
+    corruptions,
+    likelihoods,
+    networks,
+    objectives,
+    recipes,
+    schedules,
+    views,
+)
 from jaxae.corruptions import Compose, GaussianNoise, Holes, Masking
 from jaxae.errors import ArgumentError
 from jaxae.schedules import Cosine, Cyclical, Linear
@@ -37,6 +45,13 @@ CHANGED = {
     "components": 6,
     "corruption": Compose((Holes(2, at=(1, 0)), GaussianNoise(0.1, clip=True))),
     "critic": networks.MLP((5,), gated=True),
+    "conditional_prior": True,
+    "conditions": {
+        "conditional_vae": (views.Condition("place", 5, embedding=3),),
+        "ladder_vae": (views.Condition("place", 5, to=views.PARTS),),
+        "unet": (views.Condition("hint", shape=(8, 8, 1), to=("encoder",)),),
+        "vamp_vae": (views.Condition("age"),),
+    },
     "critic_learning_rate": Cosine(1e-3, 0.0, 10),
     "data_size": 77,
     "dead_after": 50,

@@ -57,6 +57,8 @@ def started(name):
 
     def drawn(path, leaf):
         scale = 0.3 if path[0].key == "params" else 0.1
+        if path[-1].key == "initialized":  # so that codebooks start from the batch
+            return np.zeros(leaf.shape, leaf.dtype)
         # Variances and counts are positive.
         around = 0.0 if path[0].key == "params" else 1.0
         return rng.normal(around, scale, leaf.shape).astype(leaf.dtype)

@@ -259,10 +259,9 @@ def sample(
     check_count("count", count)
     key_code, key_draw = jax.random.split(key)
     module, variables = model.module, model.variables
-    fields = module.view.fields
     shown = _conditions(model, count, conditions, "decoder", "prior")
-    side = {k: v for k, v in shown.items() if "decoder" in fields[k].to}
-    to_prior = {k: v for k, v in shown.items() if "prior" in fields[k].to}
+    side = {name: shown[name] for name in module.view.shown_to("decoder")}
+    to_prior = {name: shown[name] for name in module.view.shown_to("prior")}
     codes = _sample_codes(module, count, variables, key_code, to_prior)
     if not draw:
         made = _decode(module, True, variables, (codes, side))

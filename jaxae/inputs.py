@@ -269,7 +269,7 @@ def check_conditions(
     for name in there:
         shown = ", ".join(fields) or "nothing beside x"
         ensure(name in fields, f"{name} must be left out: the model is shown {shown}")
-    needed = {k: form for k, form in fields.items() if {*parts} & {*form.to}}
+    needed = recipe.module.view.shown_to(*parts)
     for name in needed:
         ensure(name in there, f"{name} must be given: one for each of {count} examples")
     return {k: check_condition(there[k], form, count, k) for k, form in needed.items()}

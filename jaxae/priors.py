@@ -2,8 +2,8 @@
 
 A prior is a linen module: (x [m, ...] -> q(z | x) with batch shape [1, m]) -> p(z) with
 batch shape [1, 1]. If its `__call__` names `shown`, it gets what the view shows it,
-[b, _], and has batch shape [1, b]; if `fields`, those of the view. Against a mixture
-the KL has no closed form, so that `objectives.ELBO` takes the mean of
+[b, _], and has batch shape [1, b]; if `fields`, those that the encoder is shown.
+Against a mixture the KL has no closed form, so that `objectives.ELBO` takes the mean of
 log q(z | x) - log p(z) over its samples.
 """
 
@@ -160,8 +160,7 @@ class VampPrior(Module):
         shape = (self.components, *self.shape)
         start = partial(_near, 0.05, 0.01)
         inputs = self.param("pseudo_inputs", start, shape, jnp.float32)
-        seen = {k: form for k, form in fields.items() if "encoder" in form.to}
-        conditions = {name: self._condition(name, form) for name, form in seen.items()}
+        conditions = {k: self._condition(k, form) for k, form in fields.items()}
         q = posterior_of(jnp.clip(inputs, 0.0, 1.0), conditions)
         base = q.base_dist if isinstance(q, Independent) else None
         expected = "a Gaussian factorised over the dimensions for a VampPrior"

@@ -64,6 +64,10 @@ class View(Value):
         """The fields of the batch beside "inputs" that are looked at."""
         return frozenset(self.fields)
 
+    def shown_to(self, *parts: Part) -> dict[str, Field]:
+        """Of `fields` those that any of these is shown."""
+        return {k: form for k, form in self.fields.items() if {*parts} & {*form.to}}
+
     @property
     def num_labels(self) -> int:
         """How many labels there are, if "label" is looked at; else 0."""

@@ -137,9 +137,9 @@ def test_a_prior_that_depends_on_the_label():
     x = (6.0 * label - 3.0 + 0.1 * rng.normal(size=64))[:, None].astype(np.float32)
     data = {"x": x, "label": label}
     start = jaxae.init(recipe, KEY)
-    codes = [jaxae.inference.sample_codes(m, KEY, 64, label=label) for m in [start]]
+    codes = jaxae.inference.sample_codes(start, KEY, 64, label=label)
     standard = jax.random.normal(KEY, (1, 1, 64, 1))
-    np.testing.assert_allclose(codes[0], standard[0, 0], rtol=1e-6)
+    np.testing.assert_allclose(codes, standard[0, 0], rtol=1e-6)
     model = jaxae.fit(
         recipe, data, key=KEY, epochs=150, batch_size=64, tx=adam(0.02), progress=False
     ).model

@@ -1,17 +1,24 @@
 """What the command line can set: frozen dataclasses.
 
-The text under every field is its help on the command line.
+The text under every field is its help on the command line, or beside it with what a
+part in words may be.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import optax
 
 from jaxae.errors import require
 from jaxae.training import average_weights
-from train.options import Options
+from train import words
+from train.options import Options, argument
+
+_SCALE = (
+    "Train on scaled data, by numbers of the training examples unless they are given, "
+    "and undo it on the way out; with a likelihood of real numbers, such as gaussian."
+)
 
 
 @dataclass(frozen=True)
@@ -86,11 +93,7 @@ class Config:
     """Where the data are not known: masks, white where pixels are missing, in a FOLDER
     of the same names or FILE.npy; or nan for what is NaN in an array. A FILE.npz has
     them as "missing"."""
-    scale: str | None = None
-    """Train on scaled data, such as standardize or min_max (of every feature, from the
-    training examples), which is undone on the way out; with a likelihood of real
-    numbers, such as gaussian. One of: standardize:MEAN:STD:PER_FEATURE,
-    min_max:LOW:HIGH:PER_FEATURE, log1p"""
+    scale: Annotated[str | None, argument(_SCALE, words.SCALE)] = None
     stream: bool = False
     """Read the training batches from the disk as they are needed, for data that do not
     fit on the device."""

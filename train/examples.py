@@ -22,7 +22,7 @@ def configured(config: Config) -> Dataset:
         config.data,
         inputs=config.inputs,
         missing=config.missing,
-        conditions=config.model.fields,
+        conditions=config.model.arrays,
         image_size=config.image_size,
         stream=config.stream,
     )

@@ -88,7 +88,7 @@ class Options:
         return type(self).family(shape, **values)
 
     @property
-    def fields(self) -> tuple[str, ...]:
+    def arrays(self) -> tuple[str, ...]:
         """The arrays of the data that conditions are of, but for labels."""
         names = {words.named(each) for each in getattr(self, "conditions", ())}
         return tuple(sorted(names - {"label"}))
@@ -115,8 +115,7 @@ def options_of(family: Family) -> type[Options]:
         if part is not None:
             parts[name] = part
             hint, default = _in_words(hint, default, part)
-            text = f"{text} One of: {part.forms()}"
-        hint = Annotated[hint, _argument(text, part)]
+        hint = Annotated[hint, argument(text, part)]
         required = default is Parameter.empty
         own.append((name, hint) if required else (name, hint, field(default=default)))
     made = make_dataclass(
@@ -161,7 +160,9 @@ def _part(hint: Any) -> Words | None:
     return words.CRITIC if nn.Module in members else None
 
 
-def _argument(text: str, part: Words | None) -> Any:
+def argument(text: str, part: Words | None) -> Any:
+    """How `--help` writes an option, with all that a part in words may be."""
+    text = text if part is None else f"{text} One of: {part.forms()}"
     return tyro.conf.arg(help=text, metavar=part.metavar if part else None)
 
 

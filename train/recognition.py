@@ -46,7 +46,7 @@ def found(run: Run, data: str, inputs: str | None, missing: str | None) -> Run |
     beside = {
         "inputs": inputs,
         "missing": missing,
-        "conditions": run.config.model.fields,
+        "conditions": run.config.model.arrays,
         "image_size": run.config.image_size,
     }
     parts, digests = load_whole(data, **beside, stream=run.config.stream)

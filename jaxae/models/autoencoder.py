@@ -12,13 +12,14 @@ from jaxae.likelihoods import Likelihood
 from jaxae.models.family import (
     Codes,
     Family,
+    beside_samples,
     embeddings,
     fold_samples,
     looked_up,
     seen_in_training,
     unfold_samples,
 )
-from jaxae.networks.calling import call_network, names_argument
+from jaxae.networks.calling import call_network, taken_by
 from jaxae.precision import widened
 from jaxae.types import Batch, Latent
 from jaxae.views import Plain, View, shown_by
@@ -55,8 +56,8 @@ class AutoEncoder(Family):
 
     def __post_init__(self) -> None:
         """Checks that what a prior is shown has a prior that takes it."""
-        shown = sorted(self._shown_to_prior)
-        takes = self.prior is not None and names_argument(self.prior, "shown")
+        shown = sorted(self.view.shown_to("prior"))
+        takes = self.prior is not None and taken_by(self.prior, {"shown": None})
         needed = (
             f"prior must depend on what it is shown, {shown}, as a ConditionalPrior"
         )
@@ -66,11 +67,6 @@ class AutoEncoder(Family):
     def setup(self) -> None:
         """The learned vectors of categories."""
         self.embeddings = embeddings(self.view)
-
-    @property
-    def _shown_to_prior(self) -> set[str]:
-        fields = self.view.fields.items()
-        return {name for name, form in fields if "prior" in form.to}
 
     @property
     def generative(self) -> bool:
@@ -104,7 +100,7 @@ class AutoEncoder(Family):
         )
         if self.prior is not None:
             # For a code alone a conditional prior need not be known.
-            known = self._shown_to_prior <= batch.keys()
+            known = self.view.shown_to("prior").keys() <= batch.keys()
             latent = latent._replace(prior=self._prior(batch) if known else None)
         return (latent,)
 
@@ -114,9 +110,7 @@ class AutoEncoder(Family):
         """p(x | z) with batch shape [k, b]; see `Family`."""
         z = self.bottleneck.constrain(codes[0])
         k, flat = z.shape[0], fold_samples(z)
-        batch = looked_up(self.embeddings, batch)
-        needed = self.view.needs & batch.keys()
-        shown = {name: jnp.repeat(batch[name], k, axis=0) for name in needed}
+        shown = beside_samples(self.view, looked_up(self.embeddings, batch), k)
         target = seen_in_training(batch, train)
         weight = None if target is None else target.weight
         outputs = call_network(
@@ -153,9 +147,8 @@ class AutoEncoder(Family):
         if self.prior is None:
             return self.bottleneck.prior()
         shown = shown_by(self.view.prior, looked_up(self.embeddings, batch))
-        options = {"shown": shown, "fields": self.view.fields}
-        taken = {k: v for k, v in options.items() if names_argument(self.prior, k)}
-        return self.prior(self._posterior, **taken)
+        options = {"shown": shown, "fields": self.view.shown_to("encoder")}
+        return self.prior(self._posterior, **taken_by(self.prior, options))
 
     def _posterior(
         self, x: Float[Array, "m ..."], conditions: Batch | None = None

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 from numpyro.distributions import Distribution
@@ -133,6 +134,12 @@ def fold_samples(z: Float[Array, "k b ..."]) -> Float[Array, "n ..."]:
 def unfold_samples(values: Float[Array, "n ..."], k: int) -> Float[Array, "k b ..."]:
     """The way back of `fold_samples`."""
     return values.reshape(-1, k, *values.shape[1:]).swapaxes(0, 1)
+
+
+def beside_samples(view: View, batch: Batch, k: int) -> Batch:
+    """What a view looks at of a batch, beside `k` samples of each code, folded."""
+    needed = view.needs & batch.keys()
+    return {name: jnp.repeat(batch[name], k, axis=0) for name in needed}
 
 
 def seen_in_training(batch: Batch, train: bool) -> Target | None:

@@ -89,11 +89,10 @@ class LadderVAE(Family):
         low, high = limits = self.log_std_range
         require(low < high, "log_std_range", limits, "(lowest, highest)")
         for name, form in self.view.fields.items():
+            both = f"view must show {name!r} to both decoder and prior of a LadderVAE"
+            none = f"or to none, as they are one path; got to={form.to}"
             same = ("decoder" in form.to) == ("prior" in form.to)
-            one = (
-                f"view must show {name!r} to both decoder and prior of a LadderVAE, or"
-            )
-            ensure(same, f"{one} to none, as they are one path; got to={form.to}")
+            ensure(same, f"{both}, {none}")
         super().__post_init__()
 
     def setup(self) -> None:

@@ -14,6 +14,7 @@ from jaxae.likelihoods import Likelihood
 from jaxae.models.family import (
     Codes,
     Family,
+    beside_samples,
     embeddings,
     fold_samples,
     looked_up,
@@ -114,9 +115,7 @@ class UNet(Family):
         """p(x | z) with batch shape [k, b], from codes given smallest first."""
         k, flat = codes[0].shape[0], [fold_samples(z) for z in codes]
         picture, flat[-1] = jnp.split(flat[-1], [self.shape[-1]], axis=-1)
-        batch = looked_up(self.embeddings, batch)
-        needed = self.view.needs & batch.keys()
-        beside = {name: jnp.repeat(batch[name], k, axis=0) for name in needed}
+        beside = beside_samples(self.view, looked_up(self.embeddings, batch), k)
         state = self.top_block(shown_by(self.view.decoder, flat[0], beside))
         for step, features in zip(self.steps, flat[1:], strict=True):
             state = step(state, features)

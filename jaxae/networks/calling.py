@@ -2,7 +2,7 @@
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -17,14 +17,14 @@ def call_network(module: nn.Module, x: Any, **options: Any) -> Array:
     nothing over the batch no `weight`. What `**kwargs` would take is not passed:
     `nn.Sequential` hands it on to its first layer, which rarely knows it.
     """
-    known = inspect.signature(type(module).__call__).parameters
     with nn.intercept_methods(_warn_of_slow_layers):
-        return module(x, **{k: v for k, v in options.items() if k in known})
+        return module(x, **taken_by(module, options))
 
 
-def names_argument(module: nn.Module, name: str) -> bool:
-    """Whether its `__call__` has an argument of this name."""
-    return name in inspect.signature(type(module).__call__).parameters
+def taken_by(module: nn.Module, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that a module's `__call__` has by name."""
+    known = inspect.signature(type(module).__call__).parameters
+    return {name: value for name, value in options.items() if name in known}
 
 
 _FASTER = {nn.Conv: "Conv", nn.ConvTranspose: "ConvTranspose"}

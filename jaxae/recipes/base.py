@@ -57,8 +57,17 @@ def compose_model(
     )
 
 
-def as_view(conditions: tuple[Condition, ...], network: Networks | None = None) -> View:
+def as_view(
+    conditions: tuple[Condition, ...],
+    network: Networks | None = None,
+    first: tuple[View, ...] = (),
+) -> View:
     """What shows all of these conditions; as vectors where an encoder flattens images.
+
+    Args:
+        conditions: Any number.
+        network: As for `compose_model`.
+        first: Views that show something before them.
 
     Raises:
         ValueError: They are no conditions, or two have the same name.
@@ -68,9 +77,10 @@ def as_view(conditions: tuple[Condition, ...], network: Networks | None = None) 
     require(right, "conditions", conditions, "a tuple of jaxae.views.Condition")
     if network is not None and isinstance(as_pair(network).encoder(), MLP):
         conditions = tuple(each.replace(flatten=True) for each in conditions)
-    if len(conditions) < 2:
-        return conditions[0] if conditions else Plain()
-    return Chain(conditions)
+    views = (*first, *conditions)
+    if len(views) < 2:
+        return views[0] if views else Plain()
+    return Chain(views)
 
 
 def as_likelihood(likelihood: str | Likelihood | None, shape: Shape) -> Likelihood:

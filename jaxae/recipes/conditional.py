@@ -60,9 +60,8 @@ def conditional_vae(
     label = (Condition("label", categories=num_labels, to=to),) if num_labels else ()
     view = as_view((*label, *conditions), network)
     ensure(view.fields, "conditions must not be empty where num_labels is 0")
-    shown = any("prior" in form.to for form in view.fields.values())
     ensure(
-        shown or not conditional_prior,
+        view.shown_to("prior") or not conditional_prior,
         'conditions must be shown to the "prior", one at least, for a conditional one',
     )
     prior = ConditionalPrior(latent_dim) if conditional_prior else None

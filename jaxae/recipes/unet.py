@@ -10,7 +10,7 @@ from jaxae.networks.pairs import Shape
 from jaxae.recipe import Recipe
 from jaxae.recipes.base import as_likelihood, as_view, check_shape, compose_recipe
 from jaxae.types import Corrupt
-from jaxae.views import Chain, Condition, MaskChannel
+from jaxae.views import Condition, MaskChannel
 
 
 def unet(
@@ -44,14 +44,12 @@ def unet(
         >>> recipe = jaxae.recipes.unet((28, 28, 1), corruption=noise)
     """
     check_shape(shape)
-    view = as_view(conditions)
-    if holes:
-        view = Chain((MaskChannel(), view)) if conditions else MaskChannel()
+    mask = (MaskChannel(),) if holes else ()
     module = UNet(
         shape=shape,
         likelihood=as_likelihood(likelihood, shape),
         channels=channels,
-        view=view,
+        view=as_view(conditions, first=mask),
     )
     damage = identity if corruption is None else corruption
     return compose_recipe(module, objectives.Reconstruction(), damage, title="U-Net")

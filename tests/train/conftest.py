@@ -5,10 +5,7 @@ import pytest
 
 
 @pytest.fixture(autouse=True, scope="module")
-def coarse_pictures(request):
-    if request.module.__name__.endswith("test_benchmark"):  # which looks at its size
-        yield
-        return
+def coarse_pictures():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(matplotlib.rcParams, "savefig.dpi", 60)
         yield

@@ -26,6 +26,11 @@ MLP = BY_NAME["mlp-100"]
 PARAMETERS = 784 * 512 + 512 + 512 * 32 + 32 + 16 * 512 + 512 + 512 * 784 + 784
 
 
+@pytest.fixture(autouse=True, scope="module")
+def coarse_pictures():
+    """None: the figure's size is looked at."""
+
+
 def result(peer, *seconds, parameters=10):
     each = [Round(value, 100.0, 2**20, None) for value in seconds]
     return Result(MLP, peer, parameters, each)

@@ -86,7 +86,8 @@ def encode(
     large = isinstance(x, np.ndarray) and len(x) > BLOCK
     if not large or isinstance(missing, Tracer):
         return _codes(model, encoder_batch(model, x, missing, conditions), key)
-    shown = check_conditions(model.recipe, conditions, len(x), "encoder")
+    parts = model.module.encoded_with
+    shown = check_conditions(model.recipe, conditions, len(x), *parts)
     keys = None if key is None else jax.random.split(key, len(x))
 
     def block(rows: slice) -> Codes:
@@ -473,7 +474,7 @@ def encoder_batch(
     if same and not isinstance(x, Tracer):
         _warn_of_values(model, x, missing)
     x = prepare_inputs(recipe, jax.random.key(0), jnp.asarray(x))
-    shown = _conditions(model, len(x), conditions, "encoder")
+    shown = _conditions(model, len(x), conditions, *model.module.encoded_with)
     if missing is None:
         return {"inputs": x, **shown}
     mask = jnp.asarray(missing)

@@ -206,6 +206,10 @@ def _as_array(values: Any, name: str) -> Any:
     """
     if isinstance(values, Tracer):
         return values
+    whole = f"{name} must be an array, or a mapping of arrays, which the device holds "
+    ensure(not callable(values), f"{whole}whole, got {type(values).__name__}")
+    masked = isinstance(values, np.ma.MaskedArray)
+    ensure(not masked, f"{name} must be known whole, got a masked array")
     kind = type(values)
     if kind.__module__.startswith(("scipy.sparse", "anndata")):
         remedy = "adata.X" if kind.__module__.startswith("anndata") else "x.toarray()"
@@ -283,12 +287,7 @@ def check_examples(shape: tuple[int, ...], x: Any, name: str = "x") -> Any:
             bytes are 0 and 1 alone, or there is no example.
     """
     x = _as_array(x, name)
-    sizes = ", ".join(map(str, shape))
-    grey = shape[-1:] == (1,) and x.shape[1:] == shape[:-1]
-    hint = f": add the channel axis, {name}[..., None]" if grey else ""
-    right = x.shape[1:] == shape and x.ndim > 0
-    require(right, name, x.shape, f"of shape [n, {sizes}]{hint}")
-    require(x.shape[0] > 0, name, x.shape, "at least one example")
+    check_rows(shape, x.shape, name)
     if x.dtype == np.uint8:
         levels = "bytes are the levels of pictures, which become k/255"
         remedy = f"give {name}.astype(numpy.float32), divided by 255 if they are levels"
@@ -309,6 +308,16 @@ def check_examples(shape: tuple[int, ...], x: Any, name: str = "x") -> Any:
         + remedy * bool(np.isnan(x).any()),
     )
     return x
+
+
+def check_rows(shape: tuple[int, ...], came: tuple[int, ...], name: str) -> None:
+    """Raises ValueError unless an array has [n, *shape], with n at least 1."""
+    sizes = ", ".join(map(str, shape))
+    grey = shape[-1:] == (1,) and came[1:] == shape[:-1]
+    hint = f": add the channel axis, {name}[..., None]" if grey else ""
+    count, *size = came or (0, None)
+    require(tuple(size) == shape, name, came, f"of shape [n, {sizes}]{hint}")
+    require(count > 0, name, came, "at least one example")
 
 
 def check_values(

@@ -7,6 +7,7 @@ Against a mixture the KL has no closed form, so that `objectives.ELBO` takes the
 log q(z | x) - log p(z) over its samples.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -126,8 +127,9 @@ class VampPrior(Module):
     everything else, and kept in [0, 1] by a clamp. They start as draws from
     N(0.05, 0.01²), which is about as dark as MNIST.
 
-    An encoder that is shown conditions is shown some of each pseudo-input too:
-    categories take turns, numbers are learned, and start as draws from N(0, 1).
+    An encoder that is shown conditions is shown some of each pseudo-input too: all
+    combinations of categories take turns, numbers are learned, and start as draws from
+    N(0, 1).
 
     Attributes:
         unit_interval: That x has to lie in [0, 1].
@@ -135,8 +137,9 @@ class VampPrior(Module):
         components: m, how many pseudo-inputs.
 
     Raises:
-        ValueError: A number is below 1, or the posterior is not a factorised Gaussian;
-            the latter is said when the model first runs.
+        ValueError: A number is below 1; or, when the model first runs, the posterior is
+            not a factorised Gaussian, or there are fewer components than combinations
+            of categories.
     """
 
     unit_interval: ClassVar[bool] = True
@@ -160,7 +163,7 @@ class VampPrior(Module):
         shape = (self.components, *self.shape)
         start = partial(_near, 0.05, 0.01)
         inputs = self.param("pseudo_inputs", start, shape, jnp.float32)
-        conditions = {k: self._condition(k, form) for k, form in fields.items()}
+        conditions = self._conditions(fields)
         q = posterior_of(jnp.clip(inputs, 0.0, 1.0), conditions)
         base = q.base_dist if isinstance(q, Independent) else None
         expected = "a Gaussian factorised over the dimensions for a VampPrior"
@@ -170,13 +173,27 @@ class VampPrior(Module):
         scale = jnp.broadcast_to(scale, loc.shape)
         return DiagonalMixture(jnp.zeros(self.components, loc.dtype), loc[0], scale[0])
 
-    def _condition(self, name: str, form: Field) -> Array:
-        shape = (self.components, *form.shape)
-        if not form.categories:
-            start = nn.initializers.normal(1.0)
-            return self.param(f"pseudo_{name}", start, shape, jnp.float32)
-        turns = jnp.arange(self.components) % form.categories
-        return jnp.broadcast_to(turns.reshape(-1, *[1] * len(form.shape)), shape)
+    def _conditions(self, fields: Mapping[str, Field]) -> dict[str, Array]:
+        """Of each pseudo-input, whose number is read as one digit per category."""
+        sizes = {k: math.prod(f.shape) for k, f in fields.items() if f.categories}
+        combinations = math.prod(fields[k].categories ** n for k, n in sizes.items())
+        one = f"at least {combinations}, one for each combination of the categories "
+        one += f"that the encoder is shown as {sorted(sizes)}"
+        require(self.components >= combinations, "components", self.components, one)
+        conditions, rest = {}, jnp.arange(self.components)
+        for name, form in fields.items():
+            shape = (self.components, *form.shape)
+            if not form.categories:
+                start = nn.initializers.normal(1.0)
+                found = self.param(f"pseudo_{name}", start, shape, jnp.float32)
+            else:
+                digits = []
+                for _ in range(sizes[name]):
+                    rest, digit = jnp.divmod(rest, form.categories)
+                    digits.append(digit)
+                found = jnp.stack(digits, axis=-1).reshape(shape)
+            conditions[name] = found
+        return conditions
 
 
 def _near(

@@ -21,9 +21,10 @@ class Shards:
     training which is resumed goes on in it.
 
     Args:
-        sources: Of each shard one of: an array or memory map [n, *shape]; a mapping of
-            such arrays, as for `fit`, with the examples as "x"; a `.npy` file; a
-            `.safetensors` file with tensors of these names.
+        sources: Of each shard one of: an array or memory map [n, *shape], or one of
+            `numpy.ma`; a mapping of such arrays, as for `fit`, with the examples as "x"
+            and "missing" as an array or "nan"; a `.npy` file; a `.safetensors` file
+            with tensors of these names.
         batch_size: Examples of a batch; the last one of a pass has what is left.
         seed: Of the order.
 
@@ -49,9 +50,11 @@ class Shards:
         self, sources: Sequence[Any], *, batch_size: int = 100, seed: int = 0
     ) -> None:
         """Opens them; nothing is read yet."""
-        some = isinstance(sources, Sequence) and not isinstance(sources, str)
-        require(some and len(sources), "sources", sources, "a list of at least one")
+        listed = isinstance(sources, Sequence) and not isinstance(sources, str)
+        came = sources if listed else f"a value of type {type(sources).__name__}"
+        require(listed and sources, "sources", came, "a list of at least one")
         check_count("batch_size", batch_size)
+        require(isinstance(seed, int | np.integer), "seed", seed, "a whole number")
         self.batch_size, self.seed = batch_size, seed
         shards = [_opened(source, f"sources[{i}]") for i, source in enumerate(sources)]
         for i, shard in enumerate(shards):
@@ -79,14 +82,34 @@ def _opened(source: Any, name: str) -> dict[str, Any]:
         source = _file(Path(source).expanduser(), name)
     arrays = dict(source) if isinstance(source, Mapping) else {"x": source}
     ensure("x" in arrays, f"{name} must have an 'x', got {sorted(arrays)}")
+    missing = arrays.pop("missing", None)
     rows = {
         field: values if isinstance(values, _Tensor) else np.asanyarray(values)
         for field, values in arrays.items()
     }
+    rows |= _gaps(rows["x"], missing, name)
+    for field, values in rows.items():
+        own = f"{name}[{field!r}]"
+        masked = isinstance(values, np.ma.MaskedArray)
+        ensure(not masked, f"{own} must be known whole, got a masked array")
+        numbers = values.dtype.kind not in "OSU" or field == "label"
+        require(numbers, own, str(values.dtype), "numbers")
     lengths = {field: values.shape[:1] for field, values in rows.items()}
     same = len(set(lengths.values())) == 1 and lengths["x"] > (0,)
     ensure(same, f"{name} must have arrays of one length above 0, got {lengths}")
     return rows
+
+
+def _gaps(x: Any, missing: Any, name: str) -> dict[str, Any]:
+    """x without a mask of its own, and what is missing of it, if that is said."""
+    if isinstance(x, np.ma.MaskedArray):
+        taken = f"{name} is a masked array, whose mask says what is missing: give no "
+        ensure(missing is None, f"{taken}'missing' beside it")
+        return {"x": x.data, "missing": np.ma.getmaskarray(x)}
+    if isinstance(missing, str):
+        require(missing == "nan", f"{name}['missing']", missing, "an array, or 'nan'")
+        return {"missing": _NaN(x)}
+    return {} if missing is None else {"missing": np.asanyarray(missing)}
 
 
 def _file(path: Path, name: str) -> Any:
@@ -107,10 +130,22 @@ class _Tensor:
 
     def __init__(self, tensor: Any) -> None:
         self.shape, self._tensor = tuple(tensor.get_shape()), tensor
-        self.dtype = tensor[0:1].dtype if self.shape else np.dtype(np.float32)
+        # Of nothing it gives no slice, which would say.
+        some = self.shape[:1] > (0,)
+        self.dtype = tensor[0:1].dtype if some else np.dtype(np.float32)
 
     def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
         return np.concatenate([self._tensor[int(i) : int(i) + 1] for i in rows])
+
+
+class _NaN:
+    """Where x is NaN, by the numbers of the rows."""
+
+    def __init__(self, x: Any) -> None:
+        self.shape, self.dtype, self._x = x.shape, np.dtype(bool), x
+
+    def __getitem__(self, rows: Any, /) -> np.ndarray:
+        return np.isnan(self._x[rows])
 
 
 class _Joined:
@@ -135,7 +170,9 @@ class _Joined:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
+    def __getitem__(self, rows: np.ndarray | slice, /) -> np.ndarray:
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self)))
         shard = np.searchsorted(self._ends, rows, side="right")
         chosen = np.empty((len(rows), *self.shape[1:]), self.dtype)
         for i in np.unique(shard):

@@ -1,7 +1,7 @@
 """Pictures of any size, repaired by a model of a smaller one."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
 
@@ -13,7 +13,12 @@ from jaxtyping import Array, Float
 from jaxae.checks import check_count
 from jaxae.errors import ensure, require
 from jaxae.inference import CHUNK, repair
-from jaxae.inputs import check_conditions, check_examples, split_missing
+from jaxae.inputs import (
+    check_condition,
+    check_conditions,
+    check_examples,
+    split_missing,
+)
 from jaxae.preparation import Scale, as_levels, binarize, unit_interval
 from jaxae.recipe import Model
 from jaxae.views import BOTH
@@ -46,7 +51,7 @@ def repair_in_tiles(
         missing: As for `repair`, of the size of x. Only what is missing is changed.
         fill: As for `repair`.
         **conditions: As for `encode`, one for every picture, which all of its tiles
-            are shown.
+            are shown; those that are pictures of the model's size are cut as x is.
 
     Returns:
         As `repair`: floats, levels k/255 for bytes.
@@ -82,11 +87,13 @@ def repair_in_tiles(
         (i, row, column, np.outer(a, b)[..., None])
         for i, (row, a), (column, b) in product(range(count), rows, columns)
     ]
-    shown = check_conditions(model.recipe, conditions, count, *BOTH)
+    shown, cut = _conditions(model, conditions, x.shape[:3])
+    cut = {name: _reflected(each, sides, before) for name, each in cut.items()}
     made = np.zeros(padded.shape, np.float32)
     for block in _blocks(places):
         pictures = np.asarray([i for i, *_ in block])
         own = {name: values[pictures] for name, values in shown.items()}
+        own |= {name: _taken(values, block) for name, values in cut.items()}
         gaps = None if hole is None else _taken(hole, block)
         tiles = repair(model, _taken(padded, block), missing=gaps, fill=fill, **own)
         for (i, row, column, weight), tile in zip(
@@ -112,6 +119,25 @@ def _check_tiles(model: Model, overlap: int | None) -> tuple[tuple[int, int], in
     check_count("overlap", overlap, least=0)
     require(overlap < shorter, "overlap", overlap, f"below {shorter}, a side of a tile")
     return (shape[0], shape[1]), overlap
+
+
+def _conditions(
+    model: Model, given: Mapping[str, Any], size: tuple[int, ...]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Those of whole pictures [n, ...], and those that are cut as they are."""
+    view, sides = model.module.view, model.module.shape[:2]
+    needed = view.shown_to(*BOTH).items()
+    forms = {k: f for k, f in needed if len(f.shape) == 3 and f.shape[:2] == sides}
+    cut = {
+        name: check_condition(
+            given[name], form._replace(shape=(*size[1:], form.shape[2])), size[0], name
+        )
+        for name, form in forms.items()
+        if given.get(name) is not None
+    }
+    tiles = {k: np.zeros((size[0], *forms[k].shape), np.float32) for k in cut}
+    shown = check_conditions(model.recipe, {**given, **tiles}, size[0], *BOTH)
+    return {name: v for name, v in shown.items() if name not in cut}, cut
 
 
 def _check_pictures(model: Model, x: Any) -> Any:

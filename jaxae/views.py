@@ -130,9 +130,9 @@ class Condition(View):
         shape: Of one example of it; () for a number.
         to: Who is shown it: "encoder", "decoder", or "prior" for one that depends on
             it, as `priors.ConditionalPrior`.
-        embedding: The size of a category's learned vector; 0 for a one-hot code.
         flatten: Show the encoder vectors, which for one that flattens images has fewer
             weights.
+        embedding: The size of a category's learned vector; 0 for a one-hot code.
 
     Raises:
         ValueError: There is no one to be shown it, a number is negative, or there is an
@@ -150,8 +150,8 @@ class Condition(View):
     categories: int = 0
     shape: tuple[int, ...] = ()
     to: tuple[Part, ...] = BOTH
-    embedding: int = 0
     flatten: bool = False
+    embedding: int = 0
 
     def __post_init__(self) -> None:
         """Checks the attributes."""
@@ -231,7 +231,7 @@ _TAKEN = (
     *("x", "inputs", "missing", "mask", "weight", "counted", "filled"),
     # Arguments of `encode`, `sample` and the like, which conditions stand beside.
     *("key", "model", "codes", "count", "draw", "draws", "start", "end", "steps"),
-    *("fill", "num_samples"),
+    *("fill", "num_samples", "limits", "dims", "overlap"),
 )
 
 

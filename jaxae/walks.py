@@ -87,15 +87,15 @@ def traverse(
         x: Where to begin, [n, *shape].
         dims: Which dimensions of the code; None for all.
         limits: From where to where each of them is changed; None for -3 to 3, where
-            nearly all of a standard normal prior is.
+            nearly all of a standard normal prior is. A learned one may lie elsewhere.
         steps: Values of each, both limits included.
         missing: As for `encode`.
         **conditions: As for `encode`, one for every example.
 
     Raises:
         ValueError: The code is no such vector, a dimension is not there, the limits are
-            not in order or left out for a model without a prior, or fewer than two
-            steps.
+            not in order, or left out for a model whose prior is learned or that has
+            none, or fewer than two steps.
 
     Example:
         >>> import jax, numpy as np, jaxae
@@ -107,10 +107,13 @@ def traverse(
         (3, 2, 5, 4, 4, 1)
     """
     check_count("steps", steps, least=2)
-    if limits is None and model.module.has_prior:
+    learned = getattr(model.module, "prior", None) is not None
+    if limits is None and model.module.has_prior and not learned:
         limits = PRIOR_LIMITS
-    alone = "limits must be given for a model without a prior, as the least and the "
-    low, high = given(limits, f"{alone}largest value of its codes")
+    alone = "limits must be given for a model whose prior is learned, or that has none"
+    low, high = given(
+        limits, f"{alone}, as the least and the largest value of its codes"
+    )
     require(low < high, "limits", limits, "(lowest, highest)")
     codes: Any = encode(model, x, missing=missing, **conditions)
     real = "model must have one code that is a vector of real numbers"

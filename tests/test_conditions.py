@@ -10,10 +10,12 @@ from optax import adam
 import jaxae
 from jaxae import networks, recipes
 from jaxae.corruptions import GaussianNoise
+from jaxae.distributions.elementwise import Normal
 from jaxae.evaluation import evaluate
 from jaxae.inputs import check_data
 from jaxae.models.family import call
 from jaxae.objectives.elbo import rate
+from jaxae.priors import ConditionalPrior, VampPrior
 from jaxae.views import PARTS, Chain, Condition, Field, MaskChannel, View
 
 KEY, COUNT = jax.random.key(0), 12
@@ -121,6 +123,40 @@ def test_a_prior_of_posteriors_with_conditions_of_the_encoder():
     assert jaxae.sample(model, KEY, COUNT, **shown).shape == X.shape
 
 
+def test_all_combinations_of_categories_have_a_pseudo_input():
+    view = Chain((Condition("label", 2), Condition("sides", 3, shape=(2,))))
+    fields = view.fields
+    found = {}
+
+    def posterior_of(x, conditions):
+        found.update(conditions)
+        zeros = jnp.zeros((1, len(x), 2))
+        return Normal(zeros, zeros + 1.0).to_event(1)
+
+    VampPrior((4,), 18).init_with_output(KEY, posterior_of, fields)
+    assert found["label"].shape == (18,) and found["sides"].shape == (18, 2)
+    rows = np.column_stack([found["label"], found["sides"]])
+    assert len(np.unique(rows, axis=0)) == 18 and rows.max(axis=0).tolist() == [1, 2, 2]
+    few = "components must be at least 18, one for each combination .*'label', 'sides'"
+    with pytest.raises(jaxae.ArgumentError, match=few):
+        VampPrior((4,), 17).init(KEY, posterior_of, fields)
+
+
+def test_what_a_prior_is_shown_has_to_be_there_and_its_codes_those_of_the_model():
+    module = conditional(conditional_prior=True).module
+    with pytest.raises(jaxae.ArgumentError, match="view must show ConditionalPrior so"):
+        module.clone(view=Condition("label", 2))
+    recipe = conditional(conditional_prior=True)
+    other = recipe.replace(module=module.clone(prior=ConditionalPrior(3)))
+    data = {"x": X[:, :1], "label": SHOWN["label"] % 2}
+    with pytest.raises(
+        jaxae.ArgumentError, match=r"prior must be one of codes of shape \(1,\), got"
+    ):
+        jaxae.fit(other, data, **FIT)
+    with pytest.raises(jaxae.ArgumentError, match="a UNet has none"):
+        recipes.unet((8, 8, 1), conditions=(Condition("age", to=PARTS),))
+
+
 def conditional(**options):
     return recipes.conditional_vae(
         (1,), 1, num_labels=2, network=NETWORK, likelihood="gaussian", **options
@@ -225,6 +261,29 @@ def test_a_ladder_with_conditions():
     assert (drawn[0][1][0] != drawn[1][1][0]).any()
     with pytest.raises(jaxae.ArgumentError, match="both decoder and prior"):
         recipes.ladder_vae((8, 8, 1), conditions=(Condition("label", 3),))
+
+
+def test_a_ladder_whose_way_down_alone_is_shown_something():
+    """Its posteriors walk down, too, so that the code depends on it."""
+    age = SHOWN["age"].astype(np.float32)
+    recipe = recipes.ladder_vae(
+        (8, 8, 1),
+        1,
+        channels=(4, 4),
+        stem=0,
+        conditions=(Condition("age", to=("decoder", "prior")),),
+    )
+    model = jaxae.fit(recipe, {"x": IMAGES, "age": age}, **FIT).model
+    codes = jaxae.encode(model, IMAGES, age=age)
+    other = jaxae.encode(model, IMAGES, age=age + 3.0)
+    np.testing.assert_array_equal(codes[0], other[0])
+    assert (codes[1] != other[1]).any()
+    _, q = jaxae.posterior(model, IMAGES, key=KEY, age=age)
+    assert q.batch_shape == (1, COUNT)
+    made = jaxae.reconstruct(model, IMAGES, age=age)
+    np.testing.assert_array_equal(made, jaxae.decode(model, codes, age=age))
+    with pytest.raises(jaxae.ArgumentError, match="age must be given"):
+        jaxae.encode(model, IMAGES)
 
 
 def test_a_unet_with_conditions():

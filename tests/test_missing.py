@@ -108,6 +108,18 @@ def test_without_a_gap_it_is_as_if_there_were_no_word_of_it():
     )
 
 
+@pytest.mark.parametrize("name", ["inputs", "weight", "label", "age"])
+def test_a_mask_of_anything_else_is_not_dropped(name):
+    """What lies under it would count as known."""
+    recipe = recipes.vae((4,), 2, likelihood="gaussian")
+    recipe = recipe.replace(module=recipe.module.clone(view=views.Condition("age")))
+    x = np.ones((3, 4), np.float32)
+    fields = {"x": x, "inputs": x, "weight": x[:, 0], "label": x[:, 0], "age": x[:, 0]}
+    masked = np.ma.MaskedArray(fields[name], fields[name] > 0)
+    with pytest.raises(jaxae.ArgumentError, match=f"'{name}'.* must be known whole"):
+        check_data(recipe, {**fields, name: masked}, "data")
+
+
 @pytest.mark.parametrize("form", ["nan", "masked array", "one channel", "batches"])
 def test_ways_to_say_it(form):
     """All are the same data; only one channel is another mask."""

@@ -140,6 +140,7 @@ def test_a_traversal_keeps_conditions():
         (VAE, {"limits": (1.0, 1.0)}, r"limits must be \(lowest, highest\)"),
         (VAE, {"steps": 1}, "steps must be a whole number of at least 2"),
         (recipes.autoencoder((4,), 2, network=MLP), {}, "limits must be given for"),
+        (recipes.mixture_vae((4,), 2, network=MLP), {}, "whose prior is learned"),
     ],
 )
 def test_wrong_traversals(recipe, options, message):

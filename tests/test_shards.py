@@ -6,12 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxtyping import TypeCheckError
 from safetensors.numpy import save_file
 
 import jaxae
 from jaxae import networks, recipes
+from jaxae.inputs import check_data
 from jaxae.preparation import Standardize
 from jaxae.training.loop import Best
+from jaxae.training.scale import fit_scale
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -81,6 +84,44 @@ def test_training_is_that_on_one_array_and_is_resumed(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, fitted.state.params, again.state.params)
 
 
+GAPS = RNG.random(X.shape) < 0.3
+HOLED = np.where(GAPS, np.float32(np.nan), X)
+
+
+@pytest.mark.parametrize("form", ["masked", "nan", "mask"])
+def test_what_is_missing_of_a_shard_stays_so(form, tmp_path):
+    np.save(tmp_path / "x.npy", HOLED[PARTS[0]])
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    parts = {
+        "masked": [np.ma.MaskedArray(X[part], GAPS[part]) for part in PARTS],
+        "nan": [{"x": mapped, "missing": "nan"}]
+        + [{"x": HOLED[part], "missing": "nan"} for part in PARTS[1:]],
+        "mask": [{"x": HOLED[part], "missing": GAPS[part]} for part in PARTS],
+    }[form]
+    known = {"x": np.where(GAPS, np.float32(7.0), X), "missing": GAPS}
+    expected = list(islice(jaxae.Shards([known], batch_size=4)(), 4))
+    for batch, whole in zip(
+        jaxae.Shards(parts, batch_size=4)(), expected, strict=False
+    ):
+        np.testing.assert_array_equal(batch["missing"], whole["missing"])
+        own, same = check_data(RECIPE, batch, ""), check_data(RECIPE, whole, "")
+        np.testing.assert_array_equal(own["x"], same["x"])
+
+
+def test_a_scale_is_estimated_from_all_shards():
+    weight = WEIGHT / WEIGHT.sum()
+    parts = [
+        {"x": HOLED[part], "missing": "nan", "weight": weight[part]} for part in PARTS
+    ]
+    recipe = RECIPE.replace(prepare=Standardize())
+    scaled, data = fit_scale(recipe, jaxae.Shards(parts, batch_size=4))
+    expected = Standardize().of(HOLED, weight)
+    np.testing.assert_allclose(scaled.prepare.mean, expected.mean, rtol=1e-6)
+    np.testing.assert_allclose(scaled.prepare.std, expected.std, rtol=1e-6)
+    # Of a slice of it, which no batch is.
+    assert len(data) == 15 and data.rows["x"][3:9].shape == (6, 4)
+
+
 class Counted(np.ndarray):
     """Notes how many rows are read."""
 
@@ -113,6 +154,19 @@ BAD = {
     "other lengths": ([{"x": X, "weight": WEIGHT[:3]}], "arrays of one length"),
     "no rows": ([X[:0]], "above 0"),
     "npz": (["x.npz"], r"must be a \.npy or \.safetensors file, or arrays"),
+    "another word": (
+        [{"x": X, "missing": "NaN"}],
+        r"sources\[0\]\['missing'\] must be an array, or 'nan', got 'NaN'",
+    ),
+    "a mask and its words": (
+        [{"x": np.ma.MaskedArray(X, GAPS), "missing": GAPS}],
+        r"sources\[0\] is a masked array, .* give no 'missing' beside it",
+    ),
+    "a masked weight": (
+        [{"x": X, "weight": np.ma.MaskedArray(WEIGHT, WEIGHT > 3)}],
+        r"sources\[0\]\['weight'\] must be known whole, got a masked array",
+    ),
+    "objects": ([X.astype(object)], r"sources\[0\]\['x'\] must be numbers, got 'obj"),
     "no file": (["nowhere.npy"], r"sources\[0\]: nowhere\.npy is not readable"),
 }
 
@@ -122,6 +176,29 @@ def test_what_is_no_data_set_is_said(case):
     given, message = BAD[case]
     with pytest.raises(jaxae.ArgumentError, match=message):
         jaxae.Shards(given)
+
+
+def test_wrong_seeds_and_wrong_places_are_said(tmp_path):
+    with pytest.raises((jaxae.ArgumentError, TypeCheckError), match="seed"):
+        jaxae.Shards([X], seed=0.5)
+    with pytest.raises((jaxae.ArgumentError, TypeCheckError), match="sources"):
+        jaxae.Shards(X)
+    data = jaxae.Shards([X])
+    with pytest.raises(
+        jaxae.ArgumentError, match="validation must be an array, or a m"
+    ):
+        jaxae.fit(RECIPE, X, validation=data, key=KEY, epochs=1, progress=False)
+    np.save(tmp_path / "x.npy", X)
+    maps = [np.load(tmp_path / "x.npy", mmap_mode="r")]
+    with pytest.raises(jaxae.ArgumentError, match=r"give jaxae\.Shards\(data\)"):
+        jaxae.fit(RECIPE, maps, key=KEY, epochs=1, progress=False)
+
+
+def test_a_file_without_examples_is_said(tmp_path):
+    for name, own in {"none": {}, "no_rows": {"x": X[:0]}}.items():
+        save_file(own, tmp_path / f"{name}.safetensors")
+        with pytest.raises(jaxae.ArgumentError, match=r"must have (an 'x'|arrays of)"):
+            jaxae.Shards([tmp_path / f"{name}.safetensors"])
 
 
 @pytest.mark.parametrize("name", ["x.npy", "x.safetensors"])

@@ -165,6 +165,31 @@ def test_all_tiles_of_a_picture_are_shown_its_condition():
         jaxae.repair_in_tiles(model, tiled)
 
 
+def test_a_condition_that_is_a_picture_is_cut_as_the_picture_is():
+    guide = Condition("guide", shape=(4, 4, 1), to=("encoder",))
+    recipe = recipes.unet((4, 4, 1), channels=(2, 2), conditions=(guide,))
+    model, seen = jaxae.init(recipe, KEY), []
+
+    def shown(model, x, *, guide, **_):
+        seen.append((x, guide))
+        return x
+
+    x = pictures((2, 7, 9, 1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiles, "repair", shown)
+        jaxae.repair_in_tiles(model, x, guide=2.0 * x)
+    for tile, own in seen:
+        np.testing.assert_array_equal(own, 2.0 * tile)
+    made = jaxae.repair_in_tiles(model, x[:, :4, :4], guide=x[:, :4, :4])
+    np.testing.assert_array_equal(made, repair(model, x[:, :4, :4], guide=x[:, :4, :4]))
+    with pytest.raises(
+        ValueError, match=r"guide must be numbers of shape \[2, 7, 9, 1"
+    ):
+        jaxae.repair_in_tiles(model, x, guide=x[:, :4, :4])
+    with pytest.raises(ValueError, match="guide must be given"):
+        jaxae.repair_in_tiles(model, x)
+
+
 @pytest.mark.parametrize(
     ("x", "options", "message"),
     [

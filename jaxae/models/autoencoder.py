@@ -42,7 +42,8 @@ class AutoEncoder(Family):
         input_shape: Of what the encoder sees of an example; None for that of x.
 
     Raises:
-        ValueError: The view shows a prior something that there is none for.
+        ValueError: The view shows a prior something that there is none for, or nothing
+            to one that depends on it.
     """
 
     shape: tuple[int, ...]
@@ -55,9 +56,11 @@ class AutoEncoder(Family):
     input_shape: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Checks that what a prior is shown has a prior that takes it."""
+        """Checks that what a prior is shown has a prior that takes it, and is there."""
         shown = sorted(self.view.shown_to("prior"))
         takes = self.prior is not None and taken_by(self.prior, {"shown": None})
+        none = f"view must show {type(self.prior).__name__} something: have a field "
+        ensure(shown or not takes, f'{none}with "prior" among to=')
         needed = (
             f"prior must depend on what it is shown, {shown}, as a ConditionalPrior"
         )
@@ -102,6 +105,9 @@ class AutoEncoder(Family):
             # For a code alone a conditional prior need not be known.
             known = self.view.shown_to("prior").keys() <= batch.keys()
             latent = latent._replace(prior=self._prior(batch) if known else None)
+        if latent.prior is not None:
+            own, codes = latent.prior.event_shape, latent.z.shape[2:]
+            require(own == codes, "prior", own, f"one of codes of shape {codes}")
         return (latent,)
 
     def decode(

@@ -12,7 +12,7 @@ from numpyro.distributions import Distribution
 from jaxae.likelihoods import Likelihood, Target
 from jaxae.types import Batch, Latent, Trace, Variables
 from jaxae.values import Module
-from jaxae.views import View
+from jaxae.views import Part, View
 
 Codes = tuple[Float[Array, "k b ..."], ...]
 
@@ -48,6 +48,11 @@ class Family(Module):
     def takes_missing(self) -> bool:
         """Whether x may have missing values."""
         return self.view.takes_missing
+
+    @property
+    def encoded_with(self) -> tuple[Part, ...]:
+        """The parts that `encode` goes through, which need what they are shown."""
+        return ("encoder",)
 
     @property
     def generative(self) -> bool:

@@ -24,7 +24,7 @@ from jaxae.networks import Conv, ConvTranspose, ResidualBlock, halvings
 from jaxae.precision import widened
 from jaxae.types import Batch, Latent
 from jaxae.values import Module
-from jaxae.views import Plain, View, shown_by
+from jaxae.views import PARTS, Part, Plain, View, shown_by
 
 
 def check_resolutions(model: Any) -> None:
@@ -121,6 +121,11 @@ class LadderVAE(Family):
     def generative(self) -> bool:
         """There is a posterior and a prior."""
         return True
+
+    @property
+    def encoded_with(self) -> tuple[Part, ...]:
+        """All: every posterior but the top one depends on the state from above."""
+        return PARTS
 
     def encode(
         self, batch: Batch, key: jax.Array, *, num_samples: int = 1, train: bool = False

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from numpyro.distributions import Distribution
 
 from jaxae.bottlenecks.base import exact
-from jaxae.errors import require
+from jaxae.errors import ensure, require
 from jaxae.likelihoods import Likelihood
 from jaxae.models.family import (
     Codes,
@@ -55,8 +55,8 @@ class UNet(Family):
             Codes, the picture within and the likelihood are float32 at least.
 
     Raises:
-        ValueError: `shape` is not that of an image, a size is below 1, or there are no
-            channels.
+        ValueError: `shape` is not that of an image, a size is below 1, there are no
+            channels, or the view shows a prior something, which there is none of.
     """
 
     shape: tuple[int, ...]
@@ -68,6 +68,8 @@ class UNet(Family):
     def __post_init__(self) -> None:
         """Checks the attributes."""
         check_resolutions(self)
+        prior = sorted(self.view.shown_to("prior"))
+        ensure(not prior, f"view must not show {prior} to a prior: a UNet has none")
         super().__post_init__()
 
     def setup(self) -> None:

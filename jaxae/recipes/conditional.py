@@ -27,11 +27,12 @@ def conditional_vae(
     beta: Weight = 1.0,
     num_samples: int = 1,
 ) -> Recipe:
-    """p(x | z, label) and q(z | x, label) (Sohn et al. 2015), with p(z) = N(0, I).
+    """p(x | z, label) and q(z | x, label) (Sohn et al. 2015).
 
-    https://papers.nips.cc/paper/5775. Both networks see the label as a one-hot code, so
-    that z is left with what the label does not say. Data need a "label" [n] of whole
-    numbers below `num_labels`, and what other conditions there are by their names.
+    https://papers.nips.cc/paper/5775. The prior is N(0, I), or p(z | label). Both
+    networks see the label as a one-hot code, so that z is left with what the label does
+    not say. Data need a "label" [n] of whole numbers below `num_labels`, and what other
+    conditions there are by their names.
 
     Args:
         shape: The shape of one example.

@@ -36,7 +36,8 @@ def unet(
             given, for data that bring pairs: what is damaged as "inputs" beside x.
         likelihood: p(x | z), by name or as a module; "gaussian" is the squared error.
         holes: Whether the network is shown where values are missing.
-        conditions: Further arrays of the data, and who is shown them.
+        conditions: Further arrays of the data, and who is shown them: the encoder, or
+            the decoder beside its smallest code. Pictures are for `to=("encoder",)`.
 
     Example:
         >>> import jaxae

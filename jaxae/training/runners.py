@@ -130,7 +130,7 @@ def _epochs(
     ensure(
         not maps,
         "data must not be a list of memory maps, each of which would be one batch: "
-        "give an iterable, or a function to one, that reads batches from them",
+        "give jaxae.Shards(data), which is shuffled across them",
     )
     first, stream = first_batch(batches)
     # The batch that was looked at comes first again.

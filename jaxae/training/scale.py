@@ -1,12 +1,19 @@
 """The scale of the data, estimated before training where a recipe asks for it."""
 
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from jaxae.errors import ensure
-from jaxae.inputs import as_fields, check_examples, check_weight, split_missing
+from jaxae.inputs import (
+    as_fields,
+    check_examples,
+    check_rows,
+    check_weight,
+    split_missing,
+)
 from jaxae.preparation import Scale, as_levels, unfitted
 from jaxae.recipe import Recipe
 from jaxae.training.placement import Share
@@ -18,7 +25,8 @@ def fit_scale(recipe: Recipe, data: Any, done: int = 0) -> tuple[Recipe, Any]:
 
     Args:
         recipe: Any; only one whose preparation is a `Scale` without numbers changes.
-        data: As for `fit`. Of batches the first one says what the scale is.
+        data: As for `fit`. Of batches the first one says what the scale is; of `Shards`
+            all of their examples.
         done: Steps done, of which data may be a function.
 
     Raises:
@@ -27,21 +35,45 @@ def fit_scale(recipe: Recipe, data: Any, done: int = 0) -> tuple[Recipe, Any]:
     scale = recipe.prepare
     if not isinstance(scale, Scale) or scale.fitted:
         return recipe, data
-    first = data
-    if not is_array_data(data):
+    first = getattr(data, "rows", data) if callable(data) else data
+    if not is_array_data(first):
         first, data = _peeked(data(done) if callable(data) else data, data)
     whole = "prepare must be fitted where hosts have a share each: give prepare.of(x)"
     ensure(not isinstance(first, Share), whole)
     fields = as_fields(recipe, as_batch(first), "data")
-    x, missing = split_missing(fields["x"], fields.get("missing"), "data")
-    x, weight = check_examples(recipe.module.shape, x, "data"), fields.get("weight")
+    known, weight = _Known(recipe, fields), fields.get("weight")
     if weight is not None:
-        weight = check_weight(weight, len(x), "data['weight']")
-    known = x
-    if missing is not None:
-        # Bytes become k/255 before they are scaled, and have no NaN themselves.
-        known = np.where(missing, np.nan, np.asarray(as_levels(x), np.float32))
+        weight = check_weight(_as_rows(weight)[:], len(known), "data['weight']")
     return recipe.replace(prepare=scale.of(known, weight)), data
+
+
+class _Known:
+    """x of data [n, *shape] by slices of rows, as an array would: NaN where missing."""
+
+    def __init__(self, recipe: Recipe, fields: Mapping[str, Any]) -> None:
+        self._shape, self._x = recipe.module.shape, _as_rows(fields["x"])
+        self._missing: Any = _as_rows(fields.get("missing"))
+        check_rows(self._shape, self._x.shape, "data")
+
+    def __len__(self) -> int:
+        return self._x.shape[0]
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        missing = self._missing
+        missing = missing if isinstance(missing, str | None) else missing[rows]
+        x, missing = split_missing(self._x[rows], missing, "data")
+        # A few rows of bytes may be so dark that they could be no levels.
+        x = x if x.dtype == np.uint8 else check_examples(self._shape, x, "data")
+        if missing is None:
+            return x
+        # Bytes become k/255 before they are scaled, and have no NaN themselves.
+        return np.where(missing, np.nan, np.asarray(as_levels(x), np.float32))
+
+
+def _as_rows(values: Any) -> Any:
+    """Numbers as an array, or what is read from the disk, as it is; a word, too."""
+    known = values is None or isinstance(values, str) or hasattr(values, "shape")
+    return values if known else np.asarray(values)
 
 
 def with_scale_of(recipe: Recipe, earlier: Recipe) -> Recipe:

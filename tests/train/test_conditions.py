@@ -3,14 +3,17 @@
 import json
 
 import jax
+import jax.export
 import numpy as np
 import pytest
 
 import jaxae
 from jaxae.errors import ArgumentError
+from jaxae.exporting import Part
+from jaxae.inputs import abstract_fields
 from jaxae.preparation import Standardize
 from jaxae.views import PARTS, Chain, Condition
-from train import apply, evaluate
+from train import apply, evaluate, export
 from train.__main__ import parse
 from train.data import load
 from train.errors import DataError, RunError
@@ -105,6 +108,65 @@ def test_it_is_evaluated_and_used(run, tmp_path):
     )
     expected = jaxae.encode(jaxae.load(run.path), ARRAYS["x"], **beside)
     np.testing.assert_allclose(np.load(out), expected, rtol=1e-6)
+
+
+def test_it_is_exported(run, tmp_path):
+    export.export(export.Arguments(run.path, tmp_path / "out", ("cpu",)))
+    about = json.loads((tmp_path / "out" / "about.json").read_text())
+    inputs = {
+        name: {each["name"]: each for each in part["inputs"]}
+        for name, part in about["parts"].items()
+    }
+    assert inputs["encoder"].keys() == {"x", "label", "age", "place"}
+    assert inputs["decoder"].keys() == {"codes", "label", "age"}
+    meanings = {k: each["meaning"] for k, each in inputs["model"].items()}
+    assert meanings == {
+        "x": "vectors in the units of the data, as they are stored",
+        "label": "the labels of the vectors, whole numbers below 3",
+        "age": "'age' of the data, real numbers",
+        "place": "'place' of the data, whole numbers below 5",
+    }
+    whole = jax.export.deserialize((tmp_path / "out" / "model.jax").read_bytes())
+    forms = {k: each["dtype"] for k, each in inputs["model"].items()}
+    given = {name: ARRAYS[name].astype(form) for name, form in forms.items()}
+    made = whole.call(given.pop("x"), **given)
+    expected = jaxae.reconstruct(jaxae.load(run.path), ARRAYS["x"], **given)
+    np.testing.assert_allclose(made, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "x"),
+    [
+        ((6,), "vectors in the units of the data, as they are stored"),
+        (
+            (4, 4, 1),
+            "images in the units of the data, as they are stored; bytes divided by "
+            "255, so in [0, 1]",
+        ),
+    ],
+)
+def test_what_an_exported_part_takes_in_words(shape, x):
+    view = (Condition("label"), Condition("place", 5))
+    recipe = jaxae.recipes.vamp_vae(shape, 2, conditions=view)
+    form = jax.ShapeDtypeStruct((2, *shape), np.float32)
+    part = Part(b"", {"x": form, **abstract_fields(recipe.module, 2)}, form)
+    about = export.describe("model", part, jaxae.Model(recipe, {}))
+    kind = x.partition(" ")[0]
+    assert {each["name"]: each["meaning"] for each in about["inputs"]} == {
+        "x": x,
+        "label": f"the labels of the {kind}, real numbers",
+        "place": "'place' of the data, whole numbers below 5",
+    }
+    assert about["output"]["meaning"].startswith(f"the reconstructed {kind}, in the u")
+
+
+def test_an_export_that_fails_writes_nothing(run, tmp_path, monkeypatch):
+    form = jax.ShapeDtypeStruct((2,), np.float32)
+    part = Part(b"", {"unheard of": form}, form)
+    monkeypatch.setattr("jaxae.exporting.export", lambda *_, **__: {"encoder": part})
+    with pytest.raises(KeyError):
+        export.export(export.Arguments(run.path, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_conditions_that_are_not_there(tmp_path):

@@ -1,6 +1,7 @@
 """Programs with conditions of the data's own, and with data that are scaled."""
 
 import json
+from pathlib import Path
 
 import jax
 import jax.export
@@ -108,6 +109,98 @@ def test_it_is_evaluated_and_used(run, tmp_path):
     )
     expected = jaxae.encode(jaxae.load(run.path), ARRAYS["x"], **beside)
     np.testing.assert_allclose(np.load(out), expected, rtol=1e-6)
+
+
+def use(run, folder, task="encode", **options) -> np.ndarray:
+    """What `train.apply` makes of the vectors that the run was trained on."""
+    np.save(folder / "x.npy", ARRAYS["x"])
+    out = folder / "out.npy"
+    out.unlink(missing_ok=True)
+    source = None if task == "sample" else folder / "x.npy"
+    apply.apply(apply.Arguments(run.path, source, task=task, out=out, **options))
+    return np.load(out)
+
+
+def test_what_the_model_is_shown_is_found_among_other_arrays(run, tmp_path):
+    """In the file that it was trained on, in one with parts, and with other labels."""
+    file = Path(run.config.data)
+    expected = use(run, tmp_path, conditions=file)
+    halves = {"train": slice(25), "test": slice(25, None)}
+    named = {"x": "x", "label": "labels", "age": "age", "place": "place"}
+    parts = {
+        f"{new}_{part}": ARRAYS[old][rows]
+        for old, new in named.items()
+        for part, rows in halves.items()
+    }
+    np.savez(tmp_path / "parts.npz", **parts)
+    found = use(run, tmp_path, conditions=tmp_path / "parts.npz")
+    np.testing.assert_array_equal(found, expected)
+    column = {"y": ARRAYS["label"][:, None]}  # as Keras stores labels
+    some = {name: ARRAYS[name] for name in ("age", "place")}
+    np.savez(tmp_path / "column.npz", **some, **column)
+    found = use(run, tmp_path, conditions=tmp_path / "column.npz")
+    np.testing.assert_array_equal(found, expected)
+    model = jaxae.load(run.path)
+    ones = use(run, tmp_path, conditions=file, label=1)
+    beside = {**some, "label": np.ones(COUNT, int)}
+    expected = jaxae.encode(model, ARRAYS["x"], **beside)
+    np.testing.assert_allclose(ones, expected, rtol=1e-6)
+    drawn = use(run, tmp_path, "sample", conditions=file, label=1, count=COUNT)
+    expected = jaxae.sample(model, jax.random.key(0), COUNT, **beside)
+    np.testing.assert_allclose(drawn, expected, rtol=1e-6)
+
+
+ALL = {name: ARRAYS[name] for name in ("label", "age", "place")}
+SHOWN_ALL = "the model is shown label, age, place"
+
+
+@pytest.mark.parametrize(
+    ("arrays", "options", "message"),
+    [
+        (
+            None,
+            {},
+            "--label must be given and --conditions FILE.npz must have age, place: "
+            + SHOWN_ALL,
+        ),
+        (
+            None,
+            {"label": 1},
+            f"--conditions FILE.npz must have age, place: {SHOWN_ALL}",
+        ),
+        ({"age": ARRAYS["age"]}, {"label": 1}, "a.npz must have place: "),
+        (
+            {**ALL, "age": ARRAYS["age"][1:]},
+            {},
+            "a.npz: age must be of shape [40, ...], a row for each of the images in "
+            "INPUT, got (39,)",
+        ),
+        (ALL, {"task": "sample", "count": 7}, "a row for each of --count, got (40,)"),
+        ({**ALL, "place": ARRAYS["place"] + 1}, {}, "a.npz: place must be from 0 to 4"),
+        ({**ALL, "label": ALL["label"] / 2}, {}, "a.npz: label must be whole numbers"),
+        (ALL, {"label": 3}, "--label must be from 0 to 2"),
+        (ALL, {"task": "sample", "count": 0}, "--count must be a whole number"),
+    ],
+)
+def test_conditions_that_cannot_be_used(run, tmp_path, arrays, options, message):
+    if arrays is not None:
+        np.savez(tmp_path / "a.npz", **arrays)
+        options = {**options, "conditions": tmp_path / "a.npz"}
+    with pytest.raises(ArgumentError) as raised:
+        use(run, tmp_path, **options)
+    assert message in str(raised.value)
+
+
+def test_files_that_hold_no_conditions(run, tmp_path):
+    np.save(tmp_path / "age.npy", ARRAYS["age"])
+    message = r"--conditions must be a \.npz file of named arrays, got '.*age\.npy'"
+    with pytest.raises(ArgumentError, match=message):
+        use(run, tmp_path, conditions=tmp_path / "age.npy")
+    (tmp_path / "age.npy").rename(tmp_path / "age.npz")
+    with pytest.raises(DataError, match=r"age\.npz: not a readable file of arrays"):
+        use(run, tmp_path, conditions=tmp_path / "age.npz")
+    with pytest.raises(DataError, match=r"none\.npz: no such file"):
+        use(run, tmp_path, conditions=tmp_path / "none.npz")
 
 
 def test_it_is_exported(run, tmp_path):

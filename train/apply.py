@@ -2,12 +2,25 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import tyro
 
 from train.commands import parse
+
+if TYPE_CHECKING:
+    from jaxae.views import Part, View
+
+Task = Literal["encode", "reconstruct", "repair", "sample"]
+
+_LOOKING: dict[Task, tuple["Part", ...]] = {
+    "encode": ("encoder",),
+    "reconstruct": ("encoder", "decoder"),
+    "repair": ("encoder", "decoder"),
+    "sample": ("decoder", "prior"),
+}
+"""The parts of a model that a task needs."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +32,7 @@ class Arguments:
     input: tyro.conf.Positional[Path | None] = None
     """FILE.npy, FILE.npz or a FOLDER of PNG and JPEG, grey or in colours whatever the
     model was trained on; sampling does not look at it."""
-    task: Literal["encode", "reconstruct", "repair", "sample"] = "reconstruct"
+    task: Task = "reconstruct"
     """encode: to codes. reconstruct: through the code and back. repair: remove noise,
     or fill the holes of --mask; images of another size than the model's in tiles that
     overlap. sample: new images."""
@@ -32,9 +45,11 @@ class Arguments:
     image_size: tuple[int, int] | None = None
     """Height and width to resize the images to."""
     label: int | None = None
-    """The label of all images, for a model that is shown labels."""
+    """The label of all images, for a model that is shown labels; if they differ, give
+    them in --conditions."""
     conditions: Path | None = None
-    """FILE.npz of whatever else the model is shown of the images, by name."""
+    """FILE.npz of whatever the model is shown of each image, under the names that it
+    had in training; other arrays in it are not looked at."""
     count: int = 64
     """For sample: how many."""
     seed: int = 0
@@ -72,16 +87,18 @@ def apply(arguments: Arguments) -> None:
     task, out = arguments.task, arguments.out
     source = None if task == "sample" else arguments.input
     model, _ = restore_model(open_run(arguments.run))
+    view = model.module.view
+    given = _of_the_file(arguments, view)
     if source is None:
         key = jax.random.key(arguments.seed)
-        beside = _beside(arguments, arguments.count)
+        beside = _beside(arguments, view, given, arguments.count)
         result = jaxae.sample(model, key, arguments.count, **beside)
     else:
         images = read_images(source, arguments.image_size)
         shape = model.module.shape_seen
         if images.ndim == 4 and len(shape) == 3:
             images = with_channels(images, shape[-1])
-        beside = _beside(arguments, len(images))
+        beside = _beside(arguments, view, given, len(images))
         if task == "repair":
             mask = missing(arguments.mask, arguments.image_size)
             fits = images.shape[1:] == shape or len(shape) != 3 or images.ndim != 4
@@ -95,9 +112,13 @@ def apply(arguments: Arguments) -> None:
 
 
 def _check(arguments: Arguments) -> None:
+    from jaxae.checks import check_count
     from jaxae.errors import ArgumentError, require
 
-    task, out = arguments.task, arguments.out
+    task, out, file = arguments.task, arguments.out, arguments.conditions
+    check_count("--count", arguments.count)
+    named = file is None or file.suffix.lower() == ".npz"
+    require(named, "--conditions", str(file), "a .npz file of named arrays")
     if task != "sample" and arguments.input is None:
         raise ArgumentError(f"INPUT is missing, the images to {task}")
     if task != "repair" and arguments.mask is not None:
@@ -121,12 +142,60 @@ def missing(path: Path | None, size: tuple[int, int] | None) -> np.ndarray | Non
     return white(masks, "--mask")
 
 
-def _beside(arguments: Arguments, count: int) -> dict[str, Any]:
-    from train.data.arrays import load_arrays
+def _of_the_file(arguments: Arguments, view: "View") -> dict[str, np.ndarray]:
+    """Of what the task needs to be shown all that --label does not say, by name.
+
+    Raises:
+        ArgumentError: Something is not given, or an option is of no use to the model.
+    """
+    from jaxae.errors import ensure
+    from train.data.arrays import load_conditions
 
     label, file = arguments.label, arguments.conditions
-    beside = {} if file is None else load_arrays(file)
-    return beside if label is None else beside | {"label": np.full(count, label)}
+    shown = f"the model is shown {', '.join(view.fields) or 'nothing beside x'}"
+    useless = f"--label must be left out: {shown}"
+    ensure(label is None or "label" in view.fields, useless)
+    ensure(file is None or view.fields, f"--conditions must be left out: {shown}")
+    needed = [*view.shown_to(*_LOOKING[arguments.task])]
+    needed = [name for name in needed if name != "label" or label is None]
+    found = {} if file is None else load_conditions(file, needed)
+    absent = [name for name in needed if name not in found]
+    others = ", ".join(name for name in absent if name != "label")
+    asked = ["--label must be given"] if "label" in absent else []
+    if others:
+        asked.append(f"--conditions {file or 'FILE.npz'} must have {others}")
+    ensure(not absent, f"{' and '.join(asked)}: {shown}")
+    return found
+
+
+def _beside(
+    arguments: Arguments, view: "View", given: dict[str, np.ndarray], count: int
+) -> dict[str, Any]:
+    """What is given, checked, and the label of all images, by name.
+
+    Raises:
+        ArgumentError: There are not as many rows, or not the right values.
+    """
+    from jaxae.errors import require
+    from jaxae.inputs import check_condition
+    from train.data.images import as_labels
+
+    file, label, fields = arguments.conditions, arguments.label, view.fields
+    called = {name: f"--conditions {file}: {name}" for name in given}
+    where = "--count" if arguments.task == "sample" else "the images in INPUT"
+    row = f"of shape [{count}, ...], a row for each of {where}"
+    for name, values in given.items():
+        require(values.shape[:1] == (count,), called[name], values.shape, row)
+    if "label" in given:
+        labels = as_labels(given["label"], count, called["label"])
+        given = {**given, "label": labels}
+    if label is not None:
+        given = {**given, "label": np.full(count, label)}
+        called["label"] = "--label"
+    return {
+        name: check_condition(values, fields[name], count, called[name])
+        for name, values in given.items()
+    }
 
 
 def write(out: Path, result: Any) -> None:

@@ -10,7 +10,9 @@ from train.commands import parse
 
 if TYPE_CHECKING:
     from jaxae.exporting import Part
+    from jaxae.models.family import Family
     from jaxae.recipe import Model
+    from jaxae.views import Field
 
 Platform = Literal["cpu", "cuda", "rocm", "tpu"]
 
@@ -18,8 +20,8 @@ ABOUT = "about.json"
 
 _RESULT = {
     "encoder": "the codes, without noise",
-    "decoder": "the mean images of the codes",
-    "model": "the reconstructed images: the decoder after the encoder",
+    "decoder": "the mean {x} of the codes, in the units of x",
+    "model": "the reconstructed {x}, in the units of x: the decoder after the encoder",
 }
 _USAGE = (
     "import pathlib, jax, jax.export; "
@@ -33,7 +35,7 @@ class Arguments:
     """Writes the best model of a run as files that run with JAX alone.
 
     encoder.jax, decoder.jax and model.jax, which is both in a row, take any number of
-    images; about.json says what goes in and comes out.
+    examples; about.json says what goes in and comes out.
     """
 
     run: tyro.conf.Positional[Path]
@@ -71,12 +73,6 @@ def export(arguments: Arguments) -> None:
     run = open_run(arguments.run)
     model, epoch = restore_model(run)
     parts = jaxae.exporting.export(model, platforms=arguments.platforms)
-    out = arguments.out or run.path / "export"
-    out.mkdir(parents=True, exist_ok=True)
-    for name, part in parts.items():
-        file = out / f"{name}.jax"
-        file.write_bytes(part.serialized)
-        print(f"{file}: {len(part.serialized):,} bytes")
     about = {
         "preset": run.preset,
         "epoch": epoch,
@@ -86,26 +82,51 @@ def export(arguments: Arguments) -> None:
         "usage": _USAGE,
         "parts": {name: describe(name, part, model) for name, part in parts.items()},
     }
+    out = arguments.out or run.path / "export"
+    out.mkdir(parents=True, exist_ok=True)
+    for name, part in parts.items():
+        file = out / f"{name}.jax"
+        file.write_bytes(part.serialized)
+        print(f"{file}: {len(part.serialized):,} bytes")
     write_json(out / ABOUT, about)
     print(f"inputs and outputs: {out / ABOUT}")
 
 
 def describe(name: str, part: "Part", model: "Model") -> dict[str, Any]:
     """What goes into a part, in its order, and what comes out; b is any number."""
-    family = model.module
-    whole = f", whole numbers below {family.num_codes}" if family.num_codes else ""
-    meaning = {
-        "x": "images in [0, 1]: bytes divided by 255",
-        "codes": f"what the encoder returns{whole}",
-        "missing": "True where pixels are missing; all False if there are none",
-        "label": f"the images' labels, whole numbers below {family.view.num_labels}",
-    }
+    meaning = _meanings(model.module)
     inputs = [
         {"name": field, **_form(shapes), "meaning": meaning[field]}
         for field, shapes in part.inputs.items()
     ]
-    output = {**_form(part.outputs), "meaning": _RESULT[name]}
+    result = _RESULT[name].format(x=_kind(model.module.shape))
+    output = {**_form(part.outputs), "meaning": result}
     return {"file": f"{name}.jax", "inputs": inputs, "output": output}
+
+
+def _meanings(family: "Family") -> dict[str, str]:
+    """Of all that a part may take, by name."""
+    kind = _kind(family.shape_seen)
+    levels = "; bytes divided by 255, so in [0, 1]" if kind == "images" else ""
+    whole = f", whole numbers below {family.num_codes}" if family.num_codes else ""
+    missing = "pixels" if kind == "images" else "values"
+    fields = family.view.fields.items()
+    return {
+        "x": f"{kind} in the units of the data, as they are stored{levels}",
+        "codes": f"what the encoder returns{whole}",
+        "missing": f"True where {missing} are missing; all False if there are none",
+        **{name: _condition(name, form, kind) for name, form in fields},
+    }
+
+
+def _condition(name: str, form: "Field", kind: str) -> str:
+    what = f"the labels of the {kind}" if name == "label" else f"{name!r} of the data"
+    numbers = f"whole numbers below {form.categories}"
+    return f"{what}, {numbers if form.categories else 'real numbers'}"
+
+
+def _kind(shape: tuple[int, ...]) -> str:
+    return "images" if len(shape) == 3 else "vectors"
 
 
 def _form(shapes: Any) -> dict[str, Any]:

@@ -122,14 +122,12 @@ class Members(NamedTuple):
             ) from error
 
 
-def plan_members(run: Run) -> Members | None:
-    """The trainings that `--seeds` and `--sweep` ask for; None for a single one.
+def check_members(config: Config) -> Sweep | None:
+    """What `--sweep` says, if the options go together for several trainings at once.
 
     Raises:
-        ArgumentError: The options do not go together, or the one to be swept decides
-            more than numbers.
+        ArgumentError: They do not, or see `parse_sweep`.
     """
-    config = run.config
     check_count("--seeds", config.seeds)
     sweep = parse_sweep(config)
     if config.seeds == 1 and sweep is None:
@@ -141,6 +139,19 @@ def plan_members(run: Run) -> Members | None:
     ensure(shared, f"{option} is for --parallel data or none, not {config.parallel}")
     hosts = jax.process_count()
     ensure(hosts == 1, f"{option} is for one host, not for {hosts}")
+    return sweep
+
+
+def plan_members(run: Run) -> Members | None:
+    """The trainings that `--seeds` and `--sweep` ask for; None for a single one.
+
+    Raises:
+        ArgumentError: The options do not go together, or the one to be swept decides
+            more than numbers.
+    """
+    config, sweep = run.config, check_members(run.config)
+    if config.seeds == 1 and sweep is None:
+        return None
     alone = dataclasses.replace(config, seeds=1, sweep=(), out=None)
     runs, values = [], []
     for value in (None,) if sweep is None else sweep.values:

@@ -68,14 +68,7 @@ class Options:
             ArgumentError: A part in words is wrong, or the family sees nothing of
                 another shape.
         """
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        for name, part in self.parts.items():
-            option, steps = f"--model.{name}", plan.steps_per_epoch
-            # A number that is swept comes as it is.
-            if isinstance(values[name], str):
-                values[name] = part.read(values[name], option, steps)
-            elif isinstance(values[name], tuple):
-                values[name] = tuple(part.read(v, option, steps) for v in values[name])
+        values = self.read(plan.steps_per_epoch)
         taken = signature(type(self).family).parameters
         if "data_size" in taken:
             values["data_size"] = plan.train_size
@@ -86,6 +79,22 @@ class Options:
             ensure("input_shape" in taken, f"{right}, got {plan.input_shape}")
             values["input_shape"] = plan.input_shape
         return type(self).family(shape, **values)
+
+    def read(self, steps_per_epoch: int) -> dict[str, Any]:
+        """All options by name, with the parts that words stand for.
+
+        Raises:
+            ArgumentError: A part in words is wrong.
+        """
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        for name, part in self.parts.items():
+            option, steps = f"--model.{name}", steps_per_epoch
+            # A number that is swept comes as it is.
+            if isinstance(values[name], str):
+                values[name] = part.read(values[name], option, steps)
+            elif isinstance(values[name], tuple):
+                values[name] = tuple(part.read(v, option, steps) for v in values[name])
+        return values
 
     @property
     def arrays(self) -> tuple[str, ...]:

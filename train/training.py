@@ -27,7 +27,7 @@ from train.config import Config
 from train.data import Dataset, LazySplit, Split
 from train.examples import configured, examples
 from train.hosts import first_host, join, say, wait_for_all, watching_hosts
-from train.members import Members, plan_members
+from train.members import Members, check_members, plan_members
 from train.results import write_results
 from train.resuming import create_or_check, restore
 from train.run import Run, append_metrics, save_models
@@ -60,6 +60,7 @@ def train(path: Path, preset: str, config: Config) -> Run:
 
 
 def _train(path: Path, preset: str, config: Config, stop: Callable[[], bool]) -> Run:
+    _check_words(config)
     data = configured(config)
     images, beside = data.train.images, (data.train.input_shape, data.digests)
     run = Run(path, preset, config, images.shape[1:], len(images), *beside)
@@ -129,6 +130,14 @@ def _check_options(config: Config) -> None:
         ensure(config.stream, "--steps-per-epoch must be given with --stream alone")
     fits = config.batch_size % config.accumulate == 0
     require(fits, "--accumulate", config.accumulate, "a divisor of --batch-size")
+
+
+def _check_words(config: Config) -> None:
+    """Before the data are read, which may take long; how many they are is no matter."""
+    config.model.read(steps_per_epoch=1)
+    if config.scale is not None:
+        words.SCALE.read(config.scale, "--scale", 1)
+    check_members(config)
 
 
 def _given(run: Run) -> jaxae.Model | None:

@@ -1,16 +1,20 @@
 """Programs with conditions of the data's own, and with data that are scaled."""
 
 import json
+from pathlib import Path
 
 import jax
+import jax.export
 import numpy as np
 import pytest
 
 import jaxae
 from jaxae.errors import ArgumentError
+from jaxae.exporting import Part
+from jaxae.inputs import abstract_fields
 from jaxae.preparation import Standardize
 from jaxae.views import PARTS, Chain, Condition
-from train import apply, evaluate
+from train import apply, evaluate, export
 from train.__main__ import parse
 from train.data import load
 from train.errors import DataError, RunError
@@ -105,6 +109,157 @@ def test_it_is_evaluated_and_used(run, tmp_path):
     )
     expected = jaxae.encode(jaxae.load(run.path), ARRAYS["x"], **beside)
     np.testing.assert_allclose(np.load(out), expected, rtol=1e-6)
+
+
+def use(run, folder, task="encode", **options) -> np.ndarray:
+    """What `train.apply` makes of the vectors that the run was trained on."""
+    np.save(folder / "x.npy", ARRAYS["x"])
+    out = folder / "out.npy"
+    out.unlink(missing_ok=True)
+    source = None if task == "sample" else folder / "x.npy"
+    apply.apply(apply.Arguments(run.path, source, task=task, out=out, **options))
+    return np.load(out)
+
+
+def test_what_the_model_is_shown_is_found_among_other_arrays(run, tmp_path):
+    """In the file that it was trained on, in one with parts, and with other labels."""
+    file = Path(run.config.data)
+    expected = use(run, tmp_path, conditions=file)
+    halves = {"train": slice(25), "test": slice(25, None)}
+    named = {"x": "x", "label": "labels", "age": "age", "place": "place"}
+    parts = {
+        f"{new}_{part}": ARRAYS[old][rows]
+        for old, new in named.items()
+        for part, rows in halves.items()
+    }
+    np.savez(tmp_path / "parts.npz", **parts)
+    found = use(run, tmp_path, conditions=tmp_path / "parts.npz")
+    np.testing.assert_array_equal(found, expected)
+    column = {"y": ARRAYS["label"][:, None]}  # as Keras stores labels
+    some = {name: ARRAYS[name] for name in ("age", "place")}
+    np.savez(tmp_path / "column.npz", **some, **column)
+    found = use(run, tmp_path, conditions=tmp_path / "column.npz")
+    np.testing.assert_array_equal(found, expected)
+    model = jaxae.load(run.path)
+    ones = use(run, tmp_path, conditions=file, label=1)
+    beside = {**some, "label": np.ones(COUNT, int)}
+    expected = jaxae.encode(model, ARRAYS["x"], **beside)
+    np.testing.assert_allclose(ones, expected, rtol=1e-6)
+    drawn = use(run, tmp_path, "sample", conditions=file, label=1, count=COUNT)
+    expected = jaxae.sample(model, jax.random.key(0), COUNT, **beside)
+    np.testing.assert_allclose(drawn, expected, rtol=1e-6)
+
+
+ALL = {name: ARRAYS[name] for name in ("label", "age", "place")}
+SHOWN_ALL = "the model is shown label, age, place"
+
+
+@pytest.mark.parametrize(
+    ("arrays", "options", "message"),
+    [
+        (
+            None,
+            {},
+            "--label must be given and --conditions FILE.npz must have age, place: "
+            + SHOWN_ALL,
+        ),
+        (
+            None,
+            {"label": 1},
+            f"--conditions FILE.npz must have age, place: {SHOWN_ALL}",
+        ),
+        ({"age": ARRAYS["age"]}, {"label": 1}, "a.npz must have place: "),
+        (
+            {**ALL, "age": ARRAYS["age"][1:]},
+            {},
+            "a.npz: age must be of shape [40, ...], a row for each of the images in "
+            "INPUT, got (39,)",
+        ),
+        (ALL, {"task": "sample", "count": 7}, "a row for each of --count, got (40,)"),
+        ({**ALL, "place": ARRAYS["place"] + 1}, {}, "a.npz: place must be from 0 to 4"),
+        ({**ALL, "label": ALL["label"] / 2}, {}, "a.npz: label must be whole numbers"),
+        (ALL, {"label": 3}, "--label must be from 0 to 2"),
+        (ALL, {"task": "sample", "count": 0}, "--count must be a whole number"),
+    ],
+)
+def test_conditions_that_cannot_be_used(run, tmp_path, arrays, options, message):
+    if arrays is not None:
+        np.savez(tmp_path / "a.npz", **arrays)
+        options = {**options, "conditions": tmp_path / "a.npz"}
+    with pytest.raises(ArgumentError) as raised:
+        use(run, tmp_path, **options)
+    assert message in str(raised.value)
+
+
+def test_files_that_hold_no_conditions(run, tmp_path):
+    np.save(tmp_path / "age.npy", ARRAYS["age"])
+    message = r"--conditions must be a \.npz file of named arrays, got '.*age\.npy'"
+    with pytest.raises(ArgumentError, match=message):
+        use(run, tmp_path, conditions=tmp_path / "age.npy")
+    (tmp_path / "age.npy").rename(tmp_path / "age.npz")
+    with pytest.raises(DataError, match=r"age\.npz: not a readable file of arrays"):
+        use(run, tmp_path, conditions=tmp_path / "age.npz")
+    with pytest.raises(DataError, match=r"none\.npz: no such file"):
+        use(run, tmp_path, conditions=tmp_path / "none.npz")
+
+
+def test_it_is_exported(run, tmp_path):
+    export.export(export.Arguments(run.path, tmp_path / "out", ("cpu",)))
+    about = json.loads((tmp_path / "out" / "about.json").read_text())
+    inputs = {
+        name: {each["name"]: each for each in part["inputs"]}
+        for name, part in about["parts"].items()
+    }
+    assert inputs["encoder"].keys() == {"x", "label", "age", "place"}
+    assert inputs["decoder"].keys() == {"codes", "label", "age"}
+    meanings = {k: each["meaning"] for k, each in inputs["model"].items()}
+    assert meanings == {
+        "x": "vectors in the units of the data, as they are stored",
+        "label": "the labels of the vectors, whole numbers below 3",
+        "age": "'age' of the data, real numbers",
+        "place": "'place' of the data, whole numbers below 5",
+    }
+    whole = jax.export.deserialize((tmp_path / "out" / "model.jax").read_bytes())
+    forms = {k: each["dtype"] for k, each in inputs["model"].items()}
+    given = {name: ARRAYS[name].astype(form) for name, form in forms.items()}
+    made = whole.call(given.pop("x"), **given)
+    expected = jaxae.reconstruct(jaxae.load(run.path), ARRAYS["x"], **given)
+    np.testing.assert_allclose(made, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "x"),
+    [
+        ((6,), "vectors in the units of the data, as they are stored"),
+        (
+            (4, 4, 1),
+            "images in the units of the data, as they are stored; bytes divided by "
+            "255, so in [0, 1]",
+        ),
+    ],
+)
+def test_what_an_exported_part_takes_in_words(shape, x):
+    view = (Condition("label"), Condition("place", 5))
+    recipe = jaxae.recipes.vamp_vae(shape, 2, conditions=view)
+    form = jax.ShapeDtypeStruct((2, *shape), np.float32)
+    part = Part(b"", {"x": form, **abstract_fields(recipe.module, 2)}, form)
+    about = export.describe("model", part, jaxae.Model(recipe, {}))
+    kind = x.partition(" ")[0]
+    assert {each["name"]: each["meaning"] for each in about["inputs"]} == {
+        "x": x,
+        "label": f"the labels of the {kind}, real numbers",
+        "place": "'place' of the data, whole numbers below 5",
+    }
+    assert about["output"]["meaning"].startswith(f"the reconstructed {kind}, in the u")
+
+
+def test_an_export_that_fails_writes_nothing(run, tmp_path, monkeypatch):
+    form = jax.ShapeDtypeStruct((2,), np.float32)
+    part = Part(b"", {"unheard of": form}, form)
+    monkeypatch.setattr("jaxae.exporting.export", lambda *_, **__: {"encoder": part})
+    with pytest.raises(KeyError):
+        export.export(export.Arguments(run.path, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_conditions_that_are_not_there(tmp_path):

@@ -12,6 +12,7 @@ from jaxae.samplers import gaussian_mixture
 from train import evaluate
 from train.__main__ import parse
 from train.data import Dataset, Split
+from train.generation import features
 from train.generation.features import feature_space
 from train.run import open_run
 from train.training import train
@@ -54,20 +55,23 @@ def test_every_sampler_has_a_distance_and_a_picture(run):
 
 
 def dataset(labels=True):
+    """In the part for training there are fewer labels than in the others."""
     x = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), np.uint8)
-    label = np.arange(20, dtype=np.int32) % 2 if labels else None
-    return Dataset("noise", *[Split(x, label)] * 3)
+    parts = [np.arange(20, dtype=np.int32) % count for count in (2, 3, 3)]
+    return Dataset("noise", *[Split(x, own if labels else None) for own in parts])
 
 
-@pytest.mark.slow
-def test_the_classifier_is_trained_once_and_kept(run, tmp_path):
+def test_the_classifier_is_trained_once_and_kept(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "EPOCHS", 1)
     other = open_run(run.path)._replace(path=tmp_path)
     data = dataset()
     images = data.test.images.astype(np.float32) / 255
-    first = feature_space(other, data, None).function(images)
+    space = feature_space(other, data, None)
+    first = space.function(images)
     changed = max(p.stat().st_mtime_ns for p in tmp_path.rglob("*"))
-    again = feature_space(other, data, None).function(images)
-    np.testing.assert_array_equal(first, again)
+    again = feature_space(other, data, None)
+    np.testing.assert_array_equal(first, again.function(images))
+    assert again.name == space.name
     assert max(p.stat().st_mtime_ns for p in tmp_path.rglob("*")) == changed
     assert first.shape == (20, 64) and np.asarray(first).std() > 0
 

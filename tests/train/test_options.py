@@ -20,9 +20,11 @@ from jaxae.recipes import compose_model, compose_recipe
 from jaxae.schedules import Cosine, Cyclical, Linear
 from train import evaluate, words
 from train.__main__ import main, parse
+from train.errors import DataError
 from train.options import Plan, flat, options_of, replaced
 from train.presets import PRESETS, Preset
 from train.run import open_run
+from train.training import train
 
 PLAN = Plan(train_size=100, steps_per_epoch=10)
 SHAPE = (8, 8, 1)
@@ -352,3 +354,27 @@ def test_a_family_of_ones_own_takes_a_function_and_a_line(
     evaluate.evaluate(evaluate.Arguments(out))
     again = json.loads(run.result.read_text())
     assert again["nll_nats"] == result["nll_nats"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model.likelihood", "gausian"], "--model.likelihood must be .* 'gaussian'"),
+        (["--model.beta", "linear:0:1:epochs=x"], "--model.beta linear.* a number"),
+        (["--model.network", "mlp:9,x"], "--model.network mlp.* a whole number"),
+        (["--scale", "standardise"], "--scale must be .* 'standardize'"),
+        (["--sweep", "model.beta", "one"], "--sweep must be OPTION NUMBER NUMBER"),
+        (["--sweep", "model.gama", "1"], "--sweep must be one of"),
+        (["--seeds", "0"], "--seeds must be a whole number"),
+        (["--seeds", "2", "--stream"], "--seeds is for data in memory"),
+    ],
+)
+def test_what_is_wrong_in_words_is_said_before_the_data_are_read(
+    options, message, tmp_path
+):
+    name, config = parse(["vae", "--data", str(tmp_path / "none.npy"), *options])
+    with pytest.raises(ArgumentError, match=message):
+        train(tmp_path / "run", name, config)
+    _, config = parse(["vae", "--data", str(tmp_path / "none.npy")])
+    with pytest.raises(DataError, match=r"none\.npy: no such file"):
+        train(tmp_path / "run", name, config)

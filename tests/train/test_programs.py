@@ -295,8 +295,11 @@ def test_several_latents_are_written_side_by_side(tmp_path):
 
 def test_apply_has_no_label_for_a_model_without(vae, tmp_path):
     options = {"task": "sample", "out": tmp_path / "x.npy", "count": 2}
-    with pytest.raises(ArgumentError, match="label must be left out"):
+    with pytest.raises(ArgumentError, match=r"^--label must be left out"):
         apply.apply(apply.Arguments(vae.path, label=3, **options))
+    file = {"conditions": tmp_path / "x.npz"}
+    with pytest.raises(ArgumentError, match=r"^--conditions must be left .* beside x$"):
+        apply.apply(apply.Arguments(vae.path, **file, **options))
 
 
 @pytest.mark.slow

@@ -7,12 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from jaxae.errors import ArgumentError
+from jaxae.inputs import check_data
+from jaxae.training import make_train_step
 from train.scaling import checks
 from train.scaling.__main__ import scale
 from train.scaling.arguments import parse
@@ -99,6 +102,26 @@ def test_batches_have_labels_where_the_model_sees_them():
     assert batch["label"].shape == (30,)
     assert set(batch["label"]) <= set(range(10)) and len(set(batch["label"])) > 1
     assert set(plan(*parse(["vae", *SMALL])).batch(3)) == {"x"}
+
+
+def test_batches_have_all_that_the_model_is_shown():
+    shown = ("age", "place:5:embedding=2", "hint:shape=4,4,1:to=encoder")
+    preset, arguments = parse(["conditional-vae", *SMALL, "--model.conditions", *shown])
+    study = plan(preset, arguments)
+    batch = study.batch(30)
+    forms = {name: (values.shape, values.dtype) for name, values in batch.items()}
+    assert forms == {
+        "x": ((30, 4, 4, 1), np.uint8),
+        "label": ((30,), np.int32),
+        "age": ((30,), np.float32),
+        "place": ((30,), np.int32),
+        "hint": ((30, 4, 4, 1), np.float32),
+    }
+    assert set(batch["place"]) == set(range(5)) and len(set(batch["age"])) == 30
+    check_data(study.recipe, batch, "batch")
+    step = make_train_step(study.recipe, study.tx)
+    loss = jax.eval_shape(step, study.shapes(), batch)[1]["loss"]
+    assert loss.shape == ()
 
 
 def test_data_parallel_moves_the_gradient_alone(measured):

@@ -137,14 +137,26 @@ def _part(
     return as_split(given, called, size)
 
 
-def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of a `.npz` file, by name.
+def load_conditions(path: Path, conditions: Collection[str]) -> dict[str, np.ndarray]:
+    """Those of the arrays of a `.npz` file that there are, of all parts, by name.
+
+    "label" may have any of its names.
 
     Raises:
         DataError: There is no such file, or it cannot be read.
     """
     _identity(path)
-    return _opened(path, dict)
+    known = {name: (name,) for name in conditions}
+    known |= {"label": NAMES["labels"]} if "label" in conditions else {}
+
+    def read(loaded: Any) -> dict[str, np.ndarray]:
+        parts = _found(sorted(loaded.files), known, path).values()
+        return {
+            field: np.concatenate([loaded[names[field]] for names in parts])
+            for field in next(iter(parts))
+        }
+
+    return _opened(path, read)
 
 
 def _load_array(path: Path) -> np.ndarray:
@@ -188,6 +200,22 @@ def _names(
     """Part -> the names of its arrays, by those of `Split.arrays`."""
     keys = sorted(keys)
     known = NAMES | {CONDITION + name: (name,) for name in conditions}
+    parts = _found(keys, known, path)
+    if len(keys) == 1:
+        parts["train"].setdefault("images", keys[0])
+    if "images" not in parts["train"]:
+        raise DataError(
+            f"{path}: expected arrays named images or x (with labels or y, inputs, "
+            "missing, weight), x_train and x_test (with y_train and y_test and so on), "
+            f"or a single one, got {keys}"
+        )
+    return parts
+
+
+def _found(
+    keys: Collection[str], known: Mapping[str, Collection[str]], path: Path
+) -> dict[str, Names]:
+    """Part -> the names of the arrays that are there, by field."""
     if "x_train" in keys:
         parts = [part for part in ("train", "test") if f"x_{part}" in keys]
         return _names_of_parts(keys, parts, known, path)
@@ -195,14 +223,6 @@ def _names(
         field: next((name for name in names if name in keys), None)
         for field, names in known.items()
     }
-    if found["images"] is None and len(keys) == 1:
-        found["images"] = keys[0]
-    if found["images"] is None:
-        raise DataError(
-            f"{path}: expected arrays named images or x (with labels or y, inputs, "
-            "missing, weight), x_train and x_test (with y_train and y_test and so on), "
-            f"or a single one, got {keys}"
-        )
     return {"train": {field: name for field, name in found.items() if name}}
 
 

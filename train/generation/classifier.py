@@ -25,16 +25,16 @@ class Classifier(Family):
     Attributes:
         shape: Of one image.
         num_labels: How many labels there are.
+        view: The images, and the labels, which the encoder is not shown.
         num_features: Size of the last layer but one.
         likelihood: Of use alone for what it says of x: values in [0, 1].
-        view: The images.
     """
 
     shape: Shape
     num_labels: int
+    view: View
     num_features: int = 64
     likelihood: Likelihood = likelihoods.BinaryCrossEntropy()
-    view: View = views.Plain()
 
     def setup(self) -> None:
         """Makes the layers."""
@@ -66,6 +66,7 @@ class Classifier(Family):
 
 def classifier(shape: Shape, num_labels: int) -> Recipe:
     """The cross-entropy of the labels, for images in [0, 1]."""
-    return compose_recipe(
-        Classifier(shape=shape, num_labels=num_labels), objectives.Reconstruction()
-    )
+    # Declared, so that whoever needs a batch's form, as checkpoints do, has the labels.
+    view = views.Condition("label", num_labels, to=("decoder",))
+    module = Classifier(shape=shape, num_labels=num_labels, view=view)
+    return compose_recipe(module, objectives.Reconstruction())

@@ -45,8 +45,9 @@ def feature_space(run: Run, data: Dataset, own: str | None) -> FeatureSpace:
     labels = data.train.labels
     right = data.train.images.ndim == 4 and labels is not None and _are_classes(labels)
     require(right, "--data", data.name, "images with labels, or give --features")
-    assert labels is not None
-    model = _classifier(run, data, int(labels.max()) + 1)
+    parts = data.splits().values()
+    known = [split.labels for split in parts if split.labels is not None]
+    model = _classifier(run, data, int(np.concatenate(known).max()) + 1)
     accuracy = _accuracy(model, data.test)
     name = f"the last hidden layer of a classifier of {data.name}"
     return FeatureSpace(

@@ -12,6 +12,7 @@ import optax
 import jaxae
 from jaxae.checks import check_count
 from jaxae.errors import ensure, require
+from jaxae.inputs import abstract_fields
 from jaxae.recipe import compute_in
 from jaxae.training import TrainState, init_state
 from jaxae.types import Batch
@@ -56,14 +57,16 @@ class Study(NamedTuple):
         return self.make_state(self.batch(2), key)
 
     def batch(self, count: int) -> dict[str, Any]:
-        """Images of random bytes, the same at every call."""
+        """Images of random bytes and what is shown beside, the same at every call."""
         random = np.random.default_rng(0)
         shape = (count, *self.arguments.shape)
         batch = {"x": random.integers(0, 256, shape, np.uint8)}
-        view = self.recipe.module.view
-        if "label" in view.needs:
-            labels = random.integers(0, view.num_labels, count)
-            batch["label"] = labels.astype(np.int32)
+        module = self.recipe.module
+        for name, form in abstract_fields(module, count).items():
+            top = module.view.fields[name].categories
+            size = form.shape
+            values = random.integers(0, top, size) if top else random.random(size)
+            batch[name] = values.astype(form.dtype)
         return batch
 
     def shapes(self) -> TrainState:

@@ -10,17 +10,10 @@ import tyro
 from train.commands import parse
 
 if TYPE_CHECKING:
+    from jaxae.models.family import Family
     from jaxae.views import Part, View
 
 Task = Literal["encode", "reconstruct", "repair", "sample"]
-
-_LOOKING: dict[Task, tuple["Part", ...]] = {
-    "encode": ("encoder",),
-    "reconstruct": ("encoder", "decoder"),
-    "repair": ("encoder", "decoder"),
-    "sample": ("decoder", "prior"),
-}
-"""The parts of a model that a task needs."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +81,7 @@ def apply(arguments: Arguments) -> None:
     source = None if task == "sample" else arguments.input
     model, _ = restore_model(open_run(arguments.run))
     view = model.module.view
-    given = _of_the_file(arguments, view)
+    given = _of_the_file(arguments, model.module)
     if source is None:
         key = jax.random.key(arguments.seed)
         beside = _beside(arguments, view, given, arguments.count)
@@ -142,7 +135,15 @@ def missing(path: Path | None, size: tuple[int, int] | None) -> np.ndarray | Non
     return white(masks, "--mask")
 
 
-def _of_the_file(arguments: Arguments, view: "View") -> dict[str, np.ndarray]:
+def _looking(task: Task, module: "Family") -> tuple["Part", ...]:
+    """The parts of a model that a task needs."""
+    if task == "sample":
+        return ("decoder", "prior")
+    encoding = module.encoded_with
+    return encoding if task == "encode" else (*encoding, "decoder")
+
+
+def _of_the_file(arguments: Arguments, module: "Family") -> dict[str, np.ndarray]:
     """Of what the task needs to be shown all that --label does not say, by name.
 
     Raises:
@@ -151,12 +152,12 @@ def _of_the_file(arguments: Arguments, view: "View") -> dict[str, np.ndarray]:
     from jaxae.errors import ensure
     from train.data.arrays import load_conditions
 
-    label, file = arguments.label, arguments.conditions
+    view, label, file = module.view, arguments.label, arguments.conditions
     shown = f"the model is shown {', '.join(view.fields) or 'nothing beside x'}"
     useless = f"--label must be left out: {shown}"
     ensure(label is None or "label" in view.fields, useless)
     ensure(file is None or view.fields, f"--conditions must be left out: {shown}")
-    needed = [*view.shown_to(*_LOOKING[arguments.task])]
+    needed = [*view.shown_to(*_looking(arguments.task, module))]
     needed = [name for name in needed if name != "label" or label is None]
     found = {} if file is None else load_conditions(file, needed)
     absent = [name for name in needed if name not in found]

@@ -1,0 +1,104 @@
+"""`python -m train.reproduce ROW`: run a published protocol, show both numbers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+from jaxae.checks import check_count
+from jaxae.errors import require
+from train.commands import parse
+from train.program import program
+from train.reproduce.protocol import Job
+from train.reproduce.results import as_json, beside, write, write_page
+from train.reproduce.rows import ROWS, Row
+from train.tables import print_table
+
+if TYPE_CHECKING:
+    Name = str
+else:
+    Name = Literal[tuple(ROWS)]
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Runs a published protocol end to end and prints its number beside ours.
+
+    What was interrupted goes on when the same is asked for again.
+    """
+
+    row: tyro.conf.Positional[Name | None] = None
+    """What is run; see --list."""
+    list: bool = False
+    """Show the rows, what was published, and how long they take."""
+    page: bool = False
+    """Write the table of the results that are kept here into train/README.md."""
+    budget: float | None = None
+    """Minutes on two cores: the schedule is shortened to its share of them, and the
+    result says so."""
+    seed: int = 0
+    """Everything random follows from it."""
+    seeds: int = 1
+    """Runs with the seeds SEED, SEED + 1, ..., of which mean and std are shown."""
+    out: Path | None = None
+    """Directory of the runs; runs/reproduce-ROW if not given."""
+
+
+def main() -> None:
+    """Parses, then runs, lists or writes."""
+    arguments = parse(Arguments, "python -m train.reproduce")
+    with program():
+        if arguments.page:
+            write_page()
+        elif arguments.list:
+            print_rows()
+        else:
+            reproduce(arguments)
+
+
+def print_rows() -> None:
+    """A line for each."""
+    columns = ("row", "published", "within", "unit", "minutes", "what")
+    rows = [
+        (
+            name,
+            f"{row.published:g}",
+            f"{row.tolerance:g}",
+            row.unit,
+            f"{row.minutes:,g}",
+            row.about,
+        )
+        for name, row in ROWS.items()
+    ]
+    print_table("Published results", columns, rows)
+
+
+def reproduce(arguments: Arguments) -> None:
+    """Runs a row for every seed and writes reproduction.json.
+
+    Raises:
+        ArgumentError: No row is named, or a number cannot be.
+        RunError: In the directory is something else.
+    """
+    name, budget = arguments.row, arguments.budget
+    require(name is not None, "ROW", None, "one of those of --list")
+    require(budget is None or budget > 0, "--budget", budget, "above 0")
+    check_count("--seeds", arguments.seeds)
+    assert name is not None
+    row, folder = ROWS[name], arguments.out or Path("runs") / f"reproduce-{name}"
+    seeds = range(arguments.seed, arguments.seed + arguments.seeds)
+    jobs = [Job(folder / f"seed-{seed}", seed, _share(row, budget)) for seed in seeds]
+    result = as_json(name, row, seeds, [row.protocol.run(job) for job in jobs])
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder, result)
+    print(beside(result))
+    print(f"result: {folder / 'reproduction.json'}")
+
+
+def _share(row: Row, budget: float | None) -> float:
+    return 1.0 if budget is None else min(1.0, budget / row.minutes)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""What came out beside what was published: as JSON, and as the table of the page."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import jaxae
+from jaxae.errors import ensure
+from train.reproduce.protocol import Outcome
+from train.reproduce.rows import ROWS, Row
+from train.run import write_json
+
+RESULTS = Path(__file__).parent / "results"
+"""Of the rows that were run in full, or as far as they say."""
+PAGE = Path(__file__).parents[1] / "README.md"
+BEGIN, END = "<!-- reproduced: begin -->", "<!-- reproduced: end -->"
+
+
+def as_json(
+    name: str, row: Row, seeds: Sequence[int], outcomes: Sequence[Outcome]
+) -> dict[str, Any]:
+    """All about the runs of a row; the value is the mean over their seeds."""
+    values = [outcome.value for outcome in outcomes]
+    several = {}
+    if len(values) > 1:
+        several = {"values": values, "std": float(np.std(values, ddof=1))}
+    value = float(np.mean(values))
+    return {
+        "row": name,
+        "about": row.about,
+        "value": value,
+        **several,
+        "reference": row.published,
+        "tolerance": row.tolerance,
+        "within": abs(value - row.published) <= row.tolerance,
+        "unit": row.unit,
+        "shortened": outcomes[0].shortened,
+        "source": row.source,
+        "notes": row.notes,
+        "seeds": list(seeds),
+        "seconds": sum(outcome.seconds for outcome in outcomes),
+        "machine": machine(),
+        "versions": {"jaxae": jaxae.__version__, "jax": jax.__version__},
+        "configuration": outcomes[0].configuration,
+    }
+
+
+def machine() -> str:
+    """What ran it, in words."""
+    kind = jax.devices()[0].device_kind
+    return f"{kind}, {os.cpu_count()} cores ({platform.machine()})"
+
+
+def beside(result: Mapping[str, Any]) -> str:
+    """A line: ours, and what was published."""
+    shortened = f"; SHORTENED: {result['shortened']}" if result["shortened"] else ""
+    place = "within" if result["within"] else "not within"
+    return (
+        f"{result['about']}: {_value(result)}, published {result['reference']:g} "
+        f"({place} {result['tolerance']:g}; {result['unit']}){shortened}"
+    )
+
+
+def table(folder: Path = RESULTS) -> str:
+    """Of all results in a folder, in the order of the rows, as Markdown."""
+    files = [folder / f"{name}.json" for name in ROWS]
+    found = [json.loads(file.read_text("utf-8")) for file in files if file.exists()]
+    lines = ["| row | ours | published | within | unit |", "|---|---|---|---|---|"]
+    for result in found:
+        within = f"{result['tolerance']:g}: " + ("yes" if result["within"] else "no")
+        shortened = f", shortened to {result['shortened']}" * bool(result["shortened"])
+        about = f"[{result['about']}]({result['source'].partition(',')[0]})"
+        lines.append(
+            f"| `{result['row']}` | {_value(result)} | {result['reference']:g} | "
+            f"{within} | {about}; {result['unit']}{shortened} |"
+        )
+    return "\n".join(lines)
+
+
+def write_page() -> None:
+    """Puts the table where the page has it."""
+    text = PAGE.read_text("utf-8")
+    ensure(BEGIN in text and END in text, f"{PAGE} has no place for the table")
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    PAGE.write_text(f"{before}{BEGIN}\n{table()}\n{END}{after}", "utf-8")
+
+
+def _value(result: Mapping[str, Any]) -> str:
+    """With as many digits as the published one has, and one more."""
+    digits = len(f"{result['reference']}".partition(".")[2]) + 1
+    spread = f" ± {result['std']:.{digits}f}" if "std" in result else ""
+    return f"{result['value']:.{digits}f}{spread}"
+
+
+def write(folder: Path, result: Mapping[str, Any]) -> None:
+    """As reproduction.json."""
+    write_json(folder / "reproduction.json", result)

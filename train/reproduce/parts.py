@@ -178,10 +178,12 @@ def normalised_adam(rate: float) -> optax.GradientTransformation:
 
 
 def adam_in_stages(steps: int, epochs: int) -> optax.GradientTransformation:
-    """Burda et al. (2016): stages of 3^i passes at 10^(-i / 7) · 1e-3, i = 0 to 7.
+    """Of Burda et al. (2016), with a rate by `stages`."""
+    return optax.adam(stages(steps, epochs), eps=1e-4)
 
-    In a shortened training all stages are shortened alike.
-    """
+
+def stages(steps: int, epochs: int) -> optax.Schedule:
+    """Passes 3^i at 10^(-i / 7) · 1e-3, i = 0 to 7; if shortened, all of them alike."""
     ends = np.cumsum([3**i for i in range(8)]) / sum(3**i for i in range(8))
     bounds = {round(end * epochs * steps): 10 ** (-1 / 7) for end in ends[:-1]}
-    return optax.adam(optax.piecewise_constant_schedule(1e-3, bounds), eps=1e-4)
+    return optax.piecewise_constant_schedule(1e-3, bounds)

@@ -71,15 +71,22 @@ def table(folder: Path = RESULTS) -> str:
     """Of all results in a folder, in the order of the rows, as Markdown."""
     files = [folder / f"{name}.json" for name in ROWS]
     found = [json.loads(file.read_text("utf-8")) for file in files if file.exists()]
-    lines = ["| row | ours | published | within | unit |", "|---|---|---|---|---|"]
+    lines = [
+        "| row | what | ours | published | tolerance | within |",
+        "|---|---|---|---|---|---|",
+    ]
     for result in found:
-        within = f"{result['tolerance']:g}: " + ("yes" if result["within"] else "no")
         shortened = f", shortened to {result['shortened']}" * bool(result["shortened"])
-        about = f"[{result['about']}]({result['source'].partition(',')[0]})"
-        lines.append(
-            f"| `{result['row']}` | {_value(result)} | {result['reference']:g} | "
-            f"{within} | {about}; {result['unit']}{shortened} |"
+        what = f"[{result['about']}]({result['source'].partition(',')[0]})"
+        cells = (
+            f"`{result['row']}`",
+            f"{what}; {result['unit']}{shortened}",
+            f"**{_value(result)}**",
+            f"{result['reference']:g}",
+            f"{result['tolerance']:g}",
+            "yes" if result["within"] else "no",
         )
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -1,0 +1,208 @@
+"""Published protocols: that they run, go on, say what was shortened, and are shown."""
+
+import json
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxae
+from jaxae import networks, recipes
+from jaxae.training import trained_model
+from jaxae.training.checkpoint import restore_state
+from train.errors import RunError
+from train.reproduce import __main__ as program
+from train.reproduce import parts, results
+from train.reproduce.protocol import Job, Parts, Training
+from train.reproduce.rows import ROWS, Row, adam
+
+X = np.random.default_rng(0).integers(0, 256, (12, 4, 4, 1), np.uint8)
+
+
+def few(seed):
+    del seed
+    return Parts({"x": X[:8]}, {"x": X[8:]}, {"x": X[4:8]})
+
+
+def small(steps, epochs):
+    del steps, epochs
+    network = networks.FullyConnected((3,))
+    return recipes.autoencoder((4, 4, 1), 2, network=network)
+
+
+TINY = Training(
+    data=few,
+    recipe=small,
+    measure=parts.squared_error,
+    epochs=4,
+    batch_size=4,
+    **adam(0.01),
+)
+
+
+def test_an_interrupted_protocol_goes_on_to_the_same_number(tmp_path, monkeypatch):
+    whole = TINY.run(Job(tmp_path / "whole", 1))
+    assert whole.shortened is None
+    made = np.asarray(jaxae.reconstruct(best_model(tmp_path / "whole"), X[8:]))
+    error = np.square(made - X[8:] / 255.0).sum(axis=(1, 2, 3)).mean()
+    np.testing.assert_allclose(whole.value, error, rtol=1e-5)
+    fit = jaxae.fit
+
+    def interrupted(*arguments, **options):
+        fit(*arguments, **options, stop=lambda: True)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jaxae, "fit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            TINY.run(Job(tmp_path / "parts", 1))
+    metrics = tmp_path / "parts" / "metrics.jsonl"
+    assert len(metrics.read_text().splitlines()) == 1
+    assert TINY.run(Job(tmp_path / "parts", 1)).value == whole.value
+    assert len(metrics.read_text().splitlines()) == 4
+    with pytest.raises(RunError, match="has another seed: 1, now 2"):
+        TINY.run(Job(tmp_path / "parts", 2))
+
+
+def best_model(folder):
+    """From the checkpoints that were left."""
+    recipe, tx = small(2, 4), optax.adam(0.01)
+    state, _ = restore_state(folder / "checkpoints", recipe, tx)
+    return trained_model(recipe, state)
+
+
+def test_a_protocol_may_go_on_with_another(tmp_path):
+    """With its model to begin with, which an epoch without a step size keeps."""
+    still = replace(TINY, epochs=1, after=TINY, **adam(0.0))
+    outcome = still.run(Job(tmp_path, 1))
+    assert outcome.configuration["before"]["epochs"] == 4
+    assert outcome.value == TINY.run(Job(tmp_path / "before", 1)).value
+
+
+def test_a_row_is_written_with_all_about_it(tmp_path, monkeypatch, capsys):
+    row = Row("a tiny one", TINY, 1.0, 0.1, "squares", "https://a.org, table 2", 8)
+    monkeypatch.setitem(ROWS, "tiny", row)
+    options = {"row": "tiny", "seeds": 2, "out": tmp_path / "run"}
+    program.reproduce(program.Arguments(**options, budget=2.0))
+    result = json.loads((tmp_path / "run" / "reproduction.json").read_text())
+    assert result["shortened"] == "1 of 4 epochs"
+    assert result["configuration"]["epochs"] == 1
+    assert result["seeds"] == [0, 1]
+    assert "a tiny one: " in capsys.readouterr().out
+    np.testing.assert_allclose(result["value"], np.mean(result["values"]), rtol=1e-12)
+    np.testing.assert_allclose(result["std"], np.std(result["values"], ddof=1))
+    assert not result["within"]
+    assert "SHORTENED: 1 of 4 epochs" in results.beside(result)
+    (tmp_path / "tiny.json").write_text(json.dumps(result))
+    *_, line = results.table(tmp_path).splitlines()
+    assert "[a tiny one](https://a.org); squares, shortened to 1 of 4 epochs" in line
+    assert line.endswith("| 1 | 0.1 | no |")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"row": None}, "ROW must be one of those of --list"),
+        ({"row": "pca-30", "budget": 0.0}, "--budget must be above 0"),
+        ({"row": "pca-30", "seeds": 0}, "--seeds must be a whole number"),
+    ],
+)
+def test_wrong_words_are_said(options, message):
+    with pytest.raises(jaxae.ArgumentError, match=message):
+        program.reproduce(program.Arguments(**options))
+
+
+def test_the_page_has_the_results_that_are_kept():
+    text = results.PAGE.read_text("utf-8")
+    kept = text.partition(results.BEGIN)[2].partition(results.END)[0]
+    assert kept.strip() == results.table()
+
+
+@pytest.mark.parametrize("file", sorted(results.RESULTS.glob("*.json")), ids=str)
+def test_kept_results_are_those_of_the_rows(file):
+    """Their protocol has not changed since, but for what was shortened."""
+    result, row = json.loads(file.read_text("utf-8")), ROWS[file.stem]
+    assert (result["reference"], result["tolerance"]) == (row.published, row.tolerance)
+    assert result["within"] == (abs(result["value"] - row.published) <= row.tolerance)
+    if isinstance(row.protocol, Training):
+        ran, protocol = result["configuration"], row.protocol
+        assert ran["optimizer"] == protocol.optimizer
+        assert ran["batch_size"] == protocol.batch_size
+        steps = -(-ran["train_size"] // protocol.batch_size)
+        assert ran["recipe"] == repr(protocol.recipe(steps, ran["epochs"]))
+        assert (ran["epochs"] < protocol.epochs) == bool(result["shortened"])
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, row in ROWS.items() if isinstance(row.protocol, Training)]
+)
+def test_every_protocol_has_a_recipe_and_an_optimizer(name):
+    protocol = ROWS[name].protocol
+    recipe = protocol.recipe(10, protocol.epochs)
+    jaxae.inputs.check_recipe(recipe)
+    protocol.tx(10, protocol.epochs).init({"w": jnp.zeros(2)})
+
+
+# What the protocols are made of
+
+
+def test_kernels_begin_as_they_are_told_to():
+    model = jaxae.init(
+        recipes.vae((4, 4, 1), 2, network=networks.FullyConnected((5,))),
+        jax.random.key(0),
+    )
+    begun = parts.as_burda(model, few(0), jax.random.key(1))
+    params = begun.variables["params"]
+    mean = (X[:8] / 255.0).mean(axis=0).ravel()
+    last = params["decoder"]["Dense_0"]
+    np.testing.assert_allclose(jax.nn.sigmoid(last["bias"]), mean, rtol=1e-4)
+    kernel = params["encoder"]["Dense_0"]["kernel"]
+    assert np.abs(kernel).max() <= np.sqrt(6 / (16 + 5))
+    assert np.abs(kernel).max() > 0.8 * np.sqrt(6 / (16 + 5))
+
+
+@jax.numpy_dtype_promotion("standard")  # as the train step has it for optimizers
+def test_gradients_of_any_size_are_those_of_one():
+    tx, params = parts.normalised_adam(0.1), {"a": jnp.ones(3), "b": jnp.ones((2, 2))}
+    gradient = {"a": jnp.asarray([3.0, 0.0, 4.0]), "b": jnp.ones((2, 2))}
+    state = tx.init(params)
+    large = jax.tree.map(lambda g: 1e6 * g, gradient)
+    first, _ = tx.update(gradient, state, params)
+    second, state = tx.update(large, state, params)
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4)
+    mean = state[1][0].mu["a"]
+    np.testing.assert_allclose(mean, 0.1 * np.asarray([0.6, 0.0, 0.8]), rtol=1e-4)
+
+
+@jax.numpy_dtype_promotion("standard")
+def test_stages_are_three_times_as_long_each_and_a_seventh_of_a_decade_lower():
+    schedule = parts.stages(1, 3280)
+    # Of 1, 3, 9, ... passes, counted from 0.
+    firsts = {0: 0, 1: 1, 3: 1, 4: 2, 12: 2, 13: 3, 1092: 6, 1093: 7, 3279: 7}
+    for step, stage in firsts.items():
+        rate = schedule(jnp.asarray(step))
+        np.testing.assert_allclose(rate, 1e-3 * 10 ** (-stage / 7), rtol=1e-4)
+    half = parts.stages(2, 1640)
+    np.testing.assert_allclose(half(1000), schedule(1000), rtol=1e-6)
+
+
+def test_cross_entropy_and_relative_error_by_hand(monkeypatch):
+    made = np.random.default_rng(1).uniform(0.1, 0.9, (4, 4, 4, 1))
+    monkeypatch.setattr(jaxae, "reconstruct", lambda model, x: made)
+    x = X[8:] / 255.0
+    found = parts.cross_entropy(None, few(0), None)
+    expected = [
+        -np.log(p) if b else -np.log(1 - p)
+        for p, v in zip(made.ravel(), x.ravel(), strict=True)
+        for b in (1, 0)
+    ]
+    weights = [v if b else 1 - v for v in x.ravel() for b in (1, 0)]
+    np.testing.assert_allclose(found, np.dot(expected, weights) / x.size, rtol=1e-9)
+    ratio = np.square(made - x).mean() / (X[:8] / 255.0).var()
+    np.testing.assert_allclose(
+        parts.relative_error(None, few(0), None), ratio, rtol=1e-5
+    )

@@ -25,9 +25,10 @@ _SCALE = (
 class Optimizer:
     """The optimizer."""
 
-    name: Literal["adam", "lion", "sgd", "schedule_free"] = "adam"
-    """Adam, AdamW with a weight decay; Lion; SGD with momentum 0.9; or AdamW that needs
-    no schedule (Defazio et al. 2024)."""
+    name: Literal["adam", "muon", "lion", "sgd", "schedule_free"] = "adam"
+    """Adam, AdamW with a weight decay; Muon for matrices with Adam for the rest (Jordan
+    et al. 2024); Lion; SGD with momentum 0.9; or AdamW that needs no schedule (Defazio
+    et al. 2024)."""
     learning_rate: float = 1e-3
     """At the start."""
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -56,6 +57,8 @@ class Optimizer:
             return optax.contrib.schedule_free_adamw(
                 self.learning_rate, warmup, weight_decay=decay
             )
+        if self.name == "muon":
+            return optax.contrib.muon(rate, weight_decay=decay, adam_weight_decay=decay)
         if self.name == "lion":
             return optax.lion(rate, weight_decay=decay)
         if self.name == "sgd":

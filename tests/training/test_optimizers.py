@@ -32,8 +32,9 @@ def start(recipe, tx):
         optax.polyak_sgd(),
         optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.1)),
         optax.MultiSteps(optax.adam(1e-3), 2).gradient_transformation(),
+        optax.contrib.muon(1e-2),
     ],
-    ids=["plateau", "polyak", "sam", "several steps"],
+    ids=["plateau", "polyak", "sam", "several steps", "muon"],
 )
 def test_optimizers_that_want_more_than_a_gradient(tx):
     fitted = jaxae.fit(VAE, X, tx=tx, **FIT)

@@ -73,8 +73,8 @@ def sap(
     quantity is predicted by a line, scored by R², the squared correlation. One that is
     a choice among K is predicted by K - 1 thresholds, each stretch between them
     standing for one class, such that the balanced accuracy, its score, is the highest
-    possible. That is at least 1 / K, so that the gap there is at most 1 - 1 / K between
-    dimensions which vary. Dimensions that do not vary have the score 0.
+    possible. That is at least 1 / K, so that the gap there is at most 1 - 1 / K. What
+    does not vary, or is not there, predicts as a constant: 0 and 1 / K.
 
     Args:
         codes: [n, d], real numbers.
@@ -99,7 +99,8 @@ def sap(
     count = factors.shape[1]
     there = all(column in range(count) for column in categories)
     require(there, "categories", categories, f"columns of factors, below {count}")
-    columns = codes[:, _active(codes, threshold)].T
+    nothing = np.zeros((len(codes), 1))
+    columns = np.hstack([codes[:, _active(codes, threshold)], nothing, nothing]).T
     gaps = []
     for i, factor in enumerate(factors.T):
         score = threshold_accuracy if i in categories else squared_correlation
@@ -185,8 +186,10 @@ def mutual_information(a: Classes, b: Classes) -> float:
 
 
 def squared_correlation(column: Column, factor: Classes) -> float:
-    """R² of the line from one to the other, neither of which is constant."""
-    return float(np.corrcoef(column, factor)[0, 1] ** 2)
+    """R² of the line from one to the other; 0 where the column is constant."""
+    spread = column.std() * factor.std()
+    covariance = ((column - column.mean()) * (factor - factor.mean())).mean()
+    return float((covariance / spread) ** 2) if spread > 0 else 0.0
 
 
 def threshold_accuracy(column: Column, factor: Classes) -> float:
@@ -206,7 +209,7 @@ def threshold_accuracy(column: Column, factor: Classes) -> float:
 
 def _gap(scores: Iterable[float]) -> float:
     """From the second highest to the highest; from 0 where there is one alone."""
-    second, first = np.sort([0.0, 0.0, *scores])[-2:]
+    second, first = np.sort([0.0, *scores])[-2:]
     return float(first - second)
 
 

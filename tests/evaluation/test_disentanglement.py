@@ -11,7 +11,11 @@ from sklearn.metrics import mutual_info_score
 
 from jaxae.evaluation import dci, factor_vae_score, mig, sap
 from jaxae.evaluation.dci import certainty
-from jaxae.evaluation.disentanglement import mutual_information, threshold_accuracy
+from jaxae.evaluation.disentanglement import (
+    mutual_information,
+    squared_correlation,
+    threshold_accuracy,
+)
 
 KEY = jax.random.key(0)
 SIZES = (3, 4, 5)
@@ -33,6 +37,13 @@ def rotated():
 
 
 ROTATED = rotated()
+
+
+def test_squared_correlation_is_that_of_numpy():
+    for column in (NOISE[:, 0], 1e-3 * FACTORS[:, 1] + NOISE[:, 1] ** 2):
+        expected = np.corrcoef(column, FACTORS[:, 1])[0, 1] ** 2
+        found = squared_correlation(column, FACTORS[:, 1])
+        assert found == pytest.approx(expected, rel=1e-9)
 
 
 def test_information_is_that_of_scikit_learn():
@@ -104,6 +115,11 @@ def test_sap_of_known_codes():
     small = np.concatenate([whole, 1e-3 * whole], axis=1)
     assert sap(small, FACTORS) == pytest.approx(1.0, abs=1e-12)
     assert sap(small, FACTORS, threshold=0.0) == pytest.approx(0.0, abs=1e-12)
+    # A single dimension is compared with a constant, which is right by chance.
+    alone = sap(FACTORS[:, :1], FACTORS, categories=(0, 1, 2))
+    assert alone == pytest.approx((1 - 1 / SIZES[0]) / 3, abs=1e-12)
+    assert sap(0.0 * whole, FACTORS, categories=(0, 1, 2)) == 0.0
+    assert sap(FACTORS[:, :1], FACTORS) == pytest.approx(1 / 3, abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(4))

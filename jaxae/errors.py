@@ -1,6 +1,7 @@
 """The library's exceptions, and the few ways to say what is wrong with an argument."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any, TypeVar, get_args
 
@@ -80,3 +81,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     by_letters = {each.lower(): each for each in known}
     near = get_close_matches(name.lower(), by_letters, n=1)
     return f"; did you mean {by_letters[near[0]]!r}?" if near else ""
+
+
+@contextmanager
+def importing_scikit_learn(name: str) -> Iterator[None]:
+    """Says what to install where the function `name` cannot import scikit-learn."""
+    try:
+        yield
+    except ImportError as error:
+        message = f"{name} needs scikit-learn: pip install scikit-learn"
+        raise ImportError(message) from error

@@ -27,6 +27,7 @@ OPTIONS = {
     "conditional_vae": {"num_labels": 4, **MLP},
     "contractive_autoencoder": {},
     "denoising_autoencoder": MLP,
+    "dip_vae": MLP,
     "factor_vae": {"hidden": (16, 16), **MLP},
     "flow_vae": {"latent_dim": 4, "layers": 2, "hidden": (8,), **MLP},
     "fsq_autoencoder": {"levels": (4, 4), **MLP},

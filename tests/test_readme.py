@@ -19,6 +19,7 @@ from train.__main__ import parse
 from train.benchmark import __main__ as benchmark
 from train.benchmark import convolutions, seeds
 from train.data.__main__ import main as describe
+from train.disentangle import __main__ as disentangle
 from train.options import Plan, flat
 from train.presets import PRESETS
 from train.scaling import arguments as scaling
@@ -31,6 +32,7 @@ ARGUMENTS = {
     "train.benchmark.convolutions": convolutions.Arguments,
     "train.benchmark.seeds": seeds.Arguments,
     "train.data": describe,
+    "train.disentangle": disentangle.Arguments,
     "train.evaluate": evaluate.Arguments,
     "train.export": export.Arguments,
 }
@@ -212,12 +214,15 @@ def test_the_code_of_the_programs_page_runs(tmp_path, monkeypatch):
         "images": images,
         "jax": jax,
         "jaxae": jaxae,
+        "np": np,
         "optax": optax,
         "recipe": recipe,
         "fitted": jaxae.fit(recipe, images, **options),
     }
     after = run_blocks("train/README.md", given)
     assert after["new"].shape == (64, 4, 4, 1)
+    assert len(after["scores"]) == 6
+    assert all(0 < score <= 1 for score in after["scores"].values())
     assert after["divided"].mesh.size == after["crossed"].mesh.size == 8
     assert len(after["fitted"].history) == 2
     assert jaxae.training.checkpoint.saved_epochs(tmp_path / "checkpoints") == [1, 2]

@@ -87,7 +87,8 @@ class Config:
     optimizer: Optimizer = field(default_factory=Optimizer)
     """The optimizer."""
     data: str = "mnist"
-    """mnist (embedded), tfds:NAME, FILE.npy, FILE.npz, or a FOLDER of PNG and JPEG."""
+    """mnist (embedded), shapes (drawn), tfds:NAME, FILE.npy, FILE.npz, or a FOLDER of
+    PNG and JPEG."""
     inputs: str | None = None
     """What the encoder sees in place of the data, such as damaged images of those in
     --data: a FOLDER of the same names, or FILE.npy of as many rows. A FILE.npz has them

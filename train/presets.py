@@ -64,6 +64,7 @@ PRESETS: dict[str, Preset] = {
     "iwae": Preset(recipes.iwae, {"latent_dim": 40, "network": GATED}),
     "beta-tc-vae": Preset(recipes.beta_tc_vae, {"latent_dim": 10}),
     "factor-vae": Preset(recipes.factor_vae),
+    "dip-vae": Preset(recipes.dip_vae),
     "vamp-vae": Preset(recipes.vamp_vae, {"network": GATED}),
     "mixture-vae": Preset(recipes.mixture_vae, {"latent_dim": 40, "network": GATED}),
     "iaf-vae": Preset(

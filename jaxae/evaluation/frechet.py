@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxae.errors import require
+from jaxae.evaluation.rows import finite_rows
 
 
 def frechet_distance(first: Any, second: Any) -> float:
@@ -34,7 +35,7 @@ def frechet_distance(first: Any, second: Any) -> float:
         >>> round(jaxae.evaluation.frechet_distance(a, [[1.0], [3.0]]), 6)
         1.0
     """
-    a, b = _checked("first", first), _checked("second", second)
+    a, b = finite_rows("first", first), finite_rows("second", second)
     require(a.shape[1] == b.shape[1], "second", b.shape, f"[m, {a.shape[1]}]")
     shift = np.square(a.mean(axis=0) - b.mean(axis=0)).sum()
     cov_a, cov_b = (np.cov(x, rowvar=False).reshape(x.shape[1], -1) for x in (a, b))
@@ -52,12 +53,3 @@ def _square_root(covariance: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d
 def _not_below_zero(values: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
     """Eigenvalues of a covariance are, but for rounding."""
     return np.maximum(values, 0.0)
-
-
-def _checked(name: str, features: Any) -> Float[np.ndarray, "n d"]:
-    features = np.asarray(features, np.float64)
-    right = features.ndim == 2 and features.shape[0] >= 2 and features.shape[1] >= 1
-    require(right, name, features.shape, "[n, d] with at least two rows")
-    bad = int(features.size - np.isfinite(features).sum())
-    require(bad == 0, name, f"{bad} values that are NaN or infinite", "finite")
-    return features

@@ -9,6 +9,7 @@ from jaxae.objectives.base import Objective as Objective
 from jaxae.objectives.base import Stateless as Stateless
 from jaxae.objectives.base import Weight as Weight
 from jaxae.objectives.contraction import Contraction as Contraction
+from jaxae.objectives.covariance import CovariancePenalty as CovariancePenalty
 from jaxae.objectives.elbo import ELBO as ELBO
 from jaxae.objectives.importance import IWAE as IWAE
 from jaxae.objectives.importance import log_weights as log_weights

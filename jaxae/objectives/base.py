@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
-from numpyro.distributions import Distribution
+from numpyro.distributions import Distribution, Independent, Normal
 
-from jaxae.errors import ensure, given, require
+from jaxae.errors import ArgumentError, ensure, given, require
 from jaxae.types import Context, Latent, Params, Trace
 from jaxae.values import Value
 
@@ -127,6 +127,27 @@ def only_latent(trace: Trace) -> Latent:
     count = len(trace.latents)
     ensure(count == 1, f"this objective is for models with one latent, not {count}")
     return trace.latents[0]
+
+
+def factorised_normal(
+    latent: Latent,
+) -> tuple[Float[Array, "k b d"], Float[Array, "k b d"]]:
+    """The means and standard deviations of q(z | x), flat; k is 1 for flat models.
+
+    Raises:
+        ValueError: The posterior is another one, or there is none.
+    """
+    q = latent.posterior
+    if not (isinstance(q, Independent) and isinstance(q.base_dist, Normal)):
+        kind = type(q).__name__
+        raise ArgumentError(f"the posterior must be a factorised normal, got {kind}")
+    base: Any = q.base_dist
+    k, b, shape = base.batch_shape[0], latent.z.shape[1], latent.z.shape[1:]
+    mean, std = (
+        jnp.broadcast_to(value, (k, *shape)).reshape(k, b, -1)
+        for value in (base.loc, base.scale)
+    )
+    return mean, std
 
 
 def _stochastic(distribution: Distribution | None) -> Distribution:

@@ -1,13 +1,12 @@
 """β-TCVAE: the rate in three parts, each with its weight (Chen et al. 2018)."""
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 from numpyro.distributions import Independent
-from numpyro.distributions import Normal as AnyNormal
 
 from jaxae.checks import check_count
 from jaxae.distributions.elementwise import Normal
@@ -17,6 +16,7 @@ from jaxae.objectives.base import (
     Objective,
     Weight,
     check_weight,
+    factorised_normal,
     only_latent,
     weight_at,
 )
@@ -117,19 +117,9 @@ def _parts(
 
 def _pairwise_log_posterior(latent: Latent) -> Float[Array, "k b b d"]:
     """log q(z_j | x_n) of example i's z at [k, i, n, j]."""
-    q = latent.posterior
-    if not (isinstance(q, Independent) and isinstance(q.base_dist, AnyNormal)):
-        kind = type(q).__name__
-        raise ArgumentError(f"the posterior must be a factorised normal, got {kind}")
-    k, b = latent.z.shape[:2]
-    z = latent.z.reshape(k, b, 1, -1)
-    base: Any = q.base_dist
-    shape = (base.batch_shape[0], *latent.z.shape[1:])
-    loc, scale = (
-        jnp.broadcast_to(value, shape).reshape(shape[0], 1, b, -1)
-        for value in (base.loc, base.scale)
-    )
-    return jnp.asarray(Normal(loc, scale).log_prob(z))
+    mean, std = factorised_normal(latent)
+    z = latent.z.reshape(*latent.z.shape[:2], 1, -1)
+    return jnp.asarray(Normal(mean[:, None], std[:, None]).log_prob(z))
 
 
 def _log_prior_product(latent: Latent) -> Float[Array, "k b"]:

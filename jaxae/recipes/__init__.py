@@ -19,6 +19,7 @@ from jaxae.recipes.conditional import conditional_vae as conditional_vae
 from jaxae.recipes.discrete import fsq_autoencoder as fsq_autoencoder
 from jaxae.recipes.discrete import lfq_autoencoder as lfq_autoencoder
 from jaxae.recipes.discrete import vqvae as vqvae
+from jaxae.recipes.divergence import dip_vae as dip_vae
 from jaxae.recipes.divergence import info_vae_mmd as info_vae_mmd
 from jaxae.recipes.divergence import wae_mmd as wae_mmd
 from jaxae.recipes.flows import flow_vae as flow_vae

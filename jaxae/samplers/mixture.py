@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxae.checks import check_count, check_key
-from jaxae.errors import ensure
+from jaxae.errors import ensure, importing_scikit_learn
 from jaxae.inference import Codes
 from jaxae.samplers.base import Sampler, flatten
 
@@ -62,9 +62,6 @@ def gaussian_mixture(codes: Any, key: jax.Array, *, components: int = 10) -> Sam
 
 
 def _mixture_class() -> Any:
-    try:
+    with importing_scikit_learn("gaussian_mixture"):
         from sklearn.mixture import GaussianMixture
-    except ImportError as error:
-        message = "gaussian_mixture needs scikit-learn: pip install scikit-learn"
-        raise ImportError(message) from error
     return GaussianMixture

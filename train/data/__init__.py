@@ -42,6 +42,7 @@ def load(
     Args:
         source: One of
             `mnist`, the embedded set, in 50,000 / 10,000 / 10,000 images;
+            `shapes`, drawn, with known factors, see `train.data.shapes`;
             `tfds:NAME` or `tfds:NAME:VERSION`, see `train.data.tfds`;
             a `.npy` or `.npz` file, see `train.data.arrays.array_source`;
             a folder of PNG and JPEG images, see `train.data.folder.folder_source`.
@@ -133,7 +134,7 @@ def _find(
     conditions: Collection[str] = (),
 ) -> Source:
     beside = {k: v for k, v in (("inputs", inputs), ("missing", missing)) if v}
-    if beside and (source == "mnist" or source.startswith("tfds:")):
+    if beside and (source in ("mnist", "shapes") or source.startswith("tfds:")):
         raise DataError(
             f"--{next(iter(beside))} must be left out beside --data {source}: it is "
             "for files of arrays and folders"
@@ -147,6 +148,10 @@ def _find(
         from train.data.mnist import mnist_source
 
         return mnist_source(size)
+    if source == "shapes":
+        from train.data.shapes import shapes_source
+
+        return shapes_source(size)
     if source.startswith("tfds:"):
         from train.data.tfds import tfds_source
 
@@ -161,8 +166,8 @@ def _find(
 
         return array_source(path, size, **beside, conditions=conditions)
     raise DataError(
-        "the source of the data must be mnist, tfds:NAME, a .npy or .npz file or an "
-        f"existing folder of images, got {source!r}{_near(path)}"
+        "the source of the data must be mnist, shapes, tfds:NAME, a .npy or .npz file "
+        f"or an existing folder of images, got {source!r}{_near(path)}"
     )
 
 
@@ -185,7 +190,7 @@ def _near(path: Path) -> str:
         beside = []
     from jaxae.errors import did_you_mean  # imports JAX
 
-    return did_you_mean(path.name, ["mnist", *beside])
+    return did_you_mean(path.name, ["mnist", "shapes", *beside])
 
 
 def _size(image_size: int | Size | None) -> Size | None:

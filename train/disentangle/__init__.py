@@ -1,0 +1,1 @@
+"""Families that are to disentangle factors, compared on data with known factors."""

@@ -9,9 +9,16 @@ from train.options import Family, options_of
 
 DEFAULT = "vae"
 GATED = "mlp:300,300:gated=yes"
-# Twice the usual rate: after 800 steps with MNIST the squared error is a sixth less and
-# the ELBO 8 nats more, after 2,000 with photographs the error is a fourteenth less.
-CONVOLUTIONS = {"epochs": 10, "optimizer": Optimizer(learning_rate=2e-3)}
+# Many steps are what convolutions need most: after as many photographs a batch of 32 is
+# ahead of one of 100, as twice the usual rate is.
+CONVOLUTIONS = {
+    "epochs": 10,
+    "batch_size": 32,
+    "optimizer": Optimizer(learning_rate=2e-3),
+}
+# The matrices around a narrow code are what Adam is slow with: after 30,000 photographs
+# Muon has a third less error.
+NARROW = {**CONVOLUTIONS, "optimizer": Optimizer("muon", 2e-3)}
 
 
 class Preset(NamedTuple):
@@ -40,11 +47,9 @@ class Preset(NamedTuple):
 
 PRESETS: dict[str, Preset] = {
     "vae": Preset(recipes.vae, {"latent_dim": 40, "network": GATED}),
-    "conv-vae": Preset(
-        recipes.vae, {"latent_dim": 32, "network": "conv"}, CONVOLUTIONS
-    ),
+    "conv-vae": Preset(recipes.vae, {"latent_dim": 32, "network": "conv"}, NARROW),
     "ae": Preset(recipes.autoencoder),
-    "conv-ae": Preset(recipes.autoencoder, {"network": "conv"}, CONVOLUTIONS),
+    "conv-ae": Preset(recipes.autoencoder, {"network": "conv"}, NARROW),
     "dae": Preset(recipes.denoising_autoencoder, {"network": "mlp:1024"}),
     "conv-dae": Preset(
         recipes.denoising_autoencoder, {"network": "conv"}, {"epochs": 10}

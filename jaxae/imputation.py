@@ -4,11 +4,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxae.checks import check_count, check_key
 from jaxae.corruptions import identity
-from jaxae.errors import given
+from jaxae.errors import ensure
 from jaxae.evaluation.examples import map_examples
 from jaxae.evaluation.likelihood import check_generative
 from jaxae.inputs import check_data
@@ -25,7 +26,7 @@ def impute(
     model: Model,
     x: Any,
     *,
-    missing: Any,
+    missing: Any = None,
     key: jax.Array,
     num_samples: int = 500,
     draws: int | None = None,
@@ -44,7 +45,7 @@ def impute(
             that was trained on data with missing values.
         x: [n, *shape]. What it holds where it is missing is not looked at.
         missing: True where x is not known, of its shape or of one channel; "nan" where
-            it is NaN there.
+            it is NaN there. An array of `numpy.ma` says so itself.
         key: A typed key.
         num_samples: Samples of z per example; the error falls with their square root.
         draws: How many imputations; None for the one mean.
@@ -54,8 +55,8 @@ def impute(
         x as floats with its gaps filled, [n, *shape], or [draws, n, *shape].
 
     Raises:
-        ValueError: The model has no p(x), nothing is missing, or x is not as the model
-            needs it.
+        ValueError: The model has no p(x), nothing says what is missing, or x is not as
+            the model needs it.
 
     Example:
         >>> import jax, numpy as np, jaxae
@@ -72,9 +73,11 @@ def impute(
     check_count("num_samples", num_samples)
     if draws is not None:
         check_count("draws", draws)
-    given(missing, "missing must be given: True where x is not known, or 'nan'")
-    fields = {"x": x, "missing": missing, **conditions}
-    data = check_data(model.recipe, fields, "x")
+    said = missing is not None or isinstance(x, np.ma.MaskedArray)
+    form = "True where x is not known, or 'nan', or a mask of x itself as in numpy.ma"
+    ensure(said, f"missing must be given: {form}")
+    gaps = {} if missing is None else {"missing": missing}
+    data = check_data(model.recipe, {"x": x, **gaps, **conditions}, "x")
     static = (num_samples, draws)
     whole = model.replace(recipe=model.recipe.replace(corruption=identity))
     filled = jnp.asarray(map_examples(_imputed, whole, data, key, _CHUNK, static))

@@ -29,6 +29,7 @@ from jaxae.inputs import (
     check_conditions,
     check_examples,
     check_mask,
+    check_model,
     check_scalable,
     check_values,
     split_missing,
@@ -81,6 +82,7 @@ def encode(
         >>> jaxae.encode(model, x).shape
         (20, 2)
     """
+    check_model(model)
     if key is not None:
         check_key(key)
     large = isinstance(x, np.ndarray) and len(x) > BLOCK
@@ -212,6 +214,7 @@ def repair(
         >>> bool((filled[:, 2:] == x[:, 2:]).all())
         True
     """
+    check_model(model)
     x, hole = split_missing(x, missing, "x")
     if hole is None:
         shown = "mask" in model.module.view.needs
@@ -256,6 +259,7 @@ def sample(
         >>> jaxae.sample(model, key, count=3).shape
         (3, 4, 4, 1)
     """
+    check_model(model)
     check_key(key)
     check_count("count", count)
     key_code, key_draw = jax.random.split(key)
@@ -293,6 +297,7 @@ def sample_codes(model: Model, key: jax.Array, count: int, **conditions: Any) ->
         >>> jaxae.inference.sample_codes(model, key, 3).shape
         (3, 2)
     """
+    check_model(model)
     check_key(key)
     check_count("count", count)
     shown = _conditions(model, count, conditions, "prior")
@@ -397,6 +402,7 @@ def decoder_batch(
     Raises:
         ValueError: They have not the shape of this model's, or are not finite.
     """
+    check_model(model)
     leaves = codes if isinstance(codes, tuple) else (codes,)
     count = (np.shape(leaves[0]) or (0,))[0]
     side = _conditions(model, count, conditions, "decoder")

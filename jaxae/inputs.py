@@ -17,12 +17,19 @@ from jaxae.corruptions.base import takes_unit_interval
 from jaxae.errors import ArgumentError, ensure, require, unknown
 from jaxae.models.family import Family
 from jaxae.preparation import Scale, as_levels, binarize, unit_interval
-from jaxae.recipe import Recipe
+from jaxae.recipe import Model, Recipe
 from jaxae.values import check_hashable, expression
 from jaxae.views import Field, Part
 
 LEAST_BYTES = 64
 """Values from which on bytes of 0 and 1 alone are no chance."""
+
+
+def check_model(model: Any) -> None:
+    """Raises ValueError unless `model` is a Model, for which others are taken."""
+    came = f"a value of type {type(model).__name__}"
+    made = "as jaxae.fit(...).model or jaxae.load(...) gives one"
+    ensure(isinstance(model, Model), f"model must be a Model, {made}, got {came}")
 
 
 def check_recipe(recipe: Any) -> None:
@@ -65,6 +72,7 @@ def check_data(recipe: Recipe, data: Any, name: str) -> dict[str, Any]:
         checked["inputs"] = check_examples(shape, fields.pop("inputs"), own)
         _check_count(checked["inputs"], len(checked["x"]), own)
         check_scalable(recipe, checked["inputs"], own)
+        _warn_if_unscaled(recipe, checked["inputs"], own)
     for field, values in fields.items():
         values = _check_side_field(recipe, values, len(checked["x"]), field, name)
         checked |= {} if values is None else {field: values}
@@ -355,7 +363,14 @@ def check_values(
         came += " as prepared"
     remedy = "" if likelihood.support.is_discrete else f"; {SCALE}MinMax())"
     ensure(right, f"{name} must be {likelihood.values.words}, {came}{remedy}")
-    if recipe.prepare is unit_interval and np.abs(values).max() > UNSCALED:
+    _warn_if_unscaled(recipe, values, name)
+
+
+def _warn_if_unscaled(recipe: Recipe, values: Any, name: str) -> None:
+    """Of floats that nothing makes smaller; bytes are levels."""
+    plain = recipe.prepare is unit_interval and not isinstance(values, Tracer)
+    if plain and values.dtype != np.uint8 and np.abs(values).max() > UNSCALED:
+        came = f"got values from {values.min():g} to {values.max():g}"
         remedy = f"networks learn best about 0: {SCALE}Standardize())"
         warnings.warn(f"{name} is large, {came}; {remedy}", stacklevel=2)
 

@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 from jaxae import notation
 from jaxae._version import __version__
 from jaxae.errors import CheckpointError, check_choice, ensure, require
-from jaxae.inputs import check_recipe
+from jaxae.inputs import check_model, check_recipe
 from jaxae.recipe import Model, Recipe
 from jaxae.training.initial import abstract_variables, by_name
 
@@ -72,8 +72,7 @@ def save(model: Model, folder: Folder) -> None:
         >>> again.recipe == recipe
         True
     """
-    kind = f"a value of type {type(model).__name__}"
-    ensure(isinstance(model, Model), f"model must be a Model, got {kind}")
+    check_model(model)
     check_recipe(model.recipe)
     about = {
         "format": FORMAT,

@@ -57,6 +57,11 @@ class Shards:
         require(isinstance(seed, int | np.integer), "seed", seed, "a whole number")
         self.batch_size, self.seed = batch_size, seed
         shards = [_opened(source, f"sources[{i}]") for i, source in enumerate(sources)]
+        if any("missing" in shard for shard in shards):
+            # Of those that do not say, all is known; without memory for each value.
+            known = [np.broadcast_to(False, shard["x"].shape) for shard in shards]
+            pairs = zip(known, shards, strict=True)
+            shards = [{"missing": none, **shard} for none, shard in pairs]
         for i, shard in enumerate(shards):
             first, came = sorted(shards[0]), sorted(shard)
             ensure(first == came, f"sources[{i}] must have {first}, got {came}")
@@ -109,7 +114,9 @@ def _gaps(x: Any, missing: Any, name: str) -> dict[str, Any]:
     if isinstance(missing, str):
         require(missing == "nan", f"{name}['missing']", missing, "an array, or 'nan'")
         return {"missing": _NaN(x)}
-    return {} if missing is None else {"missing": np.asanyarray(missing)}
+    if missing is None or isinstance(missing, _Tensor):
+        return {} if missing is None else {"missing": missing}
+    return {"missing": np.asanyarray(missing)}
 
 
 def _file(path: Path, name: str) -> Any:

@@ -121,6 +121,8 @@ def traverse(
     ensure(len(one) == 1 and one[0].ndim == 2 and not model.module.num_codes, real)
     (codes,) = one
     count, size = codes.shape
+    listed = dims is None or isinstance(dims, Sequence)
+    require(listed, "dims", dims, "a tuple of dimensions, or None for all")
     chosen = tuple(range(size)) if dims is None else tuple(dims)
     inside = all(0 <= each < size for each in chosen) and len(chosen) > 0
     require(inside, "dims", dims, f"of 0 to {size - 1}")

@@ -13,6 +13,7 @@ import jaxae
 from jaxae import Objective, networks, recipes
 from jaxae.errors import ArgumentError
 from jaxae.evaluation import reconstruction_quality
+from jaxae.inputs import check_data
 from jaxae.objectives import Chain, Reconstruction, Stateless
 from jaxae.training import init_state, make_train_step
 
@@ -267,3 +268,64 @@ def test_a_list_of_layers_is_named():
 def test_what_is_no_part_is_named_where_it_is_given(options, message):
     with pytest.raises(ArgumentError, match=message):
         recipes.autoencoder((2, 2, 1), 2, **options)
+
+
+TABLE = np.random.default_rng(0).random((12, 4), np.float32)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    network = networks.FullyConnected((3,))
+    recipe = recipes.autoencoder((4,), 2, network=network)
+    return jaxae.fit(recipe, TABLE, key=jax.random.key(0), epochs=1, progress=False)
+
+
+NO_MODELS = {
+    "encode": lambda other: jaxae.encode(other, TABLE),
+    "decode": lambda other: jaxae.decode(other, TABLE[:, :2]),
+    "reconstruct": lambda other: jaxae.reconstruct(other, TABLE),
+    "repair": lambda other: jaxae.repair(other, TABLE),
+    "sample": lambda other: jaxae.sample(other, jax.random.key(0), 3),
+    "posterior": lambda other: jaxae.posterior(other, TABLE),
+    "likelihood": lambda other: jaxae.likelihood(other, TABLE[:, :2]),
+}
+
+
+@pytest.mark.parametrize("use", NO_MODELS)
+def test_what_fit_returns_is_not_the_model_itself(use, fitted):
+    with pytest.raises(ArgumentError, match="model"):
+        NO_MODELS[use](fitted)
+
+
+def test_what_fit_returns_prints_no_arrays(fitted):
+    assert "1 epochs, best_epoch=1" in repr(fitted) and len(repr(fitted)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"tx": 1e-3}, "tx"), ({"resume": 3}, "resume")],
+)
+def test_what_is_no_optimizer_or_no_progress(options, message):
+    recipe = recipes.autoencoder((4,), 2)
+    with pytest.raises(ArgumentError, match=message):
+        jaxae.fit(recipe, TABLE, key=jax.random.key(0), epochs=1, **options)
+
+
+def test_weights_are_numbers():
+    with pytest.raises(ArgumentError, match="beta"):
+        recipes.vae((4,), 2, beta="a")
+
+
+def test_large_inputs_are_said(fitted):
+    with pytest.warns(UserWarning, match=r"data\['inputs'\] is large"):
+        check_data(fitted.model.recipe, {"x": TABLE, "inputs": 1000 * TABLE}, "data")
+
+
+def test_two_modules_are_a_pair_as_they_are():
+    """With a decoder, or with what makes it of a shape."""
+    encoder, decoder = networks.MLP((3,)), networks.MLPDecoder((4,), (3,))
+    made = [
+        recipes.autoencoder((4,), 2, network=(encoder, each))
+        for each in (decoder, lambda shape: networks.MLPDecoder(shape, (3,)))
+    ]
+    assert made[0] == made[1]

@@ -108,6 +108,19 @@ def test_without_a_gap_it_is_as_if_there_were_no_word_of_it():
     )
 
 
+def test_a_masked_array_says_itself_what_is_missing():
+    recipe = recipes.vae((4,), 2, likelihood="gaussian")
+    model = jaxae.init(recipe, jax.random.key(0))
+    x = np.arange(12.0, dtype=np.float32).reshape(3, 4) / 12
+    gaps = np.eye(3, 4, dtype=bool)
+    key = jax.random.key(1)
+    expected = jaxae.impute(model, x, missing=gaps, key=key, num_samples=5)
+    found = jaxae.impute(model, np.ma.MaskedArray(x, gaps), key=key, num_samples=5)
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(jaxae.ArgumentError, match="missing must be given: True where"):
+        jaxae.impute(model, x, key=key)
+
+
 @pytest.mark.parametrize("name", ["inputs", "weight", "label", "age"])
 def test_a_mask_of_anything_else_is_not_dropped(name):
     """What lies under it would count as known."""

@@ -108,6 +108,16 @@ def test_what_is_missing_of_a_shard_stays_so(form, tmp_path):
         np.testing.assert_array_equal(own["x"], same["x"])
 
 
+def test_shards_that_say_nothing_of_gaps_are_known_whole(tmp_path):
+    file = tmp_path / "third.safetensors"
+    save_file({"x": X[PARTS[2]].copy(), "missing": GAPS[PARTS[2]].copy()}, file)
+    masked = np.ma.MaskedArray(X[PARTS[1]], GAPS[PARTS[1]])
+    data = jaxae.Shards([X[PARTS[0]], masked, file])
+    expected = np.where(np.arange(len(X))[:, None] < SIZES[0], False, GAPS)
+    np.testing.assert_array_equal(data.rows["missing"][:], expected)
+    np.testing.assert_array_equal(data.rows["x"][:], X)
+
+
 def test_a_scale_is_estimated_from_all_shards():
     weight = WEIGHT / WEIGHT.sum()
     parts = [

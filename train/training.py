@@ -10,6 +10,7 @@ import numpy as np
 
 import jaxae
 from jaxae.checks import check_count
+from jaxae.corruptions import identity
 from jaxae.errors import ensure, require
 from jaxae.inputs import check_data
 from jaxae.preparation import Scale
@@ -28,6 +29,7 @@ from train.data import Dataset, LazySplit, Split
 from train.examples import configured, examples
 from train.hosts import first_host, join, say, wait_for_all, watching_hosts
 from train.members import Members, check_members, plan_members
+from train.presets import PRESETS
 from train.results import write_results
 from train.resuming import create_or_check, restore
 from train.run import Run, append_metrics, save_models
@@ -67,6 +69,7 @@ def _train(path: Path, preset: str, config: Config, stop: Callable[[], bool]) ->
     if config.scale is not None:
         part = words.SCALE.read(config.scale, "--scale", run.steps_per_epoch)
         run = run._replace(scale=_fitted(part, run.recipe(), data.train))
+    _check_pairs(run, data.train)
     members = plan_members(run)
     runs = [run] if members is None else members.runs
     # All that can be wrong is said before the directory is made.
@@ -138,6 +141,21 @@ def _check_words(config: Config) -> None:
     if config.scale is not None:
         words.SCALE.read(config.scale, "--scale", 1)
     check_members(config)
+
+
+def _check_pairs(run: Run, train: Split | LazySplit) -> None:
+    """What data bring as inputs is damaged already, so that a preset's own is not."""
+    paired = isinstance(train, Split) and train.inputs is not None
+    preset, damage = PRESETS[run.preset].config(), run.recipe().corruption
+    if not paired or damage is identity:
+        return
+    twice = f"the data bring inputs, which {run.preset} would damage once more"
+    words_of = getattr(run.config.model, "corruption", None)
+    chosen = words_of != getattr(preset.model, "corruption", None)
+    remedy = "--model.corruption must be identity, or one that you choose"
+    if not hasattr(preset.model, "corruption"):
+        remedy = "--inputs must be left out"
+    ensure(chosen, f"{remedy}: {twice}")
 
 
 def _given(run: Run) -> jaxae.Model | None:

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from flax import linen as nn
 
 from jaxae import corruptions, likelihoods, preparation, schedules
-from jaxae.corruptions import Compose, Corruption
+from jaxae.corruptions import Compose, Corruption, identity
 from jaxae.errors import ArgumentError, choose
 from jaxae.networks.pairs import BY_NAME, Pair
 from jaxae.preparation import Scale
@@ -101,6 +101,8 @@ class _Weight(Words):
 
 class _Corruption(Words):
     def read(self, text: str, name: str, steps_per_epoch: int) -> Any:
+        if text == identity.__name__:
+            return identity
         # Before a letter: in 1e+3 the sign belongs to a number.
         parts = [
             super(_Corruption, self).read(part, name, steps_per_epoch)
@@ -109,9 +111,14 @@ class _Corruption(Words):
         return parts[0] if len(parts) == 1 else Compose(tuple(parts))
 
     def write(self, value: Any) -> str:
+        if value is identity:
+            return identity.__name__
         if isinstance(value, Compose):
             return "+".join(map(super().write, value.corruptions))
         return super().write(value)
+
+    def forms(self) -> str:
+        return f"{super().forms()}, or identity for none, as for pairs"
 
 
 class _Condition(Words):

@@ -105,11 +105,11 @@ class Own(Pair):
 
     Attributes:
         module: The encoder.
-        make_decoder: The decoder, of the shape of its outputs.
+        make_decoder: The decoder, or what makes it of the shape of its outputs.
     """
 
     module: nn.Module
-    make_decoder: Callable[[Shape], nn.Module]
+    make_decoder: nn.Module | Callable[[Shape], nn.Module]
 
     def encoder(self) -> nn.Module:
         """The encoder."""
@@ -117,14 +117,18 @@ class Own(Pair):
 
     def decoder(self, shape: Shape) -> nn.Module:
         """The decoder."""
-        return self.make_decoder(shape)
+        made = self.make_decoder
+        return made if isinstance(made, nn.Module) else made(shape)
 
 
 BY_NAME: dict[str, type[Pair]] = {"mlp": FullyConnected, "conv": Convolutional}
 """What `network` may be by name, with its default arguments."""
 
-Networks = str | Pair | tuple[nn.Module, Callable[[Shape], nn.Module]]
-"""A name of `BY_NAME`, a `Pair`, or (encoder, shape of the outputs -> decoder)."""
+Networks = str | Pair | tuple[nn.Module, nn.Module | Callable[[Shape], nn.Module]]
+"""A name of `BY_NAME`, a `Pair`, or an encoder with a decoder.
+
+In place of the decoder, a function may make it of the shape of its outputs.
+"""
 
 
 def as_pair(network: Networks) -> Pair:
@@ -141,7 +145,7 @@ def as_pair(network: Networks) -> Pair:
         return Own(*network)
     raise ArgumentError(
         f"network must be one of {', '.join(BY_NAME)}, a pair of jaxae.networks, or "
-        "(encoder, function from the outputs' shape to the decoder), "
+        "(encoder, decoder or a function from the outputs' shape to it), "
         f"got {network!r:.200}"
     )
 
@@ -149,6 +153,5 @@ def as_pair(network: Networks) -> Pair:
 def _is_own(network: Any) -> bool:
     if not isinstance(network, tuple) or len(network) != 2:
         return False
-    encoder, factory = network
-    is_factory = callable(factory) and not isinstance(factory, nn.Module)
-    return isinstance(encoder, nn.Module) and is_factory
+    encoder, decoder = network
+    return isinstance(encoder, nn.Module) and callable(decoder)

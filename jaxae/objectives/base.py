@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, PyTree
 from numpyro.distributions import Distribution, Independent, Normal
@@ -77,7 +78,8 @@ class Stateless(Objective):
 
 def check_weight(name: str, weight: optax.ScalarOrSchedule) -> None:
     """Raises ValueError unless `weight` is a schedule or at least 0."""
-    right = callable(weight) or weight >= 0
+    number = isinstance(weight, int | float | np.number | jax.Array)
+    right = callable(weight) or (number and weight >= 0)
     require(right, name, weight, "a schedule or at least 0")
 
 

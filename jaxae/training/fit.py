@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxae.checks import check_key
-from jaxae.errors import TrainingDiverged, ensure
+from jaxae.errors import TrainingDiverged, ensure, require
 from jaxae.inputs import SCALE, check_recipe
 from jaxae.recipe import Model, Recipe
 from jaxae.training.loop import (
@@ -125,6 +125,11 @@ def fit(
     """
     check_recipe(recipe)
     check_key(key)
+    made = "an optimizer of optax, such as optax.adam(1e-3)"
+    require(tx is None or hasattr(tx, "init"), "tx", tx, made)
+    gone_on = "a Progress, as restore_progress of jaxae.training.checkpoint reads it"
+    kind = type(resume).__name__
+    require(resume is None or isinstance(resume, Progress), "resume", kind, gone_on)
     loop = Loop(epochs, max_skipped, patience, progress, stop)
     loop.check(callbacks, batch_size, accumulate)
     ensure(start is None or resume is None, "start must be left out with resume")

@@ -87,6 +87,11 @@ class Fit(NamedTuple):
     history: list[Row]
     best_epoch: int
 
+    def __repr__(self) -> str:
+        """Without the arrays, which would fill a notebook."""
+        epochs = f"{len(self.history)} epochs, best_epoch={self.best_epoch}"
+        return f"Fit(model={self.model!r}, {epochs})"
+
 
 class Member:
     """One training's record: the only thing that changes while epochs go by."""

@@ -156,6 +156,17 @@ def test_labels_that_nothing_needs_are_not_looked_at(tmp_path, save):
         start(tmp_path / "shown", "conditional-vae", data)
 
 
+@pytest.mark.parametrize("preset", ["unet", "conv-dae", "keras-dae"])
+def test_a_presets_own_damage_is_not_for_pairs(preset, tmp_path, save):
+    """What is damaged already would be damaged once more."""
+    data = save("both.npz", x=CLEAN, inputs=CLEAN / 2)
+    name, config = parse([preset, "--data", data, "--epochs", "1"])
+    message = f"the data bring inputs, which {preset} would damage once more"
+    with pytest.raises(ArgumentError, match=message):
+        train(tmp_path / "run", name, config)
+    assert not (tmp_path / "run").exists()
+
+
 def test_samplers_are_fitted_to_the_codes_of_the_inputs():
     from train.generation import _shown, compare_samplers
 

@@ -62,7 +62,7 @@ class Header(NamedTuple):
     borrowed: int
 
 
-def compress(model: Model, images: Images, *, source: str = "") -> bytes:
+def compress(model: Model, images: Any, *, source: str = "") -> bytes:
     """Images as bytes, of which `decompress` makes the same images.
 
     By bits back (Townsend et al. 2019, https://arxiv.org/abs/1901.04866): -ELBO of the

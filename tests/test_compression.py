@@ -20,7 +20,7 @@ from jaxae.compression.stack import BUCKETS, CENTRES, Stack, random_words
 
 ROOT = Path(__file__).parents[1]
 SHAPE = (4, 4, 1)
-GREY = ["categorical", "discretized_logistic_mixture"]
+GREY = ["categorical", "discretized_logistic_mixture", "beta_binomial"]
 
 
 def images(likelihood: str = "bernoulli") -> np.ndarray:

@@ -1,6 +1,7 @@
 """jaxae: auto-encoders for JAX as compositions of a few parts."""
 
 from jaxae import bottlenecks as bottlenecks
+from jaxae import compression as compression
 from jaxae import corruptions as corruptions
 from jaxae import distributions as distributions
 from jaxae import evaluation as evaluation

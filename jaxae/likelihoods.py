@@ -22,6 +22,7 @@ from jaxae.averages import running_mean, weighted_mean
 from jaxae.checks import check_count
 from jaxae.distributions import elementwise as distributions
 from jaxae.distributions import student
+from jaxae.distributions.beta_binomial import GreyBetaBinomial
 from jaxae.errors import choose, require
 from jaxae.preparation import binarize, unit_interval
 from jaxae.types import Prepare
@@ -42,6 +43,8 @@ _LOG_OF_ONE = math.log1p(-math.exp(MIN_LOG_SCALE))  # e^l + e^-6 is 1 there
 _LOG_SCALE_LIMIT = (
     7.0  # of the mixture: from a ninth of a level to 1,000 times the range
 )
+
+_LOG_SHAPE_LIMIT = 10.0  # of a beta distribution: far narrower than 255 draws of it
 
 
 class Support(NamedTuple):
@@ -428,6 +431,28 @@ class DiscretizedLogisticMixture(Likelihood):
         return distributions.DiscretizedLogisticMixture(logits, means, log_scales)
 
 
+class BetaBinomial(Likelihood):
+    """Levels k/255, with k the successes among 255 draws of a chance from Beta(α, β).
+
+    The decoder puts out (log α, log β) for every value, clipped to ±10: at first, near
+    0, all levels have the same probability. It has one mode or two ends, with two
+    parameters where `Categorical` has 256. As in Townsend et al. (2019), "BB-ANS",
+    https://arxiv.org/abs/1901.04866, section 3.1.
+    """
+
+    values = _grey_levels(distributions.LEVELS)
+
+    @property
+    def params_per_value(self) -> int:
+        """Decoder outputs per value of x."""
+        return 2
+
+    def elementwise(self, parameters: Array, target: Target | None) -> Distribution:
+        """See `Likelihood`."""
+        parameters = jnp.clip(parameters, -_LOG_SHAPE_LIMIT, _LOG_SHAPE_LIMIT)
+        return GreyBetaBinomial(parameters[..., 0], parameters[..., 1])
+
+
 def _check_scale(name: str, choice: float | str, words: tuple[str, ...]) -> None:
     if isinstance(choice, str):
         valid = choice in words
@@ -466,6 +491,7 @@ BY_NAME: Mapping[str, Callable[[], Likelihood]] = {
     "student_t": StudentT,
     "categorical": Categorical,
     "discretized_logistic_mixture": DiscretizedLogisticMixture,
+    "beta_binomial": BetaBinomial,
 }
 
 NAMES = tuple(BY_NAME)

@@ -254,7 +254,7 @@ def test_a_list_of_layers_is_named():
     ("options", "message"),
     [
         ({"network": Silent()}, r"network must be one of mlp, conv, a pair"),
-        ({"network": (Silent(),)}, r"network must be .*\(encoder, function"),
+        ({"network": (Silent(),)}, r"network must be .*\(encoder, decoder or"),
         ({"network": (Silent(), Image((2, 2, 1)))}, "network must be .*function from"),
         ({"network": (Image, Silent())}, "network must be"),
         ({"network": 512}, r"network must be .*, got 512"),

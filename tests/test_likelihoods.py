@@ -17,6 +17,7 @@ from jaxae import likelihoods
 from jaxae.distributions import elementwise as distributions
 from jaxae.likelihoods import (
     Bernoulli,
+    BetaBinomial,
     BinaryCrossEntropy,
     Categorical,
     ContinuousBernoulli,
@@ -27,7 +28,9 @@ from jaxae.likelihoods import (
     WholeNumbers,
 )
 
-DISCRETE = ["bernoulli", "categorical", "discretized_logistic_mixture"]
+DISCRETE = [
+    *("bernoulli", "categorical", "discretized_logistic_mixture", "beta_binomial"),
+]
 GRID = np.arange(256) / 255.0
 
 
@@ -195,7 +198,9 @@ def test_discrete_likelihoods_sum_to_one(name, scale):
     total = np.exp(np.asarray(log_p, np.float64)).sum(1)
     # With scales down to exp(-7) the bounds between levels, rounded to 1e-7, differ by
     # up to 1e-4 scales between the two levels that meet there.
-    np.testing.assert_allclose(total, 1.0, atol=1e-6 if scale < 1 else 1e-4)
+    # Terms of up to 10 cancel in a beta-binomial.
+    small = 2e-6 if name == "beta_binomial" else 1e-6
+    np.testing.assert_allclose(total, 1.0, atol=small if scale < 1 else 1e-4)
 
 
 @pytest.mark.parametrize("logit", [0.0, 1e-7, -1e-3, 0.99, 1.01, -1.01, 10.0, -90.0])
@@ -654,3 +659,52 @@ def test_outputs_of_the_wrong_size_are_refused():
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"bernoulli.*laplace_shared.*got 'poisson'"):
         likelihoods.by_name("poisson")
+
+
+def test_beta_binomial_is_that_of_scipy():
+    """At all levels, from flat over two-ended to as narrow as a binomial."""
+    logs = np.float32(np.stack(np.meshgrid(*[np.linspace(-10, 10, 11)] * 2), axis=-1))
+    outputs = _jnp(logs.reshape(1, 1, -1, 2))  # one channel at each of 121 places
+    x = _jnp(np.broadcast_to(GRID[:, None, None], (256, 121, 1)))
+    alpha, beta = np.exp(logs.reshape(-1, 2).astype(float)).T
+    expected = scipy.stats.betabinom.logpmf(np.arange(256)[:, None], 255, alpha, beta)
+    each = jnp.broadcast_to(outputs, (1, 256, 121, 2))
+    _, found, mean = _evaluate(BetaBinomial(), each, x)
+    # 24 bits, of numbers of up to 1,275 and their differences.
+    np.testing.assert_allclose(found[0, ..., 0], expected, rtol=2e-6, atol=5e-4)
+    np.testing.assert_allclose(mean[0, 0, :, 0], alpha / (alpha + beta), rtol=1e-5)
+
+
+def test_beta_binomial_clips_its_shapes():
+    x = _jnp([[0.0], [1.0]])
+    far, limit = (
+        _evaluate(BetaBinomial(), _jnp([[[-a, a], [-a, a]]]), x)[0] for a in (1e4, 10.0)
+    )
+    assert np.isfinite(far).all() and np.array_equal(far, limit)
+
+
+def test_beta_binomial_has_finite_gradients():
+    """The exact ones of log C + log B(k + α, n - k + β) - log B(α, β), by digammas."""
+    logs, k = (
+        np.float32([[-10.0, 3.0], [0.0, 0.0], [10.0, -2.0]]),
+        np.array([0, 7, 255]),
+    )
+
+    @jax.jit
+    def gradient(outputs, x):
+        def total(outputs):
+            return BetaBinomial().apply({}, outputs).log_prob(x).sum()
+
+        return jax.grad(total)(outputs)
+
+    found = gradient(_jnp(logs[None]), _jnp(k[:, None] / 255))[0]
+    a, b = np.exp(logs.astype(float)).T
+    psi = scipy.special.digamma
+    trials = psi(a + b + 255) - psi(a + b)
+    by_a = a * (psi(a + k) - psi(a) - trials)
+    by_b = b * (psi(b + 255 - k) - psi(b) - trials)
+    # At the limits the clip may stop the gradient.
+    inside = np.abs(logs) < 10
+    expected = np.stack([by_a, by_b], axis=-1)
+    np.testing.assert_allclose(found[inside], expected[inside], rtol=1e-3, atol=1e-3)
+    assert np.isfinite(found).all()

@@ -205,8 +205,6 @@ def write(out: Path, result: Any) -> None:
     Raises:
         ArgumentError: `out` is of a kind that the values do not go into.
     """
-    from PIL import Image
-
     from jaxae.errors import require
 
     several = isinstance(result, tuple)
@@ -217,10 +215,28 @@ def write(out: Path, result: Any) -> None:
         np.savez(out, *result) if several else np.save(out, result)
         return
     values = np.asarray(result)
-    images = values.ndim == 4 and values.shape[-1] in (1, 3)
-    require(images, "--out", str(out), f"a .npy file for values of {values.shape[1:]}")
+    check_place(out, values.shape)
+    write_levels(out, np.round(np.clip(values, 0.0, 1.0) * 255).astype(np.uint8))
+
+
+def check_place(out: Path, shape: tuple[int, ...]) -> None:
+    """Raises ArgumentError unless values of this shape go into `out`: PNGs or .npy."""
+    from jaxae.errors import require
+
+    images = len(shape) == 4 and shape[-1] in (1, 3)
+    expected = f"a .npy file for values of {shape[1:]}"
+    require(images or out.suffix == ".npy", "--out", str(out), expected)
+
+
+def write_levels(out: Path, levels: np.ndarray) -> None:
+    """Bytes as an array, or as numbered PNGs in a new folder."""
+    from PIL import Image
+
+    if out.suffix == ".npy":
+        out.parent.mkdir(parents=True, exist_ok=True)
+        np.save(out, levels)
+        return
     out.mkdir(parents=True)
-    levels = np.round(np.clip(values, 0.0, 1.0) * 255).astype(np.uint8)
     for number, image in enumerate(levels):
         Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(
             out / f"{number:05d}.png"

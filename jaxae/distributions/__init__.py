@@ -1,5 +1,6 @@
 """Distributions that numpyro lacks, or has more slowly; see the files."""
 
+from jaxae.distributions.beta_binomial import GreyBetaBinomial as GreyBetaBinomial
 from jaxae.distributions.elementwise import Bernoulli as Bernoulli
 from jaxae.distributions.elementwise import Categorical as Categorical
 from jaxae.distributions.elementwise import ContinuousBernoulli as ContinuousBernoulli

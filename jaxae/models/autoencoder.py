@@ -127,6 +127,16 @@ class AutoEncoder(Family):
         )
         return self.likelihood(unfold_samples(outputs, k), target)
 
+    def prior_below(self, above: Codes, batch: Batch) -> Distribution | None:
+        """p(z) of the one latent; None where there is none."""
+        del above
+        return self._prior(batch) if self.has_prior else None
+
+    def posterior_below(self, above: Codes, batch: Batch) -> Distribution | None:
+        """q(z | x) of the one latent; None where its density is not known."""
+        del above
+        return self.bottleneck(self._features(batch), jax.random.key(0)).posterior
+
     def sample_codes(self, key: jax.Array, count: int, batch: Batch) -> Codes:
         """`count` codes from the prior: ([1, count, d],); see `Family`.
 

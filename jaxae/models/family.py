@@ -100,6 +100,14 @@ class Family(Module):
         """
         raise NotImplementedError
 
+    def prior_below(self, above: Codes, batch: Batch) -> Distribution | None:
+        """p(z_i | z_1, ..., z_{i-1}) of the latent below these, () for the top one."""
+        raise NotImplementedError
+
+    def posterior_below(self, above: Codes, batch: Batch) -> Distribution | None:
+        """q(z_i | x, z_1, ..., z_{i-1}), with x as `batch["inputs"]`."""
+        raise NotImplementedError
+
     def sample_codes(self, key: jax.Array, count: int, batch: Batch) -> Codes:
         """`count` codes from the prior, [1, count, ...] each.
 

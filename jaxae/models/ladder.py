@@ -137,6 +137,16 @@ class LadderVAE(Family):
         del train
         x, batch = batch["inputs"], looked_up(self.embeddings, batch)
         require(x.shape[1:] == self.shape, "inputs", x.shape, f"[b, {self.shape}]")
+        features = self._features(batch)
+        drawn = self._infer(features, batch, key, num_samples)
+        # A second way down without noise; where nothing reads the means, the compiler
+        # leaves it out.
+        quiet = self._infer(features, batch, None, 1)
+        pairs = zip(drawn, quiet, strict=True)
+        return tuple(latent._replace(mean=still.z[0]) for latent, still in pairs)
+
+    def _features(self, batch: Batch) -> list[Array]:
+        """Of every size, the smallest first."""
         features = []
         h = shown_by(self.view.encoder, batch)
         if self.stem:
@@ -144,12 +154,7 @@ class LadderVAE(Family):
         for stage in self.stages:
             h = stage(h)
             features.append(h)
-        drawn = self._infer(features[::-1], batch, key, num_samples)
-        # A second way down without noise; where nothing reads the means, the compiler
-        # leaves it out.
-        quiet = self._infer(features[::-1], batch, None, 1)
-        pairs = zip(drawn, quiet, strict=True)
-        return tuple(latent._replace(mean=still.z[0]) for latent, still in pairs)
+        return features[::-1]
 
     def _infer(
         self,
@@ -177,15 +182,24 @@ class LadderVAE(Family):
         self, codes: Codes, batch: Batch, *, train: bool = False
     ) -> Distribution:
         """p(x | z) with batch shape [k, b], from codes given top first."""
-        state, batch = None, looked_up(self.embeddings, batch)
-        for rung, z in zip(self.rungs, codes, strict=True):
-            state = self._descend(rung, state, z, batch)
+        state = self._state_below(codes, looked_up(self.embeddings, batch))
         assert state is not None
         if self.stem:
             height, width, _ = self.shape
             outputs = self.last(nn.relu(_fold(state)))[:, :height, :width]
             state = outputs.reshape(*state.shape[:2], *outputs.shape[1:])
         return self.likelihood(state, seen_in_training(batch, train))
+
+    def prior_below(self, above: Codes, batch: Batch) -> Distribution:
+        """p(z_i | z_above); see `Family`."""
+        state = self._state_below(above, looked_up(self.embeddings, batch))
+        return self._prior(len(above), state)
+
+    def posterior_below(self, above: Codes, batch: Batch) -> Distribution:
+        """q(z_i | x, z_above); see `Family`."""
+        i, batch = len(above), looked_up(self.embeddings, batch)
+        h, state = self._features(batch)[i], self._state_below(above, batch)
+        return self.rungs[i].posterior(state, h)
 
     def sample_codes(self, key: jax.Array, count: int, batch: Batch) -> Codes:
         """Ancestral samples from the top down: [1, count, h_l, w_l, c] each."""
@@ -196,6 +210,13 @@ class LadderVAE(Family):
             codes.append(_draw(self._prior(i, state), key_rung, (1, count)))
             state = self._descend(rung, state, codes[-1], batch)
         return tuple(codes)
+
+    def _state_below(self, codes: Codes, batch: Batch) -> Array | None:
+        """Below some codes, the top one first; None above the top."""
+        state = None
+        for rung, z in zip(self.rungs, codes, strict=False):  # some of the codes
+            state = self._descend(rung, state, z, batch)
+        return state
 
     def _descend(
         self,

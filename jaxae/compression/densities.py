@@ -1,0 +1,172 @@
+"""What a model says of one image at a time: q(z | x), p(z) and p(x | z), as numbers.
+
+Who decompresses has to find the very numbers that were compressed with, to the last
+bit. So both run the same programs, for one image, on the CPU and in one thread:
+kernels of a GPU may be chosen by how long they take, and sums that threads divide among
+them depend on how many there are.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from numpyro.distributions import Distribution, Independent, Normal, constraints
+
+from jaxae.distributions.elementwise import Categorical, grey_levels
+from jaxae.errors import ensure, require
+from jaxae.evaluation.likelihood import check_generative
+from jaxae.likelihoods import Likelihood
+from jaxae.models.family import Family, call
+from jaxae.preparation import binarize, unit_interval
+from jaxae.recipe import Model, Recipe
+from jaxae.types import AnyArray, Batch, Variables
+
+Codes = tuple[Float[AnyArray, "k b ..."], ...]
+"""Of one image, [1, 1, ...] each, top first."""
+
+_program = partial(
+    jax.jit,
+    static_argnums=0,
+    compiler_options={"xla_cpu_multi_thread_eigen": False},
+)
+
+
+class Gaussian(NamedTuple):
+    """With independent entries: of a code, in its shape."""
+
+    mean: Float[np.ndarray, "..."]
+    std: Float[np.ndarray, "..."]
+
+
+class Densities:
+    """The programs of a model, for one image.
+
+    Attributes:
+        levels: How many grey levels a pixel may have.
+        latents: How many latents there are.
+    """
+
+    def __init__(self, model: Model) -> None:
+        """Checks that images can be compressed with the model.
+
+        Raises:
+            ValueError: A part of it does not allow that.
+        """
+        check_compressible(model.recipe)
+        self._module = model.module
+        cpu = jax.local_devices(backend="cpu")[0]
+        self._variables = jax.device_put(jax.device_get(model.variables), cpu)
+        self.levels = levels_of(model.module.likelihood)
+        x = jax.ShapeDtypeStruct((1, *model.module.shape), jnp.float32)
+        key = jax.random.key(0)
+        latents = jax.eval_shape(
+            partial(call, self._module, method="encode"),
+            self._variables,
+            {"inputs": x},
+            key,
+        )
+        self.latents = len(latents)
+        kind = type(self._module).__name__
+        ensure(latents, f"model must have a latent code, {kind} has none")
+
+    def prior(self, above: Codes) -> Gaussian:
+        """p(z | z above) of the next latent."""
+        return self._gaussian(_prior, above)
+
+    def posterior(self, levels: Int[np.ndarray, " d"], above: Codes) -> Gaussian:
+        """q(z | x, z above) of the next latent, of an image's levels pixel by pixel."""
+        x = levels.astype(np.float32) / np.float32(self.levels - 1)
+        shape = (1, *self._module.shape)
+        return self._gaussian(_posterior, above, {"inputs": x.reshape(shape)})
+
+    def table(self, codes: Codes) -> Float[np.ndarray, "d levels"]:
+        """p(x | z) of every level of every pixel."""
+        table = _table(self._module, self._variables, codes)
+        return _finite(np.asarray(table))
+
+    def _gaussian(self, program: Any, *inputs: Any) -> Gaussian:
+        found = program(self._module, self._variables, *inputs)
+        return Gaussian(*(_finite(np.asarray(each)) for each in found))
+
+
+def check_compressible(recipe: Recipe) -> None:
+    """Raises ValueError unless images can be compressed with such a model."""
+    check_generative(recipe)
+    module = recipe.module
+    none = "model must be shown nothing beside x, which a file does not hold, got"
+    ensure(not module.view.fields, f"{none} {sorted(module.view.fields)}")
+    same = "model must encode x itself, got one of inputs of shape"
+    ensure(module.sees_x, f"{same} {module.shape_seen}")
+    known = recipe.prepare in (unit_interval, binarize)
+    require(known, "prepare", recipe.prepare, "unit_interval or binarize, for pixels")
+    levels_of(module.likelihood)
+
+
+def levels_of(likelihood: Likelihood) -> int:
+    """How many grey levels a pixel may have.
+
+    Raises:
+        ValueError: It is not a likelihood of levels that a byte can hold.
+    """
+    support = likelihood.support
+    levels = 2 if support is constraints.boolean else getattr(support, "levels", 0)
+    expected = (
+        "one of grey levels that a byte can hold, as a Bernoulli or a Categorical"
+    )
+    grey = support is constraints.boolean or isinstance(support, grey_levels)
+    fits = grey and 255 % (levels - 1) == 0
+    require(fits, "likelihood", likelihood, expected)
+    return levels
+
+
+@_program
+def _prior(module: Family, variables: Variables, above: Codes) -> tuple[Array, Array]:
+    return _moments(call(module, variables, above, {}, method="prior_below"), "prior")
+
+
+@_program
+def _posterior(
+    module: Family, variables: Variables, above: Codes, batch: Batch
+) -> tuple[Array, Array]:
+    found = call(module, variables, above, batch, method="posterior_below")
+    return _moments(found, "posterior")
+
+
+@_program
+def _table(module: Family, variables: Variables, codes: Codes) -> Array:
+    likelihood = call(module, variables, codes, {}, method="decode")
+    each, levels = likelihood.base_dist, levels_of(module.likelihood)
+    if isinstance(
+        each, Categorical
+    ):  # for which log_prob looks at all levels each time
+        return jax.nn.softmax(each.logits).reshape(-1, levels)
+    values = jnp.arange(levels, dtype=jnp.float32) / (levels - 1)
+    values = values.reshape(-1, *[1] * (len(module.shape) + 1))
+    values = jnp.broadcast_to(values, (levels, 1, *module.shape))
+    return jnp.exp(each.log_prob(values)).reshape(levels, -1).T
+
+
+def _moments(distribution: Distribution | None, name: str) -> tuple[Array, Array]:
+    """Mean and standard deviation of one code.
+
+    Raises:
+        ValueError: It is no factorised Gaussian.
+    """
+    base = distribution.base_dist if isinstance(distribution, Independent) else None
+    came = None if distribution is None else type(base or distribution).__name__
+    expected = "a Gaussian factorised over the dimensions to compress by"
+    require(isinstance(base, Normal), name, came, expected)
+    assert isinstance(base, Normal) and distribution is not None
+    shape = (1, 1, *distribution.event_shape)
+    both = jnp.asarray(base.loc), jnp.asarray(base.scale)
+    mean, std = (jnp.broadcast_to(each, shape)[0, 0] for each in both)
+    return mean, std
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    what = "model must give finite numbers, got NaN or infinity of an image"
+    ensure(np.isfinite(values).all(), what)
+    return values

@@ -1,0 +1,223 @@
+"""Images as bytes: what the stack holds, behind a header that says what it is.
+
+`MAGIC`, a checksum of all that follows, the length of the header in two bytes, the
+header as JSON, and the words of the stack, of 32 bits. Numbers are little-endian.
+"""
+
+import hashlib
+import json
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+
+from jaxae._version import __version__
+from jaxae.compression import bits_back
+from jaxae.compression.densities import Densities
+from jaxae.compression.stack import BUCKETS, Stack, random_words
+from jaxae.errors import ensure, require
+from jaxae.inputs import check_rows
+from jaxae.recipe import Model
+from jaxae.training.initial import by_name
+
+FORMAT = 1
+"""Goes up where an earlier version of jaxae could not read what is written."""
+
+MAGIC = b"\x8aJAE\r\n\x1a\n"
+"""That of no text, nor of what a transfer as text makes of it."""
+
+_DIGEST = 8  # bytes of the SHA-256, against accidents alone
+
+Images = UInt8[np.ndarray, "n ..."]
+
+
+class Header(NamedTuple):
+    """What a file says of itself.
+
+    Attributes:
+        format: See `FORMAT`.
+        jaxae: The version that wrote it.
+        jax: The version that computed the probabilities.
+        source: Where the model was, as whoever compressed called it.
+        model: Checksum of the model's variables.
+        probe: Checksum of what the model said of an image that everyone has.
+        pixels: Checksum of the images.
+        shape: Of one image.
+        count: Of the images.
+        step: Between two grey levels, in pixel values.
+        borrowed: Random words beneath the images.
+    """
+
+    format: int
+    jaxae: str
+    jax: str
+    source: str
+    model: str
+    probe: str
+    pixels: str
+    shape: tuple[int, ...]
+    count: int
+    step: int
+    borrowed: int
+
+
+def compress(model: Model, images: Any, *, source: str = "") -> bytes:
+    """Images as bytes, of which `decompress` makes the same images.
+
+    By bits back (Townsend et al. 2019, https://arxiv.org/abs/1901.04866): -ELBO of the
+    model for all images, nats / (8 log 2) bytes, and some 300 bytes for the header and
+    the bits that it begins with. One image at a time, on the CPU.
+
+    Args:
+        model: With Gaussian codes and a likelihood of grey levels, as
+            `recipes.vae(shape, likelihood="bernoulli")` or "categorical".
+        images: Bytes [n, *shape]; for a Bernoulli likelihood 0 and 255, or 0 and 1.
+        source: Where the model is kept, to be found in the header.
+
+    Raises:
+        ValueError: The model is of another kind, or the images are not as it needs
+            them.
+        ImportError: constriction is not installed.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).integers(0, 2, (20, 4, 4, 1), np.uint8)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> key = jax.random.key(0)
+        >>> model = jaxae.fit(recipe, 255 * x, key=key, epochs=1, progress=False).model
+        >>> data = jaxae.compression.compress(model, x)
+        >>> bool((jaxae.compression.decompress(model, data) == x).all())
+        True
+    """
+    densities = Densities(model)
+    images = np.asarray(images)
+    step = _check_images(model, images, densities.levels)
+    levels = (images // np.uint8(step)).reshape(len(images), -1).astype(np.int32)
+    stack = Stack()
+    for i in reversed(range(len(levels))):  # so that the first comes off first
+        bits_back.push(stack, densities, levels[i], i)
+    header = Header(
+        format=FORMAT,
+        jaxae=__version__,
+        jax=jax.__version__,
+        source=source,
+        model=fingerprint(model),
+        probe=_probe(densities, model.module.shape),
+        pixels=_digest(images.tobytes()).hex(),
+        shape=images.shape[1:],
+        count=len(images),
+        step=step,
+        borrowed=stack.borrowed,
+    )
+    about = json.dumps(header._asdict(), separators=(",", ":")).encode()
+    words = stack.words.astype("<u4").tobytes()
+    body = len(about).to_bytes(2, "little") + about + words
+    return MAGIC + _digest(body) + body
+
+
+def decompress(model: Model, data: bytes) -> Images:
+    """The images [n, *shape] that `compress` was given.
+
+    Args:
+        model: The one that they were compressed with.
+        data: What `compress` returned.
+
+    Raises:
+        ValueError: See `read_header`; or the model is another one, or gives other
+            numbers on this computer or under this version of JAX.
+        ImportError: constriction is not installed.
+
+    Example:
+        See `compress`.
+    """
+    header, words = _split(data)
+    own = fingerprint(model)
+    expected = f"the one that data were compressed with, {header.source!r}"
+    ensure(own == header.model, f"model must be {expected}: its weights are others")
+    densities = Densities(model)
+    versions = f"JAX {header.jax} there and {jax.__version__} here"
+    other = f"data cannot be read: this computer gives other probabilities ({versions})"
+    shape = header.shape
+    ensure(_probe(densities, model.module.shape) == header.probe, other)
+    stack = Stack(words)
+    images = np.empty((header.count, *shape), np.uint8)
+    for i in range(header.count):
+        levels = bits_back.pop(stack, densities, i)
+        images[i] = (levels * header.step).astype(np.uint8).reshape(shape)
+    same = np.array_equal(stack.words, random_words(header.borrowed))
+    ensure(same and _digest(images.tobytes()).hex() == header.pixels, other)
+    return images
+
+
+def read_header(data: bytes) -> Header:
+    """What a file says of itself.
+
+    Raises:
+        ValueError: It is none of `compress`, is damaged or cut off, or is of a later
+            version.
+    """
+    return _split(data)[0]
+
+
+def fingerprint(model: Model) -> str:
+    """A checksum of a model's variables and their names."""
+    total = hashlib.sha256()
+    for name, values in sorted(by_name(jax.device_get(model.variables)).items()):
+        array = np.asarray(values, order="C")
+        total.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        total.update(array.tobytes())
+    return total.digest()[:_DIGEST].hex()
+
+
+def _split(data: bytes) -> tuple[Header, np.ndarray]:
+    """Header and words."""
+    ensure(data[: len(MAGIC)] == MAGIC, "data must be what `compress` wrote")
+    start = len(MAGIC) + _DIGEST
+    digest, body = data[len(MAGIC) : start], data[start:]
+    ensure(_digest(body) == digest, "data must be whole, they are damaged or cut off")
+    end = 2 + int.from_bytes(body[:2], "little")
+    fields: dict[str, Any] = json.loads(body[2:end])
+    later = f"written by jaxae {fields['jaxae']} in format {fields['format']}"
+    known = f"of which this one, {__version__}, reads those up to {FORMAT}"
+    ensure(fields["format"] <= FORMAT, f"data must be readable, are {later}, {known}")
+    header = Header(**fields)
+    return header._replace(shape=tuple(header.shape)), np.frombuffer(
+        body[end:], "<u4"
+    ).astype(np.uint32)
+
+
+def _check_images(model: Model, images: np.ndarray, levels: int) -> int:
+    """The step between two levels, in pixel values.
+
+    Raises:
+        ValueError: The images are not bytes of the model's shape and levels.
+    """
+    require(images.dtype == np.uint8, "images", str(images.dtype), "bytes (uint8)")
+    check_rows(model.module.shape, images.shape, "images")
+    step = 255 // (levels - 1)
+    if levels == 2 and images.max() <= 1:
+        return 1
+    others = images[images % np.uint8(step) != 0]
+    kind = type(model.module.likelihood).__name__
+    values = "0 and 255, or 0 and 1," if levels == 2 else f"multiples of {step}"
+    ensure(others.size == 0, f"images must be {values} for {kind}, got {others[:3]}")
+    return step
+
+
+def _probe(model: Densities, shape: tuple[int, ...]) -> str:
+    """Of all that the model says of an image and of codes that everyone has."""
+    size = int(np.prod(shape))
+    levels = (37 * np.arange(size) % model.levels).astype(np.int32)
+    codes, found = (), []
+    for _ in range(model.latents):
+        prior, posterior = model.prior(codes), model.posterior(levels, codes)
+        buckets = 37 * np.arange(prior.mean.size) % BUCKETS
+        codes = (*codes, bits_back.code_of(buckets, prior))
+        found += [*prior, *posterior]
+    found.append(model.table(codes))
+    return _digest(b"".join(each.tobytes() for each in found)).hex()
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()[:_DIGEST]

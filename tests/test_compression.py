@@ -1,0 +1,281 @@
+"""Images as bytes and back: nothing is lost, and the length is that of the bound."""
+
+import json
+import os
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+import jaxae
+from jaxae import likelihoods, preparation, recipes
+from jaxae.compression import bits_back, compress, decompress, files, read_header
+from jaxae.compression.densities import Densities
+from jaxae.compression.stack import BUCKETS, CENTRES, Stack, random_words
+
+ROOT = Path(__file__).parents[1]
+SHAPE = (4, 4, 1)
+GREY = ["categorical", "discretized_logistic_mixture", "beta_binomial"]
+
+
+def images(likelihood: str = "bernoulli") -> np.ndarray:
+    rng = np.random.default_rng(0)
+    bright = rng.random((60, 1, 1, 1)) > 0.5
+    level = rng.normal(np.where(bright, 190.0, 60.0), 25.0, (60, *SHAPE)).clip(0, 255)
+    grey = level.astype(np.uint8)
+    return 255 * (grey > 127).astype(np.uint8) if likelihood == "bernoulli" else grey
+
+
+@lru_cache
+def model(likelihood: str = "bernoulli") -> jaxae.Model:
+    network = jaxae.networks.FullyConnected((16,))
+    recipe = recipes.vae(SHAPE, 2, network=network, likelihood=likelihood)
+    options = {"epochs": 20, "batch_size": 20, "progress": False}
+    return jaxae.fit(recipe, images(likelihood), key=jax.random.key(0), **options).model
+
+
+@lru_cache
+def ladder() -> jaxae.Model:
+    recipe = recipes.ladder_vae(SHAPE, channels=(4, 4), latent_channels=1)
+    return jaxae.init(recipe, jax.random.key(0))
+
+
+@lru_cache
+def compressed(likelihood: str = "bernoulli") -> bytes:
+    return compress(model(likelihood), images(likelihood), source="somewhere")
+
+
+def payload(data: bytes) -> int:
+    """Bits of the images alone."""
+    header, words = files._split(data)
+    return 32 * (len(words) - header.borrowed)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", *GREY])
+def test_nothing_is_lost(likelihood):
+    x = images(likelihood)
+    again = decompress(model(likelihood), compressed(likelihood))
+    assert again.dtype == np.uint8 and np.array_equal(again, x)
+    header = read_header(compressed(likelihood))
+    assert (header.count, header.shape, header.source) == (60, SHAPE, "somewhere")
+
+
+def test_zeros_and_ones_stay_so():
+    x = images() // 255
+    assert np.array_equal(decompress(model(), compress(model(), x)), x)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", *GREY])
+def test_the_length_is_the_bound(likelihood):
+    """Within what 600 draws of the codes vary by."""
+    own = model(likelihood)
+    key, x = jax.random.key(1), np.concatenate([images(likelihood)] * 10)
+    terms = jaxae.evaluation.elbo_terms(own, x, key, num_samples=200)
+    bound = -np.asarray(terms["elbo_nats"], np.float64).sum() / np.log(2)
+    assert payload(compress(own, x)) == pytest.approx(bound, rel=0.02)
+
+
+def test_the_length_is_that_of_the_very_codes():
+    """-log2 p(x | z) - log2 p(z) + log2 q(z | x), by scipy and numpyro."""
+    own, stack = model(), Stack()
+    program, lengths = Densities(own), []
+    edges = norm.ppf(np.arange(BUCKETS + 1) / BUCKETS)
+    for i, x in enumerate(images()):
+        levels = (x // 255).reshape(-1).astype(np.int32)
+        start, borrowed = stack._ans.num_valid_bits(), stack.borrowed
+        q = program.posterior(levels, ())
+        copy = Stack(stack.words)
+        buckets = copy.pop_posterior(q.mean.astype(float), q.std.astype(float))
+        bits_back.push(stack, program, levels, i)
+        grown = stack._ans.num_valid_bits() - start
+        assert stack.borrowed == borrowed == 16
+        bounds = edges[buckets], edges[buckets + 1]
+        mass = norm.cdf(bounds[1], q.mean, q.std) - norm.cdf(bounds[0], q.mean, q.std)
+        p = jaxae.likelihood(own, CENTRES[buckets][None])
+        nats = -float(p.log_prob(x[None] / np.float32(255))[0, 0])
+        bits = nats / np.log(2) + 2 * np.log2(BUCKETS) + np.log2(mass).sum()
+        lengths.append((grown, bits))
+    grown, bits = np.sum(lengths, axis=0)
+    # Probabilities are rounded to 2**-24, and every bucket has one of these at least.
+    assert grown == pytest.approx(bits, rel=1e-3, abs=2.0)
+
+
+def test_a_ladder_loses_nothing():
+    x = images()[:20]
+    data = compress(ladder(), x)
+    assert np.array_equal(decompress(ladder(), data), x)
+    terms = jaxae.evaluation.elbo_terms(ladder(), x, jax.random.key(1))
+    bound = -np.asarray(terms["elbo_nats"], np.float64).sum() / np.log(2)
+    # Posteriors and priors are the same at first, so that only p(x | z) varies.
+    assert payload(data) == pytest.approx(bound, rel=0.05)
+
+
+@pytest.mark.parametrize("of", [model, ladder])
+def test_a_pop_undoes_a_push(of):
+    program, stack = Densities(of()), Stack()
+    levels = (images()[:3] // 255).reshape(3, -1).astype(np.int32)
+    before = []
+    for i, each in enumerate(levels):
+        before.append(stack.words)
+        bits_back.push(stack, program, each, i)
+    for i in reversed(range(3)):
+        assert np.array_equal(bits_back.pop(stack, program, i), levels[i])
+        own = stack.words  # with what was borrowed since beneath
+        assert np.array_equal(own[len(own) - len(before[i]) :], before[i])
+    assert np.array_equal(stack.words, random_words(stack.borrowed))
+
+
+def test_bits_are_borrowed_where_a_code_needs_more():
+    stack, size = Stack(), 200
+    rng = np.random.default_rng(0)
+    mean, std = rng.normal(size=size), np.exp(rng.normal(size=size))
+    buckets = stack.pop_posterior(mean, std)
+    assert stack.borrowed > 16 and stack.borrowed % 16 == 0
+    stack.push_posterior(buckets, mean, std)
+    assert np.array_equal(stack.words, random_words(stack.borrowed))
+
+
+def test_buckets_are_drawn_as_the_posterior_says():
+    stack, mean, std = Stack(random_words(40_000)), 0.7, 0.3
+    drawn = stack.pop_posterior(np.full(20_000, mean), np.full(20_000, std))
+    z = CENTRES[drawn]
+    # Six standard errors.
+    assert z.mean() == pytest.approx(mean, abs=6 * std / np.sqrt(20_000))
+    assert z.std() == pytest.approx(std, abs=6 * std / np.sqrt(40_000))
+
+
+@pytest.mark.parametrize(
+    ("flags", "cores"),
+    [("", 1), ("--xla_cpu_multi_thread_eigen=false", 2), ("", 2)],
+)
+def test_the_bytes_do_not_depend_on_threads(flags, cores, tmp_path):
+    """Compressed here, with the optimisations that the other process has as well."""
+    jaxae.save(wide(), tmp_path / "model")
+    program = (
+        "import os, sys, jax, numpy as np, jaxae\n"
+        f"os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:{cores}])\n"
+        "model = jaxae.load('model')\n"
+        "x = np.random.default_rng(0).integers(0, 2, (3, 28, 28, 1), np.uint8)\n"
+        "sys.stdout.buffer.write(jaxae.compression.compress(model, x))\n"
+    )
+    names = {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **names},
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
+    ).stdout
+    _WIDE.add(found)
+    assert len(_WIDE) == 1 and len(found) > 500
+
+
+_WIDE: set[bytes] = set()
+
+
+@lru_cache
+def wide() -> jaxae.Model:
+    """Of matrices that are large enough for several threads."""
+    network = jaxae.networks.FullyConnected((600,))
+    recipe = recipes.vae((28, 28, 1), 40, network=network)
+    return jaxae.init(recipe, jax.random.key(0))
+
+
+def test_files_that_are_none():
+    for data in (b"", b"\x89PNG\r\n\x1a\n and more", b"JAE"):
+        with pytest.raises(ValueError, match="must be what `compress` wrote"):
+            read_header(data)
+
+
+@pytest.mark.parametrize("end", [8, 12, 16, 18, 100, -4, -1])
+def test_files_that_are_cut_off(end):
+    with pytest.raises(ValueError, match="damaged or cut off"):
+        decompress(model(), compressed()[:end])
+
+
+@pytest.mark.parametrize("place", [8, 16, 30, 150, -1])
+def test_files_that_are_damaged(place):
+    data = bytearray(compressed())
+    data[place] ^= 4
+    with pytest.raises(ValueError, match="damaged or cut off"):
+        decompress(model(), bytes(data))
+
+
+def rewritten(**changes: object) -> bytes:
+    """A whole file with another header."""
+    header, words = files._split(compressed())
+    about = json.dumps({**header._asdict(), **changes}).encode()
+    body = len(about).to_bytes(2, "little") + about + words.astype("<u4").tobytes()
+    return files.MAGIC + files._digest(body) + body
+
+
+def test_a_later_format():
+    with pytest.raises(ValueError, match=r"jaxae 9\.9 in format 2"):
+        read_header(rewritten(format=2, jaxae="9.9"))
+
+
+@pytest.mark.parametrize("change", [{"probe": "0" * 16}, {"pixels": "0" * 16}])
+def test_another_computer(change):
+    with pytest.raises(ValueError, match=r"gives other probabilities \(JAX 0\.1 there"):
+        decompress(model(), rewritten(jax="0.1", **change))
+
+
+def test_another_model():
+    changed = jax.tree.map(lambda x: x + x.dtype.type(1e-3), model().variables)
+    with pytest.raises(ValueError, match="compressed with, 'somewhere': its weights"):
+        decompress(model().replace(variables=changed), compressed())
+
+
+@pytest.mark.parametrize(
+    ("x", "sentence"),
+    [
+        (images("categorical"), "images must be 0 and 255, or 0 and 1, for Bernoulli"),
+        (images() / 255.0, r"images must be bytes \(uint8\), got 'float64'"),
+        (images()[:, :3], r"images must be of shape \[n, 4, 4, 1\]"),
+        (images()[:0], "at least one example"),
+    ],
+)
+def test_images_that_do_not_fit(x, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        compress(model(), x)
+
+
+REFUSED = {
+    "a prior": recipes.autoencoder(SHAPE, 2),
+    "likelihood must be one of grey levels": recipes.vae(
+        SHAPE, 2, likelihood="gaussian"
+    ),
+    "got Categorical|likelihoods.Categorical": recipes.vae(
+        SHAPE, 2, likelihood=likelihoods.Categorical(levels=10)
+    ),
+    "posterior must be a Gaussian": recipes.flow_vae(SHAPE, 2),
+    "prior must be a Gaussian": recipes.mixture_vae(SHAPE, 2),
+    "nothing beside x": recipes.conditional_vae(SHAPE, 2, num_labels=3),
+    "prepare must be": recipes.vae(SHAPE, 2).replace(
+        prepare=preparation.MinMax(0.0, 1.0)
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", REFUSED)
+def test_models_of_other_kinds(sentence):
+    own = jaxae.init(REFUSED[sentence], jax.random.key(0))
+    with pytest.raises(ValueError, match=sentence):
+        compress(own, images())
+
+
+def test_numbers_that_are_not_finite():
+    broken = jax.tree.map(lambda x: x * np.nan, model().variables)
+    with pytest.raises(ValueError, match="finite"):
+        compress(model().replace(variables=broken), images())
+
+
+def test_without_constriction(monkeypatch):
+    monkeypatch.setitem(sys.modules, "constriction", None)
+    with pytest.raises(ImportError, match=r"pip install 'jaxae\[compress\]'"):
+        compress(model(), images())

@@ -471,6 +471,7 @@ def encoder_batch(
     fill: float = FILL,
 ) -> dict[str, Any]:
     """What the encoder sees of examples, prepared as in training but not drawn."""
+    check_model(model)
     recipe, shape = model.recipe, model.module.shape_seen
     x, missing = split_missing(x, missing, "x")
     x = check_examples(shape, x)

@@ -255,7 +255,7 @@ def test_a_list_of_layers_is_named():
     [
         ({"network": Silent()}, r"network must be one of mlp, conv, a pair"),
         ({"network": (Silent(),)}, r"network must be .*\(encoder, decoder or"),
-        ({"network": (Silent(), Image((2, 2, 1)))}, "network must be .*function from"),
+        ({"network": (Silent(), (2, 2, 1))}, "network must be .*function from"),
         ({"network": (Image, Silent())}, "network must be"),
         ({"network": 512}, r"network must be .*, got 512"),
         ({"likelihood": 1.0}, r"likelihood must be a name or one of .*, got 1.0"),

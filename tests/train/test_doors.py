@@ -156,7 +156,7 @@ def test_labels_that_nothing_needs_are_not_looked_at(tmp_path, save):
         start(tmp_path / "shown", "conditional-vae", data)
 
 
-@pytest.mark.parametrize("preset", ["unet", "conv-dae", "keras-dae"])
+@pytest.mark.parametrize("preset", ["unet", "conv-dae"])
 def test_a_presets_own_damage_is_not_for_pairs(preset, tmp_path, save):
     """What is damaged already would be damaged once more."""
     data = save("both.npz", x=CLEAN, inputs=CLEAN / 2)

@@ -39,7 +39,7 @@ def ladder_vae(
         channels: Channels of the stages, each of which halves the image.
         stem: Channels of a first halving without a latent; 0 for none.
         conditions: Further arrays of the data, and who is shown them: decoder and prior
-            the same.
+            the same, as by `Condition("age", to=views.PARTS)`.
         likelihood: p(x | z), by name or as a module. Unless given, "bernoulli", under
             which the data are binarised afresh at every step; of pictures in colour
             "gaussian_optimal".

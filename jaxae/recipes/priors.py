@@ -28,12 +28,14 @@ def vamp_vae(
     """The VAE whose prior is the mixture of pseudo-inputs' posteriors.
 
     Tomczak & Welling 2018, https://arxiv.org/abs/1705.07120; see `priors.VampPrior`. A
-    step encodes the pseudo-inputs beside the batch.
+    step encodes the pseudo-inputs beside the batch. Examples must lie in [0, 1], as
+    pictures do; `preparation.MinMax` brings others there.
 
     Args:
         shape: The shape of one example.
         latent_dim: The number of latent dimensions.
-        components: Pseudo-inputs, which are learned.
+        components: Pseudo-inputs, which are learned; at least one for each combination
+            of categories that the encoder is shown.
         conditions: Further arrays of the data, and who is shown them.
         network: The encoder and the decoder, by name, as a pair of `jaxae.networks`, or
             as two modules of your own.

@@ -14,7 +14,7 @@ import tyro
 
 import jaxae
 from jaxae import recipes
-from train import apply, evaluate, export
+from train import apply, compress, decompress, evaluate, export
 from train.__main__ import parse
 from train.benchmark import __main__ as benchmark
 from train.benchmark import convolutions, seeds
@@ -22,6 +22,7 @@ from train.data.__main__ import main as describe
 from train.disentangle import __main__ as disentangle
 from train.options import Plan, flat
 from train.presets import PRESETS
+from train.reproduce import __main__ as reproduce
 from train.scaling import arguments as scaling
 
 ROOT = Path(__file__).parents[1]
@@ -31,13 +32,16 @@ ARGUMENTS = {
     "train.benchmark": benchmark.Arguments,
     "train.benchmark.convolutions": convolutions.Arguments,
     "train.benchmark.seeds": seeds.Arguments,
+    "train.compress": compress.Arguments,
     "train.data": describe,
+    "train.decompress": decompress.Arguments,
     "train.disentangle": disentangle.Arguments,
     "train.evaluate": evaluate.Arguments,
     "train.export": export.Arguments,
+    "train.reproduce": reproduce.Arguments,
 }
 # What stands in a command for something of the reader's.
-STANDS_FOR = {"PRESET": "vae", "CASE": "mlp-100", "N": "3"}
+STANDS_FOR = {"PRESET": "vae", "CASE": "mlp-100", "ROW": "pca-30", "N": "3"}
 
 
 def text_of(page):

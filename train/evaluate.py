@@ -61,8 +61,8 @@ def evaluate(arguments: Arguments) -> None:
     from train.examples import configured
     from train.generation import compare_samplers
     from train.recognition import check_unchanged, found
-    from train.results import EVALUATION_KEY, write_results, write_results_on
-    from train.run import Run, open_run, restore_model, save_models
+    from train.results import write_results, write_results_on
+    from train.run import EVALUATION_KEY, Run, open_run, restore_model, save_models
 
     beside = (arguments.inputs, arguments.missing)
     alone = arguments.data is None and beside != (None, None)

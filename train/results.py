@@ -15,13 +15,10 @@ from train.errors import RunError
 from train.examples import examples
 from train.options import flat
 from train.report import write_report
-from train.run import Run, write_json
+from train.run import EVALUATION_KEY, Run, write_json
 
 if TYPE_CHECKING:  # most runs compare no samplers
     from train.generation import Comparison
-
-# Beside what the seed of the training makes: the test set does not vary with it.
-EVALUATION_KEY = 1_000_003
 
 
 def write_results(

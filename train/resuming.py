@@ -118,6 +118,6 @@ def _progress(run: Run, parallel: Parallel, epoch: int) -> Progress:
 
 def _forget_after(run: Run, epoch: int, damaged: Collection[int] = ()) -> None:
     if first_host():
-        keep_rows(run, epoch)
+        keep_rows(run.metrics, epoch)
         discard_after(run.checkpoints, epoch, damaged)
     wait_for_all(f"what is forgotten after epoch {epoch}")

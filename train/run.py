@@ -24,6 +24,9 @@ from train.presets import PRESETS
 
 CONFIG = "config.json"
 
+# Beside what the seed of the training makes: the test set does not vary with it.
+EVALUATION_KEY = 1_000_003
+
 
 class Run(NamedTuple):
     """A run's directory with what was configured there.
@@ -100,16 +103,7 @@ class Run(NamedTuple):
         Raises:
             RunError: A line is damaged.
         """
-        if not self.metrics.exists():
-            return []
-        rows = []
-        lines = self.metrics.read_text("utf-8").splitlines()
-        for number, line in enumerate(lines, start=1):
-            try:
-                rows.append(json.loads(line))
-            except ValueError as error:
-                raise RunError(f"{self.metrics}: line {number} is damaged") from error
-        return rows
+        return read_metrics(self.metrics)
 
 
 @lru_cache
@@ -188,10 +182,27 @@ def restore_model(run: Run, which: Which = "best") -> tuple[jaxae.Model, int]:
     return trained_model(recipe, state), epoch
 
 
-def append_metrics(run: Run, row: Mapping[str, int | float]) -> None:
+def append_metrics(file: Path, row: Mapping[str, int | float]) -> None:
     """Adds an epoch's line."""
-    with run.metrics.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(_finite(row)) + "\n")
+    with file.open("a", encoding="utf-8") as opened:
+        opened.write(json.dumps(_finite(row)) + "\n")
+
+
+def read_metrics(file: Path) -> list[dict[str, Any]]:
+    """The rows of all epochs; empty before the first one is done.
+
+    Raises:
+        RunError: A line is damaged.
+    """
+    if not file.exists():
+        return []
+    rows = []
+    for number, line in enumerate(file.read_text("utf-8").splitlines(), start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise RunError(f"{file}: line {number} is damaged") from error
+    return rows
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -206,20 +217,20 @@ def _scratch(path: Path) -> Path:
     return path.with_suffix(".tmp")
 
 
-def keep_rows(run: Run, count: int) -> None:
+def keep_rows(file: Path, count: int) -> None:
     """Cuts the metrics after so many epochs, as they are to be trained again.
 
     Raises:
         RunError: There are fewer.
     """
-    if not run.metrics.exists() and count == 0:
+    if not file.exists() and count == 0:
         return
-    lines = run.metrics.read_text("utf-8").splitlines(keepends=True)[:count]
+    lines = file.read_text("utf-8").splitlines(keepends=True)[:count]
     if len(lines) < count:
-        raise RunError(f"{run.metrics}: has no line of epoch {count}")
-    scratch = _scratch(run.metrics)
+        raise RunError(f"{file}: has no line of epoch {count}")
+    scratch = _scratch(file)
     scratch.write_text("".join(lines), encoding="utf-8")
-    scratch.replace(run.metrics)
+    scratch.replace(file)
 
 
 def _finite(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -304,7 +304,7 @@ def _callbacks(run: Run, stack: ExitStack, keep: int) -> list[Callable[[Epoch], 
     if not first_host():
         return [save]
     # A row without a checkpoint does no harm, but not the other way round.
-    callbacks = [lambda epoch: append_metrics(run, epoch.metrics), save]
+    callbacks = [lambda epoch: append_metrics(run.metrics, epoch.metrics), save]
     if run.config.tensorboard:
         from train.tensorboard import scalars
 

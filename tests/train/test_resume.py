@@ -222,8 +222,8 @@ def runs(images, tmp_path_factory) -> Path:
     """Two runs of this process: "whole", and "ended" by SIGTERM in its epoch 4 of 6."""
     folder = tmp_path_factory.mktemp("runs")
 
-    def append_and_end(run, row):
-        append_metrics(run, row)
+    def append_and_end(file, row):
+        append_metrics(file, row)
         if row["epoch"] == 4:
             signal.raise_signal(signal.SIGTERM)
 

@@ -11,8 +11,9 @@ from jaxae.errors import require
 from train.commands import parse
 from train.program import program
 from train.reproduce.protocol import Job
-from train.reproduce.results import as_json, beside, write, write_page
+from train.reproduce.results import as_json, beside, write_page
 from train.reproduce.rows import ROWS, Row
+from train.run import write_json
 from train.tables import print_table
 
 if TYPE_CHECKING:
@@ -91,9 +92,10 @@ def reproduce(arguments: Arguments) -> None:
     jobs = [Job(folder / f"seed-{seed}", seed, _share(row, budget)) for seed in seeds]
     result = as_json(name, row, seeds, [row.protocol.run(job) for job in jobs])
     folder.mkdir(parents=True, exist_ok=True)
-    write(folder, result)
+    file = folder / "reproduction.json"
+    write_json(file, result)
     print(beside(result))
-    print(f"result: {folder / 'reproduction.json'}")
+    print(f"result: {file}")
 
 
 def _share(row: Row, budget: float | None) -> float:

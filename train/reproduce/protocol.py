@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,14 +11,17 @@ import jax
 import optax
 
 import jaxae
-from jaxae.training import Epoch, Parallel, Progress, trained_model
+from jaxae.training import Parallel, Progress, trained_model
 from jaxae.training.checkpoint import restore_progress, save_epochs, saved_epochs
-from jaxae.training.parallel import make_mesh, replicated
+from jaxae.training.parallel import default_mesh, replicated
 from train.errors import RunError
-from train.run import write_json
-
-KEY_OF_TEST = 1_000_003
-"""Beside what the seed makes: a test set is drawn once, whatever the seed."""
+from train.run import (
+    EVALUATION_KEY,
+    append_metrics,
+    keep_rows,
+    read_metrics,
+    write_json,
+)
 
 
 class Parts(NamedTuple):
@@ -109,56 +111,52 @@ class Training:
             RunError: Another protocol, seed or share is in the folder.
             CheckpointError: No checkpoint in it can be read.
         """
-        parts = self.data(job.seed)
-        model, seconds = self._trained(job, parts)
-        key = jax.random.key(KEY_OF_TEST)
+        model, parts, configuration, seconds = self._trained(job)
+        key = jax.random.key(EVALUATION_KEY)
         value, took = timed(lambda: self.measure(model, parts, key))
-        configuration = self._configuration(job, parts)
         return Outcome(value, configuration, seconds + took, self._shortened(job))
 
-    def _trained(self, job: Job, parts: Parts) -> tuple[jaxae.Model, float]:
-        """The model of the best or the last epoch, and the seconds that it took."""
-        length = self._length(job, parts)
-        recipe, tx = self.recipe(*length), self.tx(*length)
+    def _trained(self, job: Job) -> tuple[jaxae.Model, Parts, dict[str, Any], float]:
+        """The model of the best or the last epoch, of what, how, and the seconds."""
+        parts, epochs = self.data(job.seed), self._epochs(job)
+        steps = -(-len(parts.train["x"]) // self.batch_size)
+        recipe, tx = self.recipe(steps, epochs), self.tx(steps, epochs)
         key, seconds = jax.random.key(job.seed), 0.0
+        configuration = self._configuration(job, recipe, parts)
         start = None
         if self.after is not None:
             earlier = job._replace(folder=job.folder / "before")
-            start, seconds = self.after._trained(earlier, self.after.data(job.seed))
+            start, _, own, seconds = self.after._trained(earlier)
+            configuration["before"] = own
         elif self.begin is not None:
             key, key_start = jax.random.split(key)
             start = self.begin(jaxae.init(recipe, key_start), parts, key_start)
-        _check_same(job, self._configuration(job, parts))
-        resume = _progress(job.folder, recipe, tx)
+        _check_same(job.folder, configuration)
+        checkpoints, metrics = job.folder / "checkpoints", job.folder / "metrics.jsonl"
+        resume = _progress(checkpoints, metrics, recipe, tx)
         judged = parts.validation is not None
-        with ExitStack() as stack:
-            save = save_epochs(
-                job.folder / "checkpoints", "validation_loss" if judged else "loss"
-            )
+        monitor = "validation_loss" if judged else "loss"
+        with save_epochs(checkpoints, monitor) as save:
             fitted = jaxae.fit(
                 recipe,
                 parts.train,
                 key=key,
-                epochs=self._epochs(job),
+                epochs=epochs,
                 batch_size=self.batch_size,
                 tx=tx,
                 validation=parts.validation,
-                monitor=None if judged else "loss",
+                monitor=monitor,
                 patience=self.patience,
-                callbacks=[_appended(job.folder), stack.enter_context(save)],
+                callbacks=[lambda epoch: append_metrics(metrics, epoch.metrics), save],
                 start=None if resume else start,
                 resume=resume,
             )
         last = trained_model(fitted.model.recipe, fitted.state)
         seconds += sum(row["seconds"] for row in fitted.history)
-        return fitted.model if judged else last, seconds
+        return fitted.model if judged else last, parts, configuration, seconds
 
     def _epochs(self, job: Job) -> int:
         return max(1, round(job.share * self.epochs))
-
-    def _length(self, job: Job, parts: Parts) -> tuple[int, int]:
-        """Steps of an epoch, and epochs."""
-        return -(-len(parts.train["x"]) // self.batch_size), self._epochs(job)
 
     def _shortened(self, job: Job) -> str | None:
         done = self._epochs(job)
@@ -166,20 +164,17 @@ class Training:
             return None
         return f"{done} of {self.epochs} epochs"
 
-    def _configuration(self, job: Job, parts: Parts) -> dict[str, Any]:
-        before = {}
-        if self.after is not None:
-            own = self.after._configuration(job, self.after.data(job.seed))
-            before = {"before": own}
+    def _configuration(
+        self, job: Job, recipe: jaxae.Recipe, parts: Parts
+    ) -> dict[str, Any]:
         return {
-            "recipe": repr(self.recipe(*self._length(job, parts))),
+            "recipe": repr(recipe),
             "optimizer": self.optimizer,
             "epochs": self._epochs(job),
             "batch_size": self.batch_size,
             "patience": self.patience,
             "train_size": len(parts.train["x"]),
             "seed": job.seed,
-            **before,
         }
 
 
@@ -190,38 +185,30 @@ def timed(function: Callable[[], float]) -> tuple[float, float]:
     return value, time.perf_counter() - start
 
 
-def _check_same(job: Job, configuration: dict[str, Any]) -> None:
+def _check_same(folder: Path, configuration: dict[str, Any]) -> None:
     """Notes what runs in the folder, or sees to it that it is the same."""
-    file = job.folder / "protocol.json"
+    file = folder / "protocol.json"
     if not file.exists():
-        job.folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         write_json(file, configuration)
     before = json.loads(file.read_text("utf-8"))
-    names = sorted(configuration.keys() | before.keys())
-    for name in names:
+    for name in sorted(configuration.keys() | before.keys()):
         came, found = configuration.get(name), before.get(name)
         if came != found:
-            raise RunError(f"{job.folder}: has another {name}: {found}, now {came}")
-
-
-def _appended(folder: Path) -> Callable[[Epoch], None]:
-    def append(epoch: Epoch) -> None:
-        with (folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(epoch.metrics) + "\n")
-
-    return append
+            raise RunError(f"{folder}: has another {name}: {found}, now {came}")
 
 
 def _progress(
-    folder: Path, recipe: jaxae.Recipe, tx: optax.GradientTransformation
+    checkpoints: Path,
+    metrics: Path,
+    recipe: jaxae.Recipe,
+    tx: optax.GradientTransformation,
 ) -> Progress | None:
     """Where a training that was interrupted goes on; None to begin."""
-    checkpoints, metrics = folder / "checkpoints", folder / "metrics.jsonl"
     if not saved_epochs(checkpoints):
-        metrics.unlink(missing_ok=True)
+        keep_rows(metrics, 0)
         return None
-    parallel = Parallel(make_mesh(), replicated)
+    parallel = Parallel(default_mesh(), replicated)
     found = restore_progress(checkpoints, recipe, tx, parallel)
-    rows = metrics.read_text("utf-8").splitlines()[: found.epoch]
-    metrics.write_text("".join(row + "\n" for row in rows), "utf-8")
-    return found._replace(history=[json.loads(row) for row in rows])
+    keep_rows(metrics, found.epoch)
+    return found._replace(history=read_metrics(metrics))

@@ -14,7 +14,6 @@ import jaxae
 from jaxae.errors import ensure
 from train.reproduce.protocol import Outcome
 from train.reproduce.rows import ROWS, Row
-from train.run import write_json
 
 RESULTS = Path(__file__).parent / "results"
 """Of the rows that were run in full, or as far as they say."""
@@ -104,8 +103,3 @@ def _value(result: Mapping[str, Any]) -> str:
     digits = len(f"{result['reference']}".partition(".")[2]) + 1
     spread = f" ± {result['std']:.{digits}f}" if "std" in result else ""
     return f"{result['value']:.{digits}f}{spread}"
-
-
-def write(folder: Path, result: Mapping[str, Any]) -> None:
-    """As reproduction.json."""
-    write_json(folder / "reproduction.json", result)

@@ -1,7 +1,7 @@
 """The library's exceptions, and the few ways to say what is wrong with an argument."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from difflib import get_close_matches
 from typing import Any, TypeVar, get_args
 
@@ -84,10 +84,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 @contextmanager
-def importing_scikit_learn(name: str) -> Iterator[None]:
-    """Says what to install where the function `name` cannot import scikit-learn."""
+def importing(needed: str) -> Iterator[None]:
+    """Says the sentence `needed`, with what to install, where an import fails."""
     try:
         yield
     except ImportError as error:
-        message = f"{name} needs scikit-learn: pip install scikit-learn"
-        raise ImportError(message) from error
+        raise ImportError(needed) from error
+
+
+def importing_scikit_learn(name: str) -> AbstractContextManager[None]:
+    """Likewise, where the function `name` needs scikit-learn."""
+    return importing(f"{name} needs scikit-learn: pip install scikit-learn")

@@ -137,10 +137,7 @@ def split_missing(x: Any, missing: Any, name: str) -> tuple[Any, Any]:
     Raises:
         ValueError: `missing` is another word, or no mask for x.
     """
-    if isinstance(x, np.ma.MaskedArray):
-        taken = f"{name} is a masked array, whose mask says what is missing: give no "
-        ensure(missing is None, f"{taken}'missing' beside it")
-        x, missing = x.data, np.ma.getmaskarray(x)
+    x, missing = unmasked(x, missing, name)
     x = _as_array(x, name)
     if isinstance(missing, str):
         require(missing == "nan", "missing", missing, "an array of booleans, or 'nan'")
@@ -151,6 +148,21 @@ def split_missing(x: Any, missing: Any, name: str) -> tuple[Any, Any]:
     missing = check_mask(missing, x.shape, "missing")
     xp = jnp if isinstance(x, Tracer) or isinstance(missing, Tracer) else np
     return xp.where(missing, np.zeros((), x.dtype), x), missing
+
+
+def unmasked(x: Any, missing: Any, name: str) -> tuple[Any, Any]:
+    """x and what is missing of it, which an array of `numpy.ma` says itself."""
+    if not isinstance(x, np.ma.MaskedArray):
+        return x, missing
+    taken = f"{name} is a masked array, whose mask says what is missing: give no "
+    ensure(missing is None, f"{taken}'missing' beside it")
+    return x.data, np.ma.getmaskarray(x)
+
+
+def check_unmasked(values: Any, name: str) -> None:
+    """Raises ValueError of an array of `numpy.ma`, where its mask would be dropped."""
+    masked = isinstance(values, np.ma.MaskedArray)
+    ensure(not masked, f"{name} must be known whole, got a masked array")
 
 
 def is_number(dtype: Any) -> bool:
@@ -216,8 +228,7 @@ def _as_array(values: Any, name: str) -> Any:
         return values
     whole = f"{name} must be an array, or a mapping of arrays, which the device holds "
     ensure(not callable(values), f"{whole}whole, got {type(values).__name__}")
-    masked = isinstance(values, np.ma.MaskedArray)
-    ensure(not masked, f"{name} must be known whole, got a masked array")
+    check_unmasked(values, name)
     kind = type(values)
     if kind.__module__.startswith(("scipy.sparse", "anndata")):
         remedy = "adata.X" if kind.__module__.startswith("anndata") else "x.toarray()"
@@ -269,9 +280,15 @@ def check_condition(values: Any, form: Field, count: int, name: str) -> Any:
 
 
 def check_conditions(
-    recipe: Recipe, given: Mapping[str, Any], count: int, *parts: Part
+    recipe: Recipe,
+    given: Mapping[str, Any],
+    count: int,
+    *parts: Part,
+    forms: Mapping[str, Field] | None = None,
 ) -> dict[str, Any]:
     """What these are shown of `count` examples; of any other there is nothing.
+
+    `forms` are in place of those that the view declares.
 
     Raises:
         ValueError: One is missing, not asked for, or not as it is declared.
@@ -281,7 +298,7 @@ def check_conditions(
     for name in there:
         shown = ", ".join(fields) or "nothing beside x"
         ensure(name in fields, f"{name} must be left out: the model is shown {shown}")
-    needed = recipe.module.view.shown_to(*parts)
+    needed = recipe.module.view.shown_to(*parts) | dict(forms or {})
     for name in needed:
         ensure(name in there, f"{name} must be given: one for each of {count} examples")
     return {k: check_condition(there[k], form, count, k) for k, form in needed.items()}

@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 
 from jaxae.checks import check_count
 from jaxae.errors import ArgumentError, ensure, require
+from jaxae.inputs import check_unmasked, unmasked
 from jaxae.streams import shuffled_batches
 
 
@@ -88,15 +89,16 @@ def _opened(source: Any, name: str) -> dict[str, Any]:
     arrays = dict(source) if isinstance(source, Mapping) else {"x": source}
     ensure("x" in arrays, f"{name} must have an 'x', got {sorted(arrays)}")
     missing = arrays.pop("missing", None)
-    rows = {
-        field: values if isinstance(values, _Tensor) else np.asanyarray(values)
-        for field, values in arrays.items()
-    }
-    rows |= _gaps(rows["x"], missing, name)
+    x, missing = unmasked(arrays["x"], missing, name)
+    rows = {field: _rows(values) for field, values in (arrays | {"x": x}).items()}
+    if isinstance(missing, str):
+        require(missing == "nan", f"{name}['missing']", missing, "an array, or 'nan'")
+        rows["missing"] = _NaN(rows["x"])
+    elif missing is not None:
+        rows["missing"] = _rows(missing)
     for field, values in rows.items():
         own = f"{name}[{field!r}]"
-        masked = isinstance(values, np.ma.MaskedArray)
-        ensure(not masked, f"{own} must be known whole, got a masked array")
+        check_unmasked(values, own)
         numbers = values.dtype.kind not in "OSU" or field == "label"
         require(numbers, own, str(values.dtype), "numbers")
     lengths = {field: values.shape[:1] for field, values in rows.items()}
@@ -105,18 +107,9 @@ def _opened(source: Any, name: str) -> dict[str, Any]:
     return rows
 
 
-def _gaps(x: Any, missing: Any, name: str) -> dict[str, Any]:
-    """x without a mask of its own, and what is missing of it, if that is said."""
-    if isinstance(x, np.ma.MaskedArray):
-        taken = f"{name} is a masked array, whose mask says what is missing: give no "
-        ensure(missing is None, f"{taken}'missing' beside it")
-        return {"x": x.data, "missing": np.ma.getmaskarray(x)}
-    if isinstance(missing, str):
-        require(missing == "nan", f"{name}['missing']", missing, "an array, or 'nan'")
-        return {"missing": _NaN(x)}
-    if missing is None or isinstance(missing, _Tensor):
-        return {} if missing is None else {"missing": missing}
-    return {"missing": np.asanyarray(missing)}
+def _rows(values: Any) -> Any:
+    """An array, masked or mapped as it came; or a tensor of a file."""
+    return values if isinstance(values, _Tensor) else np.asanyarray(values)
 
 
 def _file(path: Path, name: str) -> Any:

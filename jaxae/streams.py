@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from jaxae.checks import check_count
-from jaxae.errors import require
+from jaxae.errors import importing, require
 from jaxae.training.placement import Share
 
 Fields = dict[str, np.ndarray]
@@ -137,9 +137,8 @@ def _read_ahead(
 
 def _grain() -> Any:
     """Imported here, as it takes a second, which only streaming should cost."""
-    try:
+    with importing(
+        "batches are read from the disk by grain: pip install 'jaxae[stream]'"
+    ):
         import grain
-    except ImportError as error:
-        needed = "batches are read from the disk by grain: pip install 'jaxae[stream]'"
-        raise ImportError(needed) from error
     return grain

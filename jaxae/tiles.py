@@ -14,7 +14,6 @@ from jaxae.checks import check_count
 from jaxae.errors import ensure, require
 from jaxae.inference import CHUNK, repair
 from jaxae.inputs import (
-    check_condition,
     check_conditions,
     check_examples,
     split_missing,
@@ -125,19 +124,15 @@ def _conditions(
     model: Model, given: Mapping[str, Any], size: tuple[int, ...]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Those of whole pictures [n, ...], and those that are cut as they are."""
-    view, sides = model.module.view, model.module.shape[:2]
-    needed = view.shown_to(*BOTH).items()
-    forms = {k: f for k, f in needed if len(f.shape) == 3 and f.shape[:2] == sides}
-    cut = {
-        name: check_condition(
-            given[name], form._replace(shape=(*size[1:], form.shape[2])), size[0], name
-        )
-        for name, form in forms.items()
-        if given.get(name) is not None
+    count, *own = size
+    sides, needed = model.module.shape[:2], model.module.view.shown_to(*BOTH)
+    forms = {
+        name: form._replace(shape=(*own, form.shape[2]))
+        for name, form in needed.items()
+        if len(form.shape) == 3 and form.shape[:2] == sides
     }
-    tiles = {k: np.zeros((size[0], *forms[k].shape), np.float32) for k in cut}
-    shown = check_conditions(model.recipe, {**given, **tiles}, size[0], *BOTH)
-    return {name: v for name, v in shown.items() if name not in cut}, cut
+    shown = check_conditions(model.recipe, given, count, *BOTH, forms=forms)
+    return shown, {name: shown.pop(name) for name in forms}
 
 
 def _check_pictures(model: Model, x: Any) -> Any:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, UInt32
 
+from jaxae.errors import importing
+
 BUCKETS = 2**12
 """Of a latent dimension, all of the same mass under the prior.
 
@@ -145,9 +147,8 @@ def _bucket_near(mass: float, mean: float, std: float) -> float:
 
 
 def _constriction() -> Any:
-    try:
+    with importing(
+        "images are compressed by constriction: pip install 'jaxae[compress]'"
+    ):
         from constriction import stream  # pyright: ignore[reportAttributeAccessIssue]
-    except ImportError as error:
-        needed = "images are compressed by constriction: pip install 'jaxae[compress]'"
-        raise ImportError(needed) from error
     return stream

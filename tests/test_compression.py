@@ -13,10 +13,11 @@ import pytest
 from scipy.stats import norm
 
 import jaxae
-from jaxae import likelihoods, preparation, recipes
-from jaxae.compression import bits_back, compress, decompress, files, read_header
-from jaxae.compression.densities import Densities
+from jaxae import likelihoods, preparation, recipes, samplers
+from jaxae.compression import compress, decompress, files, read_header
+from jaxae.compression.bits_back import BitsBack
 from jaxae.compression.stack import BUCKETS, CENTRES, Stack, random_words
+from jaxae.samplers.autoregressive import sequence_recipe
 
 ROOT = Path(__file__).parents[1]
 SHAPE = (4, 4, 1)
@@ -83,7 +84,7 @@ def test_the_length_is_the_bound(likelihood):
 def test_the_length_is_that_of_the_very_codes():
     """-log2 p(x | z) - log2 p(z) + log2 q(z | x), by scipy and numpyro."""
     own, stack = model(), Stack()
-    program, lengths = Densities(own), []
+    program, lengths = BitsBack(own), []
     edges = norm.ppf(np.arange(BUCKETS + 1) / BUCKETS)
     for i, x in enumerate(images()):
         levels = (x // 255).reshape(-1).astype(np.int32)
@@ -91,7 +92,7 @@ def test_the_length_is_that_of_the_very_codes():
         q = program.posterior(levels, ())
         copy = Stack(stack.words)
         buckets = copy.pop_posterior(q.mean.astype(float), q.std.astype(float))
-        bits_back.push(stack, program, levels, i)
+        program.push(stack, levels, i)
         grown = stack._ans.num_valid_bits() - start
         assert stack.borrowed == borrowed == 16
         bounds = edges[buckets], edges[buckets + 1]
@@ -117,17 +118,88 @@ def test_a_ladder_loses_nothing():
 
 @pytest.mark.parametrize("of", [model, ladder])
 def test_a_pop_undoes_a_push(of):
-    program, stack = Densities(of()), Stack()
+    program, stack = BitsBack(of()), Stack()
     levels = (images()[:3] // 255).reshape(3, -1).astype(np.int32)
     before = []
     for i, each in enumerate(levels):
         before.append(stack.words)
-        bits_back.push(stack, program, each, i)
+        program.push(stack, each, i)
     for i in reversed(range(3)):
-        assert np.array_equal(bits_back.pop(stack, program, i), levels[i])
+        assert np.array_equal(program.pop(stack, i), levels[i])
         own = stack.words  # with what was borrowed since beneath
         assert np.array_equal(own[len(own) - len(before[i]) :], before[i])
     assert np.array_equal(stack.words, random_words(stack.borrowed))
+
+
+@lru_cache
+def quantized(quantizers: int = 1) -> tuple[jaxae.Model, jaxae.Model]:
+    """With codes of whole numbers, and their prior."""
+    network = jaxae.networks.Convolutional((8, 8))
+    options = {"likelihood": "beta_binomial", "num_quantizers": quantizers}
+    recipe = recipes.vqvae((8, 8, 1), 5, 3, network=network, **options)
+    key, x = jax.random.key(0), pictures()
+    options = {"epochs": 3, "batch_size": 20, "progress": False}
+    own = jaxae.fit(recipe, x, key=key, **options).model
+    codes = jaxae.encode(own, x)
+    sizes = {"width": 8, "depth": 1, "num_heads": 2}
+    return own, samplers.code_density(codes, key, num_codes=5, **sizes)
+
+
+def pictures() -> np.ndarray:
+    return np.tile(images("beta_binomial"), (1, 2, 2, 1))
+
+
+@pytest.mark.parametrize("quantizers", [1, 2])
+def test_codes_of_whole_numbers_lose_nothing(quantizers):
+    own, prior = quantized(quantizers)
+    data = compress(own, pictures(), prior=prior)
+    assert np.array_equal(decompress(own, data, prior=prior), pictures())
+
+
+def test_the_length_is_that_of_codes_and_pixels():
+    """-log2 p(c) - log2 p(x | c), by programs that have nothing to do with these."""
+    own, prior = quantized()
+    x, key = pictures(), jax.random.key(1)
+    codes = jaxae.encode(own, x)
+    rows = np.asarray(codes, np.float32).reshape(len(x), -1)
+    nats = jaxae.evaluation.nll_nats(prior, rows, key, num_samples=1).sum()
+    p = jaxae.likelihood(own, codes)
+    nats = nats - p.log_prob(x / np.float32(255)).sum()
+    bits = float(nats) / np.log(2)
+    assert payload(compress(own, x, prior=prior)) == pytest.approx(bits, rel=2e-3)
+
+
+def test_a_prior_that_is_none_of_the_codes():
+    own, prior = quantized()
+    x = pictures()
+    with pytest.raises(ValueError, match=r"code_density made .* got None"):
+        compress(own, x)
+    with pytest.raises(ValueError, match=r"code_density made .* got AutoEncoder"):
+        compress(own, x, prior=own)
+    recipe = sequence_recipe(4, 6)
+    other = jaxae.init(recipe, jax.random.key(0))
+    with pytest.raises(
+        ValueError, match=r"4 codes below 5.* got one of 4 codes below 6"
+    ):
+        compress(own, x, prior=other)
+    with pytest.raises(ValueError, match="prior is for codes of whole numbers"):
+        compress(model(), images(), prior=prior)
+    data = compress(own, x, prior=prior)
+    with pytest.raises(
+        ValueError, match=r"prior must be the one .* weights are others"
+    ):
+        decompress(own, data, prior=jaxae.init(prior.recipe, jax.random.key(1)))
+    with pytest.raises(ValueError, match="prior must be the one"):
+        decompress(own, data)
+
+
+def test_a_prior_can_be_kept(tmp_path):
+    own, prior = quantized()
+    jaxae.save(prior, tmp_path / "prior")
+    again = jaxae.load(tmp_path / "prior")
+    assert again.recipe == prior.recipe
+    data = compress(own, pictures(), prior=prior)
+    assert np.array_equal(decompress(own, data, prior=again), pictures())
 
 
 def test_bits_are_borrowed_where_a_code_needs_more():

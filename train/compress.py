@@ -12,7 +12,7 @@ from train.commands import parse
 
 @dataclass(frozen=True)
 class Arguments:
-    """Compresses images without loss, to about -ELBO of a variational auto-encoder."""
+    """Compresses images without loss, to about as much as the model says: -ELBO."""
 
     run: tyro.conf.Positional[Path]
     """Directory of the run, of which the best model counts, or a folder that
@@ -22,6 +22,9 @@ class Arguments:
     for a Bernoulli likelihood 0 and 255, or 0 and 1."""
     out: Path = Path("out.jae")
     """The file to write."""
+    prior: Path | None = None
+    """Of codes of whole numbers, a folder that `jaxae.save` wrote; if not given, it is
+    fitted to those of the run's training data and kept with the run."""
 
 
 def main() -> None:
@@ -40,21 +43,26 @@ def compress(arguments: Arguments) -> None:
     Raises:
         CheckpointError: There is no model.
         ArgumentError: The model or the images are of another kind, or the file exists.
-        DataError: The images cannot be read.
-        RunError: constriction is not installed.
+        DataError: The images or the run's training data cannot be read.
+        RunError: constriction is not installed, or the run's data have changed.
         OSError: The file cannot be written.
     """
     import jaxae
     from jaxae import compression
+    from jaxae.compression.densities import check_pixels
     from jaxae.errors import require
+    from train.code_priors import code_prior
     from train.data import read_images
 
     out = arguments.out
     require(not out.exists(), "--out", str(out), "a path that does not exist yet")
     images = read_images(arguments.input)
     model = jaxae.load(arguments.run)
+    check_pixels(model.recipe)  # before a prior is fitted
+    prior = code_prior(model, arguments.run, arguments.prior, fit=True)
     with constriction_needed():
-        data = compression.compress(model, images, source=str(arguments.run))
+        source = str(arguments.run)
+        data = compression.compress(model, images, prior=prior, source=source)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(data)
     share = 8 * len(data) / images.size

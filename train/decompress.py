@@ -20,6 +20,8 @@ class Arguments:
     run: Path | None = None
     """Where the model is now; where it was when the images were compressed if not
     given."""
+    prior: Path | None = None
+    """The folder of the prior that `train.compress` was given, if it was."""
 
 
 def main() -> None:
@@ -46,6 +48,7 @@ def decompress(arguments: Arguments) -> None:
     from jaxae import compression
     from jaxae.errors import ArgumentError, require
     from train.apply import check_place, write_levels
+    from train.code_priors import code_prior
     from train.compress import constriction_needed
 
     file, out = arguments.file, arguments.out
@@ -54,9 +57,11 @@ def decompress(arguments: Arguments) -> None:
     try:
         header = compression.read_header(data)
         check_place(out, (header.count, *header.shape))
-        model = jaxae.load(arguments.run or Path(header.source))
+        run = arguments.run or Path(header.source)
+        model = jaxae.load(run)
+        prior = code_prior(model, run, arguments.prior)
         with constriction_needed():
-            images = compression.decompress(model, data)
+            images = compression.decompress(model, data, prior=prior)
     except ArgumentError as error:
         raise ArgumentError(f"{file}: {error}") from error
     write_levels(out, images)

@@ -15,36 +15,47 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxae.compression.densities import Densities, Gaussian
-from jaxae.compression.stack import CENTRES, Stack
+from jaxae.compression.stack import BUCKETS, CENTRES, Stack
 
 Levels = Int[np.ndarray, " d"]
 
 
-def push(stack: Stack, model: Densities, levels: Levels, number: int) -> None:
-    """Puts an image on the stack, the `number`th from the top of all."""
-    codes, found = (), []
-    for _ in range(model.latents):
-        prior, posterior = model.prior(codes), model.posterior(levels, codes)
-        found.append(stack.pop_posterior(*_relative(posterior, prior)))
-        codes = (*codes, code_of(found[-1], prior))
-    stack.push_levels(levels, model.table(codes))
-    for i in reversed(range(model.latents)):
-        stack.push_prior(found[i], number * model.latents + i)
+class BitsBack(Densities):
+    """Images through Gaussian codes."""
 
+    def push(self, stack: Stack, levels: Levels, number: int) -> None:
+        """Puts an image on the stack, the `number`th from the top of all."""
+        codes, found, count = (), [], len(self.latents)
+        for _ in range(count):
+            prior, posterior = self.prior(codes), self.posterior(levels, codes)
+            found.append(stack.pop_posterior(*_relative(posterior, prior)))
+            codes = (*codes, code_of(found[-1], prior))
+        stack.push_symbols(levels, self.table(codes))
+        for i in reversed(range(count)):
+            stack.push_prior(found[i], number * count + i)
 
-def pop(stack: Stack, model: Densities, number: int) -> Levels:
-    """Takes the last image off it."""
-    codes, found, priors = (), [], []
-    for i in range(model.latents):
-        priors.append(model.prior(codes))
-        size = priors[i].mean.size
-        found.append(stack.pop_prior(size, number * model.latents + i))
-        codes = (*codes, code_of(found[i], priors[i]))
-    levels = stack.pop_levels(model.table(codes))
-    for i in reversed(range(model.latents)):
-        posterior = model.posterior(levels, codes[:i])
-        stack.push_posterior(found[i], *_relative(posterior, priors[i]))
-    return levels
+    def pop(self, stack: Stack, number: int) -> Levels:
+        """Takes the last image off it."""
+        codes, found, priors, count = (), [], [], len(self.latents)
+        for i in range(count):
+            priors.append(self.prior(codes))
+            found.append(stack.pop_prior(priors[i].mean.size, number * count + i))
+            codes = (*codes, code_of(found[i], priors[i]))
+        levels = stack.pop_symbols(self.table(codes))
+        for i in reversed(range(count)):
+            posterior = self.posterior(levels, codes[:i])
+            stack.push_posterior(found[i], *_relative(posterior, priors[i]))
+        return levels
+
+    def probe(self, levels: Levels) -> list[np.ndarray]:
+        """All that the model says of an image, and of codes that everyone has."""
+        codes, found = (), []
+        for _ in self.latents:
+            prior, posterior = self.prior(codes), self.posterior(levels, codes)
+            buckets = 37 * np.arange(prior.mean.size) % BUCKETS
+            codes = (*codes, code_of(buckets, prior))
+            found += [*prior, *posterior]
+        return [*found, self.table(codes)]
 
 
 def code_of(

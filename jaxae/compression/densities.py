@@ -27,7 +27,7 @@ from jaxae.types import AnyArray, Batch, Variables
 Codes = tuple[Float[AnyArray, "k b ..."], ...]
 """Of one image, [1, 1, ...] each, top first."""
 
-_program = partial(
+program = partial(
     jax.jit,
     static_argnums=0,
     compiler_options={"xla_cpu_multi_thread_eigen": False},
@@ -41,12 +41,12 @@ class Gaussian(NamedTuple):
     std: Float[np.ndarray, "..."]
 
 
-class Densities:
+class Pixels:
     """The programs of a model, for one image.
 
     Attributes:
         levels: How many grey levels a pixel may have.
-        latents: How many latents there are.
+        latents: What the encoder makes, without values.
     """
 
     def __init__(self, model: Model) -> None:
@@ -55,22 +55,37 @@ class Densities:
         Raises:
             ValueError: A part of it does not allow that.
         """
-        check_compressible(model.recipe)
-        self._module = model.module
-        cpu = jax.local_devices(backend="cpu")[0]
-        self._variables = jax.device_put(jax.device_get(model.variables), cpu)
+        check_pixels(model.recipe)
+        self._module, self._variables = model.module, on_cpu(model.variables)
         self.levels = levels_of(model.module.likelihood)
         x = jax.ShapeDtypeStruct((1, *model.module.shape), jnp.float32)
-        key = jax.random.key(0)
-        latents = jax.eval_shape(
-            partial(call, self._module, method="encode"),
-            self._variables,
-            {"inputs": x},
-            key,
-        )
-        self.latents = len(latents)
+        encode = partial(call, self._module, method="encode")
+        batch = {"inputs": x}
+        self.latents = jax.eval_shape(encode, self._variables, batch, jax.random.key(0))
         kind = type(self._module).__name__
-        ensure(latents, f"model must have a latent code, {kind} has none")
+        ensure(self.latents, f"model must have a latent code, {kind} has none")
+
+    def table(self, codes: Codes) -> Float[np.ndarray, "d levels"]:
+        """p(x | z) of every level of every pixel."""
+        return finite(_table(self._module, self._variables, codes))
+
+    def _shown(self, levels: Int[np.ndarray, " d"]) -> Batch:
+        """What the encoder sees of an image's levels pixel by pixel."""
+        x = levels.astype(np.float32) / np.float32(self.levels - 1)
+        return {"inputs": jnp.asarray(x.reshape(1, *self._module.shape))}
+
+
+class Densities(Pixels):
+    """With the Gaussians of codes."""
+
+    def __init__(self, model: Model) -> None:
+        """Checks that images can be compressed with the model.
+
+        Raises:
+            ValueError: A part of it does not allow that.
+        """
+        check_generative(model.recipe)
+        super().__init__(model)
 
     def prior(self, above: Codes) -> Gaussian:
         """p(z | z above) of the next latent."""
@@ -78,23 +93,15 @@ class Densities:
 
     def posterior(self, levels: Int[np.ndarray, " d"], above: Codes) -> Gaussian:
         """q(z | x, z above) of the next latent, of an image's levels pixel by pixel."""
-        x = levels.astype(np.float32) / np.float32(self.levels - 1)
-        shape = (1, *self._module.shape)
-        return self._gaussian(_posterior, above, {"inputs": x.reshape(shape)})
+        return self._gaussian(_posterior, above, self._shown(levels))
 
-    def table(self, codes: Codes) -> Float[np.ndarray, "d levels"]:
-        """p(x | z) of every level of every pixel."""
-        table = _table(self._module, self._variables, codes)
-        return _finite(np.asarray(table))
-
-    def _gaussian(self, program: Any, *inputs: Any) -> Gaussian:
-        found = program(self._module, self._variables, *inputs)
-        return Gaussian(*(_finite(np.asarray(each)) for each in found))
+    def _gaussian(self, of: Any, *inputs: Any) -> Gaussian:
+        found = of(self._module, self._variables, *inputs)
+        return Gaussian(*map(finite, found))
 
 
-def check_compressible(recipe: Recipe) -> None:
-    """Raises ValueError unless images can be compressed with such a model."""
-    check_generative(recipe)
+def check_pixels(recipe: Recipe) -> None:
+    """Raises ValueError unless images can be compressed with such a decoder."""
     module = recipe.module
     none = "model must be shown nothing beside x, which a file does not hold, got"
     ensure(not module.view.fields, f"{none} {sorted(module.view.fields)}")
@@ -122,12 +129,12 @@ def levels_of(likelihood: Likelihood) -> int:
     return levels
 
 
-@_program
+@program
 def _prior(module: Family, variables: Variables, above: Codes) -> tuple[Array, Array]:
     return _moments(call(module, variables, above, {}, method="prior_below"), "prior")
 
 
-@_program
+@program
 def _posterior(
     module: Family, variables: Variables, above: Codes, batch: Batch
 ) -> tuple[Array, Array]:
@@ -135,7 +142,7 @@ def _posterior(
     return _moments(found, "posterior")
 
 
-@_program
+@program
 def _table(module: Family, variables: Variables, codes: Codes) -> Array:
     likelihood = call(module, variables, codes, {}, method="decode")
     each, levels = likelihood.base_dist, levels_of(module.likelihood)
@@ -166,7 +173,19 @@ def _moments(distribution: Distribution | None, name: str) -> tuple[Array, Array
     return mean, std
 
 
-def _finite(values: np.ndarray) -> np.ndarray:
+def on_cpu(variables: Variables) -> Variables:
+    """Where all programs run."""
+    cpu = jax.local_devices(backend="cpu")[0]
+    return jax.device_put(jax.device_get(variables), cpu)
+
+
+def finite(values: Array) -> np.ndarray:
+    """On the host.
+
+    Raises:
+        ValueError: A value is NaN or infinite.
+    """
     what = "model must give finite numbers, got NaN or infinity of an image"
-    ensure(np.isfinite(values).all(), what)
-    return values
+    found = np.asarray(values)
+    ensure(np.isfinite(found).all(), what)
+    return found

@@ -13,11 +13,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxae._version import __version__
-from jaxae.compression import bits_back
-from jaxae.compression.densities import Densities
-from jaxae.compression.stack import BUCKETS, Stack, random_words
+from jaxae.compression.bits_back import BitsBack
+from jaxae.compression.indexed import Indexed
+from jaxae.compression.stack import Stack, random_words
 from jaxae.errors import ensure, require
-from jaxae.inputs import check_rows
+from jaxae.inputs import check_model, check_rows
 from jaxae.recipe import Model
 from jaxae.training.initial import by_name
 
@@ -30,6 +30,7 @@ MAGIC = b"\x8aJAE\r\n\x1a\n"
 _DIGEST = 8  # bytes of the SHA-256, against accidents alone
 
 Images = UInt8[np.ndarray, "n ..."]
+Scheme = BitsBack | Indexed
 
 
 class Header(NamedTuple):
@@ -41,6 +42,7 @@ class Header(NamedTuple):
         jax: The version that computed the probabilities.
         source: Where the model was, as whoever compressed called it.
         model: Checksum of the model's variables.
+        prior: Of those of the prior of codes of whole numbers; "" without.
         probe: Checksum of what the model said of an image that everyone has.
         pixels: Checksum of the images.
         shape: Of one image.
@@ -54,6 +56,7 @@ class Header(NamedTuple):
     jax: str
     source: str
     model: str
+    prior: str
     probe: str
     pixels: str
     shape: tuple[int, ...]
@@ -62,22 +65,28 @@ class Header(NamedTuple):
     borrowed: int
 
 
-def compress(model: Model, images: Any, *, source: str = "") -> bytes:
+def compress(
+    model: Model, images: Any, *, prior: Model | None = None, source: str = ""
+) -> bytes:
     """Images as bytes, of which `decompress` makes the same images.
 
-    By bits back (Townsend et al. 2019, https://arxiv.org/abs/1901.04866): -ELBO of the
-    model for all images, nats / (8 log 2) bytes, and some 300 bytes for the header and
-    the bits that it begins with. One image at a time, on the CPU.
+    With Gaussian codes by bits back (Townsend et al. 2019,
+    https://arxiv.org/abs/1901.04866): -ELBO of the model for all images, nats /
+    (8 log 2) bytes. With codes of whole numbers their own length by the prior, and
+    -log p(x | z). And some 300 bytes for the header and the bits that it begins with.
+    One image at a time, on the CPU.
 
     Args:
-        model: With Gaussian codes and a likelihood of grey levels, as
-            `recipes.vae(shape, likelihood="bernoulli")` or "categorical".
+        model: With Gaussian codes or codes of whole numbers, and a likelihood of grey
+            levels, as `recipes.vae(shape, likelihood="bernoulli")` or "categorical".
         images: Bytes [n, *shape]; for a Bernoulli likelihood 0 and 255, or 0 and 1.
+        prior: Of codes of whole numbers, as `samplers.code_density` fits it; None for
+            others.
         source: Where the model is kept, to be found in the header.
 
     Raises:
-        ValueError: The model is of another kind, or the images are not as it needs
-            them.
+        ValueError: The model is of another kind, the prior is none of its codes, or the
+            images are not as it needs them.
         ImportError: constriction is not installed.
 
     Example:
@@ -90,20 +99,22 @@ def compress(model: Model, images: Any, *, source: str = "") -> bytes:
         >>> bool((jaxae.compression.decompress(model, data) == x).all())
         True
     """
-    densities = Densities(model)
+    check_model(model)
+    scheme = _scheme(model, prior)
     images = np.asarray(images)
-    step = _check_images(model, images, densities.levels)
+    step = _check_images(model, images, scheme.levels)
     levels = (images // np.uint8(step)).reshape(len(images), -1).astype(np.int32)
     stack = Stack()
     for i in reversed(range(len(levels))):  # so that the first comes off first
-        bits_back.push(stack, densities, levels[i], i)
+        scheme.push(stack, levels[i], i)
     header = Header(
         format=FORMAT,
         jaxae=__version__,
         jax=jax.__version__,
         source=source,
         model=fingerprint(model),
-        probe=_probe(densities, model.module.shape),
+        prior=fingerprint(prior) if prior else "",
+        probe=_probe(scheme, images.shape[1:]),
         pixels=_digest(images.tobytes()).hex(),
         shape=images.shape[1:],
         count=len(images),
@@ -116,34 +127,34 @@ def compress(model: Model, images: Any, *, source: str = "") -> bytes:
     return MAGIC + _digest(body) + body
 
 
-def decompress(model: Model, data: bytes) -> Images:
+def decompress(model: Model, data: bytes, *, prior: Model | None = None) -> Images:
     """The images [n, *shape] that `compress` was given.
 
     Args:
         model: The one that they were compressed with.
         data: What `compress` returned.
+        prior: Likewise the one.
 
     Raises:
-        ValueError: See `read_header`; or the model is another one, or gives other
-            numbers on this computer or under this version of JAX.
+        ValueError: See `read_header`; or the model or the prior is another one, or
+            gives other numbers on this computer or under this version of JAX.
         ImportError: constriction is not installed.
 
     Example:
         See `compress`.
     """
+    check_model(model)
     header, words = _split(data)
-    own = fingerprint(model)
-    expected = f"the one that data were compressed with, {header.source!r}"
-    ensure(own == header.model, f"model must be {expected}: its weights are others")
-    densities = Densities(model)
+    _check_same(header, model, prior)
+    scheme = _scheme(model, prior)
     versions = f"JAX {header.jax} there and {jax.__version__} here"
     other = f"data cannot be read: this computer gives other probabilities ({versions})"
     shape = header.shape
-    ensure(_probe(densities, model.module.shape) == header.probe, other)
+    ensure(_probe(scheme, shape) == header.probe, other)
     stack = Stack(words)
     images = np.empty((header.count, *shape), np.uint8)
     for i in range(header.count):
-        levels = bits_back.pop(stack, densities, i)
+        levels = scheme.pop(stack, i)
         images[i] = (levels * header.step).astype(np.uint8).reshape(shape)
     same = np.array_equal(stack.words, random_words(header.borrowed))
     ensure(same and _digest(images.tobytes()).hex() == header.pixels, other)
@@ -168,6 +179,23 @@ def fingerprint(model: Model) -> str:
         total.update(f"{name} {array.dtype} {array.shape}\n".encode())
         total.update(array.tobytes())
     return total.digest()[:_DIGEST].hex()
+
+
+def _scheme(model: Model, prior: Model | None) -> Scheme:
+    if model.module.num_codes:
+        return Indexed(model, prior)
+    ensure(prior is None, "prior is for codes of whole numbers, this model has others")
+    return BitsBack(model)
+
+
+def _check_same(header: Header, model: Model, prior: Model | None) -> None:
+    """Raises ValueError unless data were compressed with these."""
+    expected = "the one that data were compressed with"
+    same = fingerprint(model) == header.model
+    there = f"{expected}, {header.source!r}"
+    ensure(same, f"model must be {there}: its weights are others")
+    same = (fingerprint(prior) if prior else "") == header.prior
+    ensure(same, f"prior must be {expected}: its weights are others")
 
 
 def _split(data: bytes) -> tuple[Header, np.ndarray]:
@@ -205,18 +233,11 @@ def _check_images(model: Model, images: np.ndarray, levels: int) -> int:
     return step
 
 
-def _probe(model: Densities, shape: tuple[int, ...]) -> str:
-    """Of all that the model says of an image and of codes that everyone has."""
+def _probe(scheme: Scheme, shape: tuple[int, ...]) -> str:
+    """Checksum of what the model says of an image that everyone has."""
     size = int(np.prod(shape))
-    levels = (37 * np.arange(size) % model.levels).astype(np.int32)
-    codes, found = (), []
-    for _ in range(model.latents):
-        prior, posterior = model.prior(codes), model.posterior(levels, codes)
-        buckets = 37 * np.arange(prior.mean.size) % BUCKETS
-        codes = (*codes, bits_back.code_of(buckets, prior))
-        found += [*prior, *posterior]
-    found.append(model.table(codes))
-    return _digest(b"".join(each.tobytes() for each in found)).hex()
+    levels = (37 * np.arange(size) % scheme.levels).astype(np.int32)
+    return _digest(b"".join(each.tobytes() for each in scheme.probe(levels))).hex()
 
 
 def _digest(data: bytes) -> bytes:

@@ -53,7 +53,7 @@ class Stack:
         model = self._coders.model
         self._bucket = model.CustomModel(_mass_below, _bucket_near, 0, BUCKETS - 1)
         self._uniform = model.Uniform(BUCKETS)
-        self._level = model.Categorical(perfect=False)
+        self._symbol = model.Categorical(perfect=False)
         self.borrowed = BORROWED if words is None else 0
         start = random_words(BORROWED) if words is None else words
         self._ans = self._coders.stack.AnsCoder(start)
@@ -99,15 +99,13 @@ class Stack:
         names = buckets ^ _random_buckets(len(buckets), number)
         self._ans.encode_reverse(names, self._uniform)
 
-    def pop_levels(self, table: Float[np.ndarray, "d levels"]) -> Indices:
-        """Undoes `push_levels`."""
-        return self._ans.decode(self._level, table)
+    def pop_symbols(self, table: Float[np.ndarray, "d m"]) -> Indices:
+        """Undoes `push_symbols`."""
+        return self._ans.decode(self._symbol, table)
 
-    def push_levels(
-        self, levels: Indices, table: Float[np.ndarray, "d levels"]
-    ) -> None:
-        """Levels with the probabilities of a table."""
-        self._ans.encode_reverse(levels, self._level, table)
+    def push_symbols(self, symbols: Indices, table: Float[np.ndarray, "d m"]) -> None:
+        """Whole numbers below m, each with the probabilities of its row."""
+        self._ans.encode_reverse(symbols, self._symbol, table)
 
     def _borrow(self) -> None:
         fresh = random_words(self.borrowed + BORROWED)[:BORROWED]

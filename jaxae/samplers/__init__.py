@@ -11,6 +11,7 @@ those whose prior q(z) does not match:
 """
 
 from jaxae.samplers.autoregressive import autoregressive as autoregressive
+from jaxae.samplers.autoregressive import code_density as code_density
 from jaxae.samplers.base import Sampler as Sampler
 from jaxae.samplers.base import aggregate_codes as aggregate_codes
 from jaxae.samplers.base import prepared as prepared

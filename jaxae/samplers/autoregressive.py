@@ -23,7 +23,7 @@ from jaxae.errors import ensure, require
 from jaxae.likelihoods import Likelihood, WholeNumbers
 from jaxae.models.family import Codes, call
 from jaxae.networks.causal import CausalTransformer
-from jaxae.recipe import Recipe
+from jaxae.recipe import Model, Recipe
 from jaxae.recipes.base import compose_recipe
 from jaxae.samplers.base import Density, Sampler, fit_density
 from jaxae.types import Batch, Variables
@@ -62,9 +62,13 @@ class Sequences(Distribution):
         """Per code, in nats: [1, b, t] of codes [b, t], [k, b, t] of [k, b, t]."""
         codes = value.astype(jnp.int32)
         codes = codes.reshape(-1, *codes.shape[-2:])
-        logits = call(self.network, self.variables, codes.reshape(-1, codes.shape[-1]))
+        logits = self.logits(codes.reshape(-1, codes.shape[-1]))
         logits = logits.reshape(*codes.shape, -1)
         return jnp.asarray(self.likelihood.elementwise(logits, None).log_prob(codes))
+
+    def logits(self, codes: Int[Array, "b t"]) -> Float[Array, "b t m"]:
+        """Of every value of every code, given the codes before it."""
+        return call(self.network, self.variables, codes)
 
     def sample(
         self, key: jax.Array, sample_shape: tuple[int, ...] = ()
@@ -138,7 +142,7 @@ def sequence_recipe(
     return compose_recipe(module, objectives.Reconstruction())
 
 
-def autoregressive(
+def code_density(
     codes: Any,
     key: jax.Array,
     *,
@@ -149,15 +153,15 @@ def autoregressive(
     epochs: int = 4,
     batch_size: int = 100,
     progress: bool = False,
-) -> Sampler:
-    """Fits a causal transformer to codes, to draw new ones from it.
+) -> Model:
+    """Fits a causal transformer to codes of whole numbers: their p(c).
 
     The codes of an example are taken row by row as one sequence; with residual
     quantisation all quantizers' codes of a position come one after the other.
 
     Trained by Adam, with a learning rate that rises to `LEARNING_RATE` in the first
-    twentieth of the steps and falls to 0 along a cosine. For other training, or to
-    evaluate the density, use `sequence_recipe` with `jaxae.fit`.
+    twentieth of the steps and falls to 0 along a cosine. For other training use
+    `sequence_recipe` with `jaxae.fit`.
 
     Args:
         codes: Whole numbers [n, ...], as `jaxae.encode` returns them.
@@ -171,7 +175,7 @@ def autoregressive(
         progress: Report every epoch; "loss" is -log p(c) in nats per sequence.
 
     Returns:
-        The function (key, count) -> codes [count, ...], int32.
+        A model of sequences [n, t], which `evaluation.nll_nats` says -log p(c) of.
 
     Raises:
         ValueError: The codes are no whole numbers from 0 to `num_codes` - 1, there are
@@ -183,19 +187,61 @@ def autoregressive(
         >>> codes = np.random.default_rng(0).integers(0, 3, (40, 4))
         >>> key = jax.random.key(0)
         >>> options = dict(num_codes=3, width=4, depth=1, num_heads=1, epochs=1)
-        >>> jaxae.samplers.autoregressive(codes, key, **options)(key, 2).shape
-        (2, 4)
+        >>> prior = jaxae.samplers.code_density(codes, key, **options)
+        >>> x = codes.astype(np.float32)
+        >>> jaxae.evaluation.nll_nats(prior, x, key, num_samples=1).shape
+        (40,)
     """
     check_count("num_codes", num_codes)
     codes = _check_codes(codes, num_codes)
-    shape = codes.shape[1:]
     sequences = codes.reshape(len(codes), -1).astype(np.float32)
     recipe = sequence_recipe(
         sequences.shape[1], num_codes, width=width, depth=depth, num_heads=num_heads
     )
-    model = fit_density(
+    return fit_density(
         recipe, sequences, key, epochs, batch_size, _learning_rates, progress
     )
+
+
+def autoregressive(
+    codes: Any,
+    key: jax.Array,
+    *,
+    num_codes: int,
+    width: int = 64,
+    depth: int = 2,
+    num_heads: int = 4,
+    epochs: int = 4,
+    batch_size: int = 100,
+    progress: bool = False,
+) -> Sampler:
+    """Fits `code_density` to codes, to draw new ones from it.
+
+    Arguments and errors are those of `code_density`.
+
+    Returns:
+        The function (key, count) -> codes [count, ...], int32.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> codes = np.random.default_rng(0).integers(0, 3, (40, 4))
+        >>> key = jax.random.key(0)
+        >>> options = dict(num_codes=3, width=4, depth=1, num_heads=1, epochs=1)
+        >>> jaxae.samplers.autoregressive(codes, key, **options)(key, 2).shape
+        (2, 4)
+    """
+    model = code_density(
+        codes,
+        key,
+        num_codes=num_codes,
+        width=width,
+        depth=depth,
+        num_heads=num_heads,
+        epochs=epochs,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    shape = np.shape(codes)[1:]
 
     def sampler(key: jax.Array, count: int) -> Int[Array, "n ..."]:
         drawn = inference.sample(model, key, count, draw=True)

@@ -1,5 +1,6 @@
 """Files of images through `train.compress` and `train.decompress`, in this process."""
 
+import dataclasses
 import sys
 
 import jax
@@ -10,8 +11,11 @@ from PIL import Image
 import jaxae
 from jaxae.compression import read_header
 from jaxae.errors import ArgumentError, CheckpointError
+from jaxae.samplers.autoregressive import sequence_recipe
 from train import compress, decompress
+from train.__main__ import parse
 from train.errors import RunError
+from train.training import train
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +84,48 @@ def test_what_is_wrong_is_said(folder, tmp_path, monkeypatch, capsys):
         run(monkeypatch, compress, model, images, "--out", file)
     assert end.value.code == 1 and not file.exists()
     assert "error: images are compressed by constriction" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def vqvae(tmp_path_factory):
+    """A run with codes of whole numbers."""
+    root = tmp_path_factory.mktemp("vqvae")
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
+    np.save(root / "images.npy", images)
+    words = ["vqvae", "--data", str(root / "images.npy"), "--out", str(root / "run")]
+    words += "--epochs 1 --batch-size 20 --nll-samples 0 --parallel none".split()
+    words += "--model.likelihood beta_binomial --model.network conv:4,4".split()
+    words += "--model.codebook-size 5 --model.code-dim 2".split()
+    name, config = parse(words)
+    return train(root / "run", name, config).path
+
+
+def test_a_run_keeps_the_prior_of_its_codes(vqvae, tmp_path, capsys):
+    images = vqvae.parent / "images.npy"
+    for file in (tmp_path / "a.jae", tmp_path / "b.jae"):
+        compress.compress(compress.Arguments(vqvae, images, file))
+        printed = capsys.readouterr().out
+        assert ("prior of the codes of" in printed) == (file.stem == "a")
+    assert file.read_bytes() == (tmp_path / "a.jae").read_bytes()
+    decompress.decompress(decompress.Arguments(file, tmp_path / "out.npy"))
+    assert np.array_equal(np.load(tmp_path / "out.npy"), np.load(images))
+
+
+def test_a_prior_of_ones_own(vqvae, folder, tmp_path):
+    images, file = vqvae.parent / "images.npy", tmp_path / "a.jae"
+    model = jaxae.load(vqvae)
+    jaxae.save(model, tmp_path / "alone")
+    arguments = compress.Arguments(tmp_path / "alone", images, file)
+    with pytest.raises(ArgumentError, match=r"--prior must be given: .* is no run"):
+        compress.compress(arguments)
+    recipe = sequence_recipe(4, 5, width=4, depth=1, num_heads=1)
+    jaxae.save(jaxae.init(recipe, jax.random.key(0)), tmp_path / "prior")
+    compress.compress(dataclasses.replace(arguments, prior=tmp_path / "prior"))
+    with pytest.raises(CheckpointError, match="no saved model"):
+        decompress.decompress(decompress.Arguments(file, tmp_path / "out.npy"))
+    out = decompress.Arguments(file, tmp_path / "out.npy", prior=tmp_path / "prior")
+    decompress.decompress(out)
+    assert np.array_equal(np.load(tmp_path / "out.npy"), np.load(images))
+    with pytest.raises(ArgumentError, match="--prior is for codes of whole numbers"):
+        arguments = compress.Arguments(folder / "model", images, tmp_path / "b.jae")
+        compress.compress(dataclasses.replace(arguments, prior=tmp_path / "prior"))

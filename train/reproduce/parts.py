@@ -44,6 +44,14 @@ def mnist_60k(seed: int) -> Parts:
     return Parts({"x": np.concatenate([train, validation])}, {"x": test})
 
 
+def mnist_bits(seed: int) -> Parts:
+    """All images but those of the test, which are binarised once."""
+    train, test = mnist_60k(seed)[:2]
+    chances = test["x"] / np.float32(255)
+    drawn = np.random.default_rng(seed).random(chances.shape, np.float32) < chances
+    return Parts(train, {"x": np.uint8(255) * drawn.astype(np.uint8)})
+
+
 def mnist_once_noisy(seed: int) -> Parts:
     """Pairs of clean and noisy images, whose noise of std 0.4 is drawn once."""
     rng = np.random.default_rng(seed)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -60,12 +61,14 @@ class Outcome(NamedTuple):
         configuration: What ran, in words and numbers.
         seconds: Of training and test.
         shortened: What was left out of the protocol; None for nothing.
+        beside: Other numbers in the unit of the row, by name.
     """
 
     value: float
     configuration: dict[str, Any]
     seconds: float
     shortened: str | None = None
+    beside: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ class Training:
     """From the untrained model to the one to start with; None for as it is."""
     after: "Training | None" = None
     """The training whose model this one goes on with."""
+    beside: Callable[[jaxae.Model, Parts, jax.Array], dict[str, float]] | None = None
+    """Other numbers to be shown with that of `measure`."""
 
     def run(self, job: Job) -> Outcome:
         """Trains, or goes on, and measures.
@@ -114,7 +119,9 @@ class Training:
         model, parts, configuration, seconds = self._trained(job)
         key = jax.random.key(EVALUATION_KEY)
         value, took = timed(lambda: self.measure(model, parts, key))
-        return Outcome(value, configuration, seconds + took, self._shortened(job))
+        beside = self.beside(model, parts, key) if self.beside else {}
+        shortened = self._shortened(job)
+        return Outcome(value, configuration, seconds + took, shortened, beside)
 
     def _trained(self, job: Job) -> tuple[jaxae.Model, Parts, dict[str, Any], float]:
         """The model of the best or the last epoch, of what, how, and the seconds."""

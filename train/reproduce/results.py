@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,10 @@ def as_json(
         "about": row.about,
         "value": value,
         **several,
+        "beside": {
+            name: float(np.mean([outcome.beside[name] for outcome in outcomes]))
+            for name in outcomes[0].beside
+        },
         "reference": row.published,
         "tolerance": row.tolerance,
         "within": abs(value - row.published) <= row.tolerance,
@@ -60,9 +64,10 @@ def beside(result: Mapping[str, Any]) -> str:
     """A line: ours, and what was published."""
     shortened = f"; SHORTENED: {result['shortened']}" if result["shortened"] else ""
     place = "within" if result["within"] else "not within"
+    others = "".join(f"; {name} {_digits(n, result)}" for name, n in _others(result))
     return (
         f"{result['about']}: {_value(result)}, published {result['reference']:g} "
-        f"({place} {result['tolerance']:g}; {result['unit']}){shortened}"
+        f"({place} {result['tolerance']:g}; {result['unit']}{others}){shortened}"
     )
 
 
@@ -77,9 +82,12 @@ def table(folder: Path = RESULTS) -> str:
     for result in found:
         shortened = f", shortened to {result['shortened']}" * bool(result["shortened"])
         what = f"[{result['about']}]({result['source'].partition(',')[0]})"
+        others = "".join(
+            f"; {name} {_digits(n, result)}" for name, n in _others(result)
+        )
         cells = (
             f"`{result['row']}`",
-            f"{what}; {result['unit']}{shortened}",
+            f"{what}; {result['unit']}{others}{shortened}",
             f"**{_value(result)}**",
             f"{result['reference']:g}",
             f"{result['tolerance']:g}",
@@ -99,7 +107,15 @@ def write_page() -> None:
 
 
 def _value(result: Mapping[str, Any]) -> str:
-    """With as many digits as the published one has, and one more."""
+    spread = f" ± {_digits(result['std'], result)}" if "std" in result else ""
+    return f"{_digits(result['value'], result)}{spread}"
+
+
+def _others(result: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
+    return result.get("beside", {}).items()
+
+
+def _digits(number: float, result: Mapping[str, Any]) -> str:
+    """As many as the published one has, and one more."""
     digits = len(f"{result['reference']}".partition(".")[2]) + 1
-    spread = f" ± {result['std']:.{digits}f}" if "std" in result else ""
-    return f"{result['value']:.{digits}f}{spread}"
+    return f"{number:.{digits}f}"

@@ -1,5 +1,7 @@
 """Published protocols: that they run, go on, say what was shortened, and are shown."""
 
+import bz2
+import io
 import json
 from dataclasses import replace
 
@@ -8,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from PIL import Image
 
 import jaxae
 from jaxae import networks, recipes
@@ -15,7 +18,7 @@ from jaxae.training import trained_model
 from jaxae.training.checkpoint import restore_state
 from train.errors import RunError
 from train.reproduce import __main__ as program
-from train.reproduce import parts, results
+from train.reproduce import coding, parts, results
 from train.reproduce.protocol import Job, Parts, Training
 from train.reproduce.rows import ROWS, Row, adam
 
@@ -67,9 +70,9 @@ def test_an_interrupted_protocol_goes_on_to_the_same_number(tmp_path, monkeypatc
         TINY.run(Job(tmp_path / "parts", 2))
 
 
-def best_model(folder):
+def best_model(folder, protocol=TINY):
     """From the checkpoints that were left."""
-    recipe, tx = small(2, 4), optax.adam(0.01)
+    recipe, tx = protocol.recipe(2, 4), optax.adam(0.01)
     state, _ = restore_state(folder / "checkpoints", recipe, tx)
     return trained_model(recipe, state)
 
@@ -80,6 +83,43 @@ def test_a_protocol_may_go_on_with_another(tmp_path):
     outcome = still.run(Job(tmp_path, 1))
     assert outcome.configuration["before"]["epochs"] == 4
     assert outcome.value == TINY.run(Job(tmp_path / "before", 1)).value
+
+
+def test_files_beside_what_the_model_promises(tmp_path, monkeypatch, capsys):
+    network = networks.FullyConnected((4,))
+    protocol = replace(
+        TINY,
+        data=lambda seed: Parts({"x": X}, {"x": X}),
+        recipe=lambda *_: recipes.vae(
+            (4, 4, 1), 2, network=network, likelihood="beta_binomial"
+        ),
+        measure=coding.file_size,
+        beside=coding.sizes_beside,
+    )
+    row = Row("files", protocol, 8.12, 0.1, "bits a pixel", "https://a.org", 8)
+    monkeypatch.setitem(ROWS, "tiny", row)
+    program.reproduce(program.Arguments(row="tiny", out=tmp_path / "run"))
+    result = json.loads((tmp_path / "run" / "reproduction.json").read_text())
+    model = best_model(tmp_path / "run" / "seed-0", protocol)
+    data = jaxae.compression.compress(model, X)
+    assert result["value"] == 8 * len(data) / X.size
+    bound = jaxae.evaluation.nll_nats(model, X, jax.random.key(0)).mean() / np.log(2)
+    # Of a model that has learned nothing: hardly more than one code's -log p(x).
+    assert result["beside"]["-ELBO"] == pytest.approx(bound / 16, rel=0.02)
+    size = 8 * len(bz2.compress(X.tobytes())) / X.size
+    assert result["beside"]["bz2"] == size
+    assert f"; bz2 {size:.3f}; PNG " in capsys.readouterr().out
+    (tmp_path / "tiny.json").write_text(json.dumps(result))
+    assert f"; bz2 {size:.3f}; PNG " in results.table(tmp_path)
+
+
+def test_images_of_two_levels_are_packed():
+    x = np.uint8(255) * (X > 127)
+    bits, levels = coding.other_files(x), coding.other_files(X)
+    assert bits["bz2"] == 8 * len(bz2.compress(np.packbits(X > 127))) / x.size
+    image = Image.open(io.BytesIO(coding._png(x[0, ..., 0], "1")))
+    assert np.array_equal(np.asarray(image), x[0, ..., 0] > 0)
+    assert bits["PNG"] < levels["PNG"]
 
 
 def test_a_row_is_written_with_all_about_it(tmp_path, monkeypatch, capsys):

@@ -65,7 +65,7 @@ def heading(study: Mapping[str, Any]) -> str:
     """What was done."""
     return (
         f"{study['data']}: {study['train_size']:,} training pictures, "
-        f"{study['epochs']} epochs, {study['seeds']} seeds"
+        f"{study['epochs']} epochs, {study['seeds']} seed{'s' * (study['seeds'] > 1)}"
     )
 
 

@@ -37,13 +37,13 @@ def other_files(images: np.ndarray) -> dict[str, float]:
     """Of bz2 for all bytes, or bits, in a row and of PNG for each image."""
     deep = (images[images > 0] < images.max()).any()
     row = images.tobytes() if deep else np.packbits(images > 0).tobytes()
-    png = sum(_png(image[..., 0], "L" if deep else "1") for image in images)
+    png = sum(len(_png(image[..., 0], "L" if deep else "1")) for image in images)
     sizes = {"bz2": len(bz2.compress(row, LEVEL)), "PNG": png}
     return {name: 8 * size / images.size for name, size in sizes.items()}
 
 
-def _png(pixels: np.ndarray, mode: str) -> int:
+def _png(pixels: np.ndarray, mode: str) -> bytes:
     buffer = io.BytesIO()
     image = Image.fromarray(pixels).convert(mode, dither=Image.Dither.NONE)
     image.save(buffer, "png", optimize=True, compress_level=LEVEL)
-    return len(buffer.getvalue())
+    return buffer.getvalue()

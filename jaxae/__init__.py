@@ -31,6 +31,7 @@ from jaxae.inference import repair as repair
 from jaxae.inference import sample as sample
 from jaxae.models import AutoEncoder as AutoEncoder
 from jaxae.models import LadderVAE as LadderVAE
+from jaxae.models import Stacked as Stacked
 from jaxae.models import UNet as UNet
 from jaxae.objectives import Objective as Objective
 from jaxae.probabilities import likelihood as likelihood

@@ -116,20 +116,29 @@ def compute_in(recipe: Recipe, dtype: DTypeLike | None) -> Recipe:
         # The gradients of float16 would need a scaled loss.
         require(name in _KNOWN, "dtype", name, f"None or in {_KNOWN}")
         dtype = name  # not the dtype itself, which does not print as what makes it
-    module = recipe.module
+    return recipe.replace(module=_computing_in(recipe.module, dtype))
+
+
+def _computing_in(module: Family, dtype: str | None) -> Family:
     if _has_dtype(module):
-        return recipe.replace(module=module.clone(dtype=dtype))
-    cast = {}
-    for name in _NETWORKS:
-        network = getattr(module, name, None)
+        return module.clone(dtype=dtype)
+    parts = {
+        each.name: getattr(module, each.name) for each in dataclasses.fields(module)
+    }
+    stacked = {name: part for name, part in parts.items() if isinstance(part, Family)}
+    cast: dict[str, Any] = {
+        name: _computing_in(part, dtype) for name, part in stacked.items()
+    }
+    for name in () if stacked else _NETWORKS:
+        network = parts.get(name)
         kind = "none" if network is None else type(network).__name__
         ensure(
             _has_dtype(network),
             f"{name} must be a module with a field `dtype` to compute in {dtype}, "
             f"got {kind} in {type(module).__name__}",
         )
-        cast[name] = network.clone(dtype=dtype)  # pyright: ignore[reportOptionalMemberAccess]
-    return recipe.replace(module=module.clone(**cast))
+        cast[name] = network.clone(dtype=dtype)
+    return module.clone(**cast)
 
 
 def _has_dtype(module: object) -> bool:

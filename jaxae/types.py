@@ -46,8 +46,9 @@ class Latent(NamedTuple):
         posterior: q(z | x), batch shape [1 or k, b]; None for deterministic codes.
         prior: p(z), or p(z | z above), batch shape [1 or k, 1 or b]; None where the
             family has none.
-        log_posterior: log q(z | x) of `z` in nats, [k, b], from a posterior whose
-            density is known at its own samples alone, as a flow's; otherwise None.
+        log_posterior: log q(z | x) of `z` in nats, [k, b], where the rate has to be
+            taken at its own samples: of a flow, or under a prior that was drawn with
+            them; otherwise None.
         penalty: What the code costs beside the objective, [b], in the unit that the
             bottleneck documents; None for nothing.
         indices: The discrete code as whole numbers, [b, ...], or None.

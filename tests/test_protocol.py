@@ -42,6 +42,7 @@ OPTIONS = {
     "mixture_vae": MLP,
     "regularized_autoencoder": {},
     "sparse_autoencoder": {"latent_dim": 32, "k": 4, "k_aux": 4},
+    "stacked_vae": {"latent_dims": (4, 3), "upper_network": MLP["network"], **MLP},
     "unet": {"channels": (4, 4), "corruption": corruptions.GaussianNoise(0.3)},
     "vae": {"network": networks.Convolutional((4, 4))},
     "vae_gan": {"critic_learning_rate": 1e-4, **MLP},

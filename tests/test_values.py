@@ -78,6 +78,7 @@ CHANGED = {
     "input_shape": (5,),
     "latent_channels": 3,
     "latent_dim": 48,
+    "latent_dims": (6, 5, 4),
     "layers": 3,
     "levels": (3, 5),
     "likelihood": likelihoods.Gaussian("per_value"),
@@ -97,6 +98,7 @@ CHANGED = {
     "sparsity_weight": 0.3,
     "stem": 3,
     "aux_weight": 0.5,
+    "upper_network": networks.FullyConnected((6,), gated=True),
     "weight": Linear(3.0, 0.0, 9),
     "width": 32,
 }

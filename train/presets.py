@@ -92,6 +92,7 @@ PRESETS: dict[str, Preset] = {
         {"beta": "linear:0:1:epochs=2"},
         {"epochs": 10, "nll_samples": 100},
     ),
+    "stacked-vae": Preset(recipes.stacked_vae, {"beta": "linear:0:1:epochs=2"}),
     "sae": Preset(recipes.sparse_autoencoder),
     "mae": Preset(recipes.masked_autoencoder, training={"epochs": 10}),
     "contractive": Preset(recipes.contractive_autoencoder),

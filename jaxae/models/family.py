@@ -1,7 +1,7 @@
 """The protocol by which everything else sees a model."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -29,10 +29,10 @@ class Family(Module):
         view: What the networks are shown of a batch beside x and z.
     """
 
-    if TYPE_CHECKING:  # every model declares these, in its own order
-        shape: tuple[int, ...]
-        likelihood: Likelihood
-        view: View
+    if TYPE_CHECKING:  # every model declares these, in its own order, or derives them
+        shape = cast("tuple[int, ...]", ())
+        likelihood = cast(Likelihood, None)
+        view = cast(View, None)
 
     @property
     def shape_seen(self) -> tuple[int, ...]:

@@ -89,14 +89,15 @@ class ELBO(Objective):
 def rate(latent: Latent, kl: Divergence = "auto") -> Float[Array, " b"]:
     """KL(q(z | x) || p(z)) in nats, averaged over the samples.
 
-    In closed form where there is one and `kl` is "auto"; otherwise
-    log q(z | x) - log p(z), which needs samples drawn from q.
+    In closed form where there is one, q is known beyond its samples and `kl` is "auto";
+    otherwise log q(z | x) - log p(z), which needs samples drawn from q.
 
     Raises:
         ValueError: The code has no posterior or no prior.
     """
     q, p = latent.posterior, latent.prior
-    if kl == "auto" and q is not None and p is not None:
+    own = latent.log_posterior is not None
+    if kl == "auto" and not own and q is not None and p is not None:
         try:
             divergence = kl_divergence(q, p)
         except NotImplementedError:
@@ -131,6 +132,11 @@ def kl_per_dimension(latent: Latent) -> Float[Array, "k b ..."]:
         ValueError: The posterior or the prior is not factorised.
     """
     q, p = latent.posterior, latent.prior
+    if latent.log_posterior is not None:
+        needed = (
+            "the rate of a single dimension needs a KL in closed form, and q(z | x)"
+        )
+        raise ArgumentError(f"{needed} is known at its own samples alone")
     if not (isinstance(q, Independent) and isinstance(p, Independent)):
         kinds = f"{type(q).__name__} and {type(p).__name__}"
         raise ArgumentError(f"posterior and prior must be factorised, got {kinds}")

@@ -33,6 +33,7 @@ from jaxae.recipes.regularized import contractive_autoencoder as contractive_aut
 from jaxae.recipes.regularized import regularized_autoencoder as regularized_autoencoder
 from jaxae.recipes.sparse import sparse_autoencoder as sparse_autoencoder
 from jaxae.recipes.spherical import hyperspherical_vae as hyperspherical_vae
+from jaxae.recipes.stacked import stacked_vae as stacked_vae
 from jaxae.recipes.unet import unet as unet
 from jaxae.recipes.variational import vae as vae
 

@@ -137,7 +137,7 @@ def _computing_in(module: Family, dtype: str | None) -> Family:
             f"{name} must be a module with a field `dtype` to compute in {dtype}, "
             f"got {kind} in {type(module).__name__}",
         )
-        cast[name] = network.clone(dtype=dtype)
+        cast[name] = network.clone(dtype=dtype)  # pyright: ignore[reportOptionalMemberAccess]
     return module.clone(**cast)
 
 

@@ -202,6 +202,11 @@ def test_kernels_begin_as_they_are_told_to():
     kernel = params["encoder"]["Dense_0"]["kernel"]
     assert np.abs(kernel).max() <= np.sqrt(6 / (16 + 5))
     assert np.abs(kernel).max() > 0.8 * np.sqrt(6 / (16 + 5))
+    stacked = recipes.stacked_vae((4, 4, 1), (3, 2))
+    model = jaxae.init(stacked, jax.random.key(0))
+    begun = parts.as_burda(model, few(0), jax.random.key(1))
+    last = begun.variables["params"]["lower"]["decoder"]["Dense_0"]
+    np.testing.assert_allclose(jax.nn.sigmoid(last["bias"]), mean, rtol=1e-4)
 
 
 @jax.numpy_dtype_promotion("standard")  # as the train step has it for optimizers

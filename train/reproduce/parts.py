@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
 from sklearn.datasets import load_breast_cancer
 from sklearn.decomposition import PCA
 
@@ -162,10 +163,9 @@ def as_burda(model: jaxae.Model, parts: Parts, key: jax.Array) -> jaxae.Model:
     model = redrawn(nn.initializers.glorot_uniform())(model, parts, key)
     mean = (parts.train["x"] / np.float32(255)).mean(axis=0, dtype=np.float64)
     bias = jax.scipy.special.logit(jnp.asarray(mean.clip(1e-3, 1 - 1e-3).ravel()))
-    params = dict(model.variables["params"])
-    params["decoder"] = {**params["decoder"]}
-    params["decoder"]["Dense_0"] = {**params["decoder"]["Dense_0"], "bias": bias}
-    return _with_params(model, params)
+    path = (*["lower"] * isinstance(model.module, jaxae.Stacked), "decoder", "Dense_0")
+    params = flatten_dict(model.variables["params"])
+    return _with_params(model, unflatten_dict({**params, (*path, "bias"): bias}))
 
 
 def _with_params(model: jaxae.Model, params: Params) -> jaxae.Model:

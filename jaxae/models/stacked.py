@@ -2,13 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 from numpyro.distributions import Distribution, constraints
 
 from jaxae.errors import ensure, require
 from jaxae.likelihoods import Likelihood
 from jaxae.models.autoencoder import AutoEncoder
 from jaxae.models.family import Codes, Family, fold_samples, unfold_samples
-from jaxae.objectives.base import log_posterior
 from jaxae.types import Batch, Latent
 from jaxae.views import Part, View
 
@@ -111,8 +111,7 @@ class Stacked(Family):
         seen = {k: v for k, v in batch.items() if k == "weight"} | {"x": own.z[0]}
         prior = self.upper.decode(codes, seen, train=train)
         # A closed form would take z_above for independent of z.
-        density = log_posterior(own)
-        return (*above, own._replace(prior=prior, log_posterior=density))
+        return (*above, own._replace(prior=prior, log_posterior=_density(own)))
 
     def _unfolded(
         self, latents: tuple[Latent, ...], quiet: tuple[Latent, ...], k: int
@@ -122,7 +121,7 @@ class Stacked(Family):
         for latent, still in zip(latents, quiet, strict=True):
             density = latent.log_posterior
             if k > 1 or density is not None:
-                density = unfold_samples(log_posterior(latent)[0], k)
+                density = unfold_samples(_density(latent)[0], k)
             above = tuple(each.z for each in unfolded)
             unfolded.append(
                 Latent(
@@ -166,3 +165,11 @@ class Stacked(Family):
         while isinstance(inner, Stacked):
             inner, count = inner.upper, count + 1
         return len(above) == count
+
+
+def _density(latent: Latent) -> Float[Array, "k b"]:
+    """log q(z | x) of the samples."""
+    if latent.log_posterior is not None:
+        return latent.log_posterior
+    assert latent.posterior is not None  # of a generative family
+    return jnp.asarray(latent.posterior.log_prob(latent.z))

@@ -123,7 +123,7 @@ def test_images_of_two_levels_are_packed():
 
 
 def test_a_row_is_written_with_all_about_it(tmp_path, monkeypatch, capsys):
-    row = Row("a tiny one", TINY, 1.0, 0.1, "squares", "https://a.org, table 2", 8)
+    row = Row("a tiny one", TINY, 1.0, 0.1, "squares", "https://a.org, table 2", 8, "N")
     monkeypatch.setitem(ROWS, "tiny", row)
     options = {"row": "tiny", "seeds": 2, "out": tmp_path / "run"}
     program.reproduce(program.Arguments(**options, budget=2.0))
@@ -137,9 +137,40 @@ def test_a_row_is_written_with_all_about_it(tmp_path, monkeypatch, capsys):
     assert not result["within"]
     assert "SHORTENED: 1 of 4 epochs" in results.beside(result)
     (tmp_path / "tiny.json").write_text(json.dumps(result))
-    *_, line = results.table(tmp_path).splitlines()
+    *_, line, _, note = results.table(tmp_path).splitlines()
+    assert note == "- `tiny`: N" and results.beside(result).endswith("\nN")
     assert "[a tiny one](https://a.org); squares, shortened to 1 of 4 epochs" in line
     assert line.endswith("| 1 | 0.1 | no |")
+
+
+def test_a_result_of_something_else_is_not_lost(tmp_path, monkeypatch):
+    row = Row("a tiny one", TINY, 1.0, 0.1, "squares", "https://a.org", 8, "A note.")
+    monkeypatch.setitem(ROWS, "tiny", replace(row, protocol=replace(TINY, epochs=1)))
+    options = {"row": "tiny", "seeds": 2, "out": tmp_path}
+    program.reproduce(program.Arguments(**options))
+    file = tmp_path / "reproduction.json"
+    kept = file.read_text()
+    with pytest.raises(RunError, match=r"is of the row 'tiny'; give another --out"):
+        program.reproduce(program.Arguments(row="pca-30", out=tmp_path))
+    with pytest.raises(RunError, match=r"has the seeds \[0, 1\]; give --seed and"):
+        program.reproduce(program.Arguments(row="tiny", seed=1, out=tmp_path))
+    assert file.read_text() == kept
+    program.reproduce(program.Arguments(**{**options, "seeds": 3}))
+    values = json.loads(file.read_text())["values"]
+    assert len(values) == 3 and values[:2] == json.loads(kept)["values"]
+    file.write_text("{")
+    with pytest.raises(RunError, match="is damaged"):
+        program.reproduce(program.Arguments(**options))
+
+
+def test_checkpoints_of_who_knows_what(tmp_path):
+    once = replace(TINY, epochs=1)
+    once.run(Job(tmp_path, 1, row="tiny"))
+    with pytest.raises(RunError, match="has another row: tiny, now other"):
+        once.run(Job(tmp_path, 1, row="other"))
+    (tmp_path / "protocol.json").unlink()
+    with pytest.raises(RunError, match=r"has checkpoints, but no protocol\.json"):
+        once.run(Job(tmp_path, 1, row="tiny"))
 
 
 @pytest.mark.parametrize(
@@ -148,6 +179,7 @@ def test_a_row_is_written_with_all_about_it(tmp_path, monkeypatch, capsys):
         ({"row": None}, "ROW must be one of those of --list"),
         ({"row": "pca-30", "budget": 0.0}, "--budget must be above 0"),
         ({"row": "pca-30", "seeds": 0}, "--seeds must be a whole number"),
+        ({"row": "miwae", "seed": -1}, "--seed must be a whole number"),
     ],
 )
 def test_wrong_words_are_said(options, message):
@@ -166,6 +198,7 @@ def test_kept_results_are_those_of_the_rows(file):
     """Their protocol has not changed since, but for what was shortened."""
     result, row = json.loads(file.read_text("utf-8")), ROWS[file.stem]
     assert (result["reference"], result["tolerance"]) == (row.published, row.tolerance)
+    assert result["notes"] == row.notes and result["seconds"] > 0
     assert result["within"] == (abs(result["value"] - row.published) <= row.tolerance)
     if isinstance(row.protocol, Training):
         ran, protocol = result["configuration"], row.protocol

@@ -1,5 +1,6 @@
 """`python -m train.reproduce ROW`: run a published protocol, show both numbers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -9,8 +10,9 @@ import tyro
 from jaxae.checks import check_count
 from jaxae.errors import require
 from train.commands import parse
+from train.errors import RunError
 from train.program import program
-from train.reproduce.protocol import Job
+from train.reproduce.protocol import Job, read_json
 from train.reproduce.results import as_json, beside, write_page
 from train.reproduce.rows import ROWS, Row
 from train.run import write_json
@@ -36,8 +38,8 @@ class Arguments:
     page: bool = False
     """Write the table of the results that are kept here into train/README.md."""
     budget: float | None = None
-    """Minutes on two cores: the schedule is shortened to its share of them, and the
-    result says so."""
+    """Minutes on two cores for the training with one seed: the schedule is shortened to
+    its share of them, and the result says so."""
     seed: int = 0
     """Everything random follows from it."""
     seeds: int = 1
@@ -85,17 +87,35 @@ def reproduce(arguments: Arguments) -> None:
     name, budget = arguments.row, arguments.budget
     require(name is not None, "ROW", None, "one of those of --list")
     require(budget is None or budget > 0, "--budget", budget, "above 0")
+    check_count("--seed", arguments.seed, least=0)
     check_count("--seeds", arguments.seeds)
     assert name is not None
     row, folder = ROWS[name], arguments.out or Path("runs") / f"reproduce-{name}"
     seeds = range(arguments.seed, arguments.seed + arguments.seeds)
-    jobs = [Job(folder / f"seed-{seed}", seed, _share(row, budget)) for seed in seeds]
+    file = folder / "reproduction.json"
+    _check_place(file, name, seeds)
+    share = _share(row, budget)
+    jobs = [Job(folder / f"seed-{seed}", seed, share, name) for seed in seeds]
     result = as_json(name, row, seeds, [row.protocol.run(job) for job in jobs])
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "reproduction.json"
     write_json(file, result)
     print(beside(result))
     print(f"result: {file}")
+
+
+def _check_place(file: Path, name: str, seeds: Sequence[int]) -> None:
+    """Raises RunError if a result is there that would be lost."""
+    if not file.exists():
+        return
+    before = read_json(file)
+    row, there = before.get("row"), set(before.get("seeds", ()))
+    if row != name:
+        raise RunError(f"{file}: is of the row {row!r}; give another --out")
+    if not there <= set(seeds):
+        raise RunError(
+            f"{file}: has the seeds {sorted(there)}; give --seed and --seeds that "
+            "go over these too, or another --out"
+        )
 
 
 def _share(row: Row, budget: float | None) -> float:

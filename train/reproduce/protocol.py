@@ -46,11 +46,13 @@ class Job(NamedTuple):
         folder: Of checkpoints and metrics; what is there is gone on with.
         seed: Everything random follows from it.
         share: Of the published schedule, above 0; 1 for all of it.
+        row: The name of what is run.
     """
 
     folder: Path
     seed: int
     share: float = 1.0
+    row: str = ""
 
 
 class Outcome(NamedTuple):
@@ -175,6 +177,8 @@ class Training:
         self, job: Job, recipe: jaxae.Recipe, parts: Parts
     ) -> dict[str, Any]:
         return {
+            "row": job.row,
+            "data": self.data.__name__,
             "recipe": repr(recipe),
             "optimizer": self.optimizer,
             "epochs": self._epochs(job),
@@ -183,6 +187,18 @@ class Training:
             "train_size": len(parts.train["x"]),
             "seed": job.seed,
         }
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """What `write_json` wrote.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    try:
+        return dict(json.loads(file.read_text("utf-8")))
+    except (ValueError, TypeError) as error:
+        raise RunError(f"{file}: is damaged: {error}") from error
 
 
 def timed(function: Callable[[], float]) -> tuple[float, float]:
@@ -196,9 +212,11 @@ def _check_same(folder: Path, configuration: dict[str, Any]) -> None:
     """Notes what runs in the folder, or sees to it that it is the same."""
     file = folder / "protocol.json"
     if not file.exists():
+        if saved_epochs(folder / "checkpoints"):
+            raise RunError(f"{folder}: has checkpoints, but no {file.name} of what ran")
         folder.mkdir(parents=True, exist_ok=True)
         write_json(file, configuration)
-    before = json.loads(file.read_text("utf-8"))
+    before = read_json(file)
     for name in sorted(configuration.keys() | before.keys()):
         came, found = configuration.get(name), before.get(name)
         if came != found:

@@ -65,9 +65,10 @@ def beside(result: Mapping[str, Any]) -> str:
     shortened = f"; SHORTENED: {result['shortened']}" if result["shortened"] else ""
     place = "within" if result["within"] else "not within"
     others = "".join(f"; {name} {_digits(n, result)}" for name, n in _others(result))
+    notes = f"\n{result['notes']}" if result["notes"] else ""
     return (
         f"{result['about']}: {_value(result)}, published {result['reference']:g} "
-        f"({place} {result['tolerance']:g}; {result['unit']}{others}){shortened}"
+        f"({place} {result['tolerance']:g}; {result['unit']}{others}){shortened}{notes}"
     )
 
 
@@ -94,7 +95,8 @@ def table(folder: Path = RESULTS) -> str:
             "yes" if result["within"] else "no",
         )
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    notes = [f"- `{each['row']}`: {each['notes']}" for each in found if each["notes"]]
+    return "\n".join([*lines, "", *notes])
 
 
 def write_page() -> None:

@@ -287,7 +287,8 @@ ROWS: dict[str, Row] = {
         "nats, -ELBO",
         "https://github.com/google/flax/tree/main/examples/vae",
         2,
-        "Binarised afresh at every step here; once, before the training, there.",
+        "Binarised afresh at every step here, once, before the training, there; of "
+        "50,000 images, and of the 21 epochs the best by 10,000 others.",
     ),
     "pca-30": Row(
         "30 principal components",
@@ -342,7 +343,7 @@ ROWS: dict[str, Row] = {
             data=parts.breast_cancer,
             recipe=mattei,
             measure=parts.imputation_error,
-            epochs=601,
+            epochs=2002,
             batch_size=64,
             begin=parts.redrawn(nn.initializers.orthogonal()),
             **adam(),
@@ -351,9 +352,10 @@ ROWS: dict[str, Row] = {
         0.02,
         "squared error of a standardised value",
         "https://arxiv.org/abs/1812.02633, table 1",
-        3,
-        "601 epochs, as the authors' notebook has them; after 2,002 the known values "
-        "are fitted too well, by an independent writing too.",
+        10,
+        "Conditional means of 10,000 importance samples. After all epochs the known "
+        "values are fitted too well, by an independent writing too: 0.309 over these "
+        "seeds.",
     ),
     "bb-ans": Row(
         "BB-ANS, files of the 10,000 test images, binarised once",
@@ -423,7 +425,7 @@ ROWS: dict[str, Row] = {
                 burda(64, groups=8, gradient="piwae"),
                 84.46,
             ),
-            ("ciwae", "CIWAE, β = 0.5", burda(64, elbo_weight=0.5), 84.57),
+            ("ciwae", "CIWAE, β = 0.05", burda(64, elbo_weight=0.05), 84.57),
         )
     },
 }

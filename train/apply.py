@@ -199,6 +199,10 @@ def _beside(
     }
 
 
+FILES = {".npz", ".png", ".jpg", ".jpeg", ".gif", ".jae"}
+"""Suffixes that no folder has."""
+
+
 def write(out: Path, result: Any) -> None:
     """An array or several as one file, or images as numbered PNGs in a new folder.
 
@@ -224,7 +228,8 @@ def check_place(out: Path, shape: tuple[int, ...]) -> None:
     from jaxae.errors import require
 
     images = len(shape) == 4 and shape[-1] in (1, 3)
-    expected = f"a .npy file for values of {shape[1:]}"
+    images = images and out.suffix.lower() not in FILES
+    expected = f"a .npy file{' or a new folder' * images} for values of {shape[1:]}"
     require(images or out.suffix == ".npy", "--out", str(out), expected)
 
 

@@ -53,9 +53,12 @@ def compress(arguments: Arguments) -> None:
     from jaxae.errors import require
     from train.code_priors import code_prior
     from train.data import read_images
+    from train.data.folder import check_pixels_stay
 
     out = arguments.out
     require(not out.exists(), "--out", str(out), "a path that does not exist yet")
+    if arguments.input.is_dir():
+        check_pixels_stay(arguments.input)
     images = read_images(arguments.input)
     model = jaxae.load(arguments.run)
     check_pixels(model.recipe)  # before a prior is fitted

@@ -46,7 +46,7 @@ def decompress(arguments: Arguments) -> None:
     """
     import jaxae
     from jaxae import compression
-    from jaxae.errors import ArgumentError, require
+    from jaxae.errors import ArgumentError, ensure, require
     from train.apply import check_place, write_levels
     from train.code_priors import code_prior
     from train.compress import constriction_needed
@@ -58,6 +58,9 @@ def decompress(arguments: Arguments) -> None:
         header = compression.read_header(data)
         check_place(out, (header.count, *header.shape))
         run = arguments.run or Path(header.source)
+        there = arguments.run or (header.source and run.exists())
+        known = f"compressed with the model in {header.source!r}, which is not there"
+        ensure(there, f"--run must be given: the images were {known}")
         model = jaxae.load(run)
         prior = code_prior(model, run, arguments.prior)
         with constriction_needed():

@@ -213,6 +213,18 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     scratch.replace(path)
 
 
+def read_json(file: Path) -> dict[str, Any]:
+    """What `write_json` wrote.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    try:
+        return dict(json.loads(file.read_text("utf-8")))
+    except (ValueError, TypeError) as error:
+        raise RunError(f"{file}: is damaged: {error}") from error
+
+
 def _scratch(path: Path) -> Path:
     return path.with_suffix(".tmp")
 

@@ -63,7 +63,8 @@ def code_of(
 ) -> Float[np.ndarray, "1 1 ..."]:
     """The code that buckets of the prior stand for."""
     centres = CENTRES[buckets].reshape(prior.mean.shape)
-    return (prior.mean + prior.std * centres)[None, None]
+    with np.errstate(all="ignore"):  # what is not finite is said where it is used
+        return (prior.mean + prior.std * centres)[None, None]
 
 
 def _relative(
@@ -73,4 +74,5 @@ def _relative(
     q, p = (
         [np.asarray(each, np.float64).ravel() for each in g] for g in (posterior, prior)
     )
-    return (q[0] - p[0]) / p[1], q[1] / p[1]
+    with np.errstate(all="ignore"):
+        return (q[0] - p[0]) / p[1], q[1] / p[1]

@@ -6,6 +6,7 @@ header as JSON, and the words of the stack, of 32 bits. Numbers are little-endia
 
 import hashlib
 import json
+import os
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ from jaxae._version import __version__
 from jaxae.compression.bits_back import BitsBack
 from jaxae.compression.indexed import Indexed
 from jaxae.compression.stack import Stack, random_words
-from jaxae.errors import ensure, require
+from jaxae.errors import ArgumentError, ensure, require
 from jaxae.inputs import check_model, check_rows
 from jaxae.recipe import Model
 from jaxae.training.initial import by_name
@@ -27,10 +28,16 @@ FORMAT = 1
 MAGIC = b"\x8aJAE\r\n\x1a\n"
 """That of no text, nor of what a transfer as text makes of it."""
 
+LONGEST = 4096
+"""Letters of a source."""
+
 _DIGEST = 8  # bytes of the SHA-256, against accidents alone
 
 Images = UInt8[np.ndarray, "n ..."]
 Scheme = BitsBack | Indexed
+
+
+_DAMAGED = "data must be whole, they are damaged or cut off"
 
 
 class Header(NamedTuple):
@@ -100,13 +107,17 @@ def compress(
         True
     """
     check_model(model)
-    scheme = _scheme(model, prior)
+    scheme, source = _scheme(model, prior), os.fspath(source)
+    require(len(source) <= LONGEST, "source", f"{len(source)} letters", "a path")
     images = np.asarray(images)
     step = _check_images(model, images, scheme.levels)
     levels = (images // np.uint8(step)).reshape(len(images), -1).astype(np.int32)
     stack = Stack()
     for i in reversed(range(len(levels))):  # so that the first comes off first
-        scheme.push(stack, levels[i], i)
+        try:
+            scheme.push(stack, levels[i], i)
+        except ArgumentError as error:
+            raise ArgumentError(f"images[{i}]: {error}") from error
     header = Header(
         format=FORMAT,
         jaxae=__version__,
@@ -148,8 +159,13 @@ def decompress(model: Model, data: bytes, *, prior: Model | None = None) -> Imag
     _check_same(header, model, prior)
     scheme = _scheme(model, prior)
     versions = f"JAX {header.jax} there and {jax.__version__} here"
-    other = f"data cannot be read: this computer gives other probabilities ({versions})"
+    other = (
+        "data cannot be read: the model gives other probabilities than it gave, as of "
+        f"another recipe, on another computer or by another version ({versions})"
+    )
     shape = header.shape
+    expected = f"images of the model's shape {model.module.shape}"
+    ensure(shape == model.module.shape, f"data must be {expected}, are of {shape}")
     ensure(_probe(scheme, shape) == header.probe, other)
     stack = Stack(words)
     images = np.empty((header.count, *shape), np.uint8)
@@ -200,19 +216,31 @@ def _check_same(header: Header, model: Model, prior: Model | None) -> None:
 
 def _split(data: bytes) -> tuple[Header, np.ndarray]:
     """Header and words."""
-    ensure(data[: len(MAGIC)] == MAGIC, "data must be what `compress` wrote")
+    none = "data must be what `compress` wrote"
+    ensure(isinstance(data, bytes | bytearray | memoryview), f"{none}, as bytes")
+    data = bytes(data)
+    ensure(data[: len(MAGIC)] == MAGIC, none)
     start = len(MAGIC) + _DIGEST
     digest, body = data[len(MAGIC) : start], data[start:]
-    ensure(_digest(body) == digest, "data must be whole, they are damaged or cut off")
+    ensure(_digest(body) == digest, _DAMAGED)
     end = 2 + int.from_bytes(body[:2], "little")
-    fields: dict[str, Any] = json.loads(body[2:end])
-    later = f"written by jaxae {fields['jaxae']} in format {fields['format']}"
-    known = f"of which this one, {__version__}, reads those up to {FORMAT}"
-    ensure(fields["format"] <= FORMAT, f"data must be readable, are {later}, {known}")
-    header = Header(**fields)
-    return header._replace(shape=tuple(header.shape)), np.frombuffer(
-        body[end:], "<u4"
-    ).astype(np.uint32)
+    ensure(len(body) >= end and (len(body) - end) % 4 == 0, _DAMAGED)
+    return _header(body[2:end]), np.frombuffer(body[end:], "<u4").astype(np.uint32)
+
+
+def _header(text: bytes) -> Header:
+    try:
+        fields: dict[str, Any] = json.loads(text)
+        later = f"written by jaxae {fields['jaxae']} in format {fields['format']}"
+        known = f"of which this one, {__version__}, reads those up to {FORMAT}"
+        if fields["format"] > FORMAT:
+            raise ArgumentError(f"data must be readable, are {later}, {known}")
+        header = Header(**fields)._replace(shape=tuple(fields["shape"]))
+    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ArgumentError(_DAMAGED) from error
+    numbers = (header.count, header.step, header.borrowed, *header.shape)
+    ensure(all(type(each) is int and each >= 0 for each in numbers), _DAMAGED)
+    return header
 
 
 def _check_images(model: Model, images: np.ndarray, levels: int) -> int:

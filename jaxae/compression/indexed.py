@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxae.compression.densities import Pixels, finite, on_cpu, program
+from jaxae.compression.densities import Pixels, on_cpu, program
 from jaxae.compression.stack import Stack
 from jaxae.errors import ArgumentError, ensure
 from jaxae.inputs import check_model
@@ -67,7 +67,8 @@ class Indexed(Pixels):
 
     def _chances(self, indices: Indices) -> Float[np.ndarray, "t m"]:
         """p(c_i | c_1, ..., c_{i-1}) of every value of every code."""
-        return finite(_conditionals(self._prior, self._prior_variables, indices[None]))
+        found = _conditionals(self._prior, self._prior_variables, indices[None])
+        return np.asarray(found)
 
     def _pixels(self, indices: Indices) -> Float[np.ndarray, "d levels"]:
         codes = _embed(self._module, self._variables, indices.reshape(self._shape))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, UInt32
 
-from jaxae.errors import importing
+from jaxae.errors import ensure, importing
 
 BUCKETS = 2**12
 """Of a latent dimension, all of the same mass under the prior.
@@ -67,6 +67,7 @@ class Stack:
         self, mean: Float[np.ndarray, " d"], std: Float[np.ndarray, " d"]
     ) -> Indices:
         """Buckets of N(mean, std²); borrows random words if there are not enough."""
+        _check_finite(mean, std)
         while self._ans.num_words() < 2 + -(-_WIDEST * len(mean) // 32):
             trial = self._ans.clone()
             found = trial.decode(self._bucket, mean, std)
@@ -83,6 +84,7 @@ class Stack:
         std: Float[np.ndarray, " d"],
     ) -> None:
         """Undoes `pop_posterior`."""
+        _check_finite(mean, std)
         self._ans.encode_reverse(buckets, self._bucket, mean, std)
 
     def pop_prior(self, size: int, number: int) -> Indices:
@@ -101,10 +103,12 @@ class Stack:
 
     def pop_symbols(self, table: Float[np.ndarray, "d m"]) -> Indices:
         """Undoes `push_symbols`."""
+        _check_finite(table)
         return self._ans.decode(self._symbol, table)
 
     def push_symbols(self, symbols: Indices, table: Float[np.ndarray, "d m"]) -> None:
         """Whole numbers below m, each with the probabilities of its row."""
+        _check_finite(table)
         self._ans.encode_reverse(symbols, self._symbol, table)
 
     def _borrow(self) -> None:
@@ -128,6 +132,11 @@ def _random_buckets(count: int, number: int) -> Indices:
 def _random(name: str, count: int) -> UInt32[np.ndarray, " n"]:
     stream = hashlib.shake_256(f"jaxae {name}".encode()).digest(4 * count)
     return np.frombuffer(stream, "<u4").astype(np.uint32)
+
+
+def _check_finite(*arrays: np.ndarray) -> None:
+    what = "model must give finite numbers, got NaN or infinity"
+    ensure(all(np.isfinite(each).all() for each in arrays), what)
 
 
 def _mass_below(edge: float, mean: float, std: float) -> float:

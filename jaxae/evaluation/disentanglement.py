@@ -56,7 +56,7 @@ def mig(codes: Any, factors: Any, *, bins: int = 20) -> float:
     for factor in factors.T:
         gap = _gap(mutual_information(each, factor) for each in binned)
         gaps.append(gap / mutual_information(factor, factor))
-    return float(np.mean(gaps))
+    return min(1.0, float(np.mean(gaps)))
 
 
 def sap(
@@ -97,6 +97,7 @@ def sap(
     """
     codes, factors = codes_and_factors(codes, factors)
     count = factors.shape[1]
+    categories = tuple(categories)
     there = all(column in range(count) for column in categories)
     require(there, "categories", categories, f"columns of factors, below {count}")
     nothing = np.zeros((len(codes), 1))

@@ -106,7 +106,7 @@ def knn_accuracy(
 
 def _checked(codes: Any, labels: Any, test_codes: Any, test_labels: Any) -> Tables:
     codes = finite_rows("codes", codes)
-    test_codes = finite_rows("test_codes", test_codes)
+    test_codes = finite_rows("test_codes", test_codes, least=1)
     size = codes.shape[1]
     require(test_codes.shape[1] == size, "test_codes", test_codes.shape, f"[m, {size}]")
     labels = _labels("labels", labels, len(codes))

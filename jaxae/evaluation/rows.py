@@ -8,15 +8,19 @@ from jaxtyping import Float, Int
 from jaxae.errors import ensure, require
 
 
-def finite_rows(name: str, array: Any) -> Float[np.ndarray, "n d"]:
+def finite_rows(name: str, array: Any, least: int = 2) -> Float[np.ndarray, "n d"]:
     """Features or codes as float64.
 
     Raises:
-        ValueError: They are not [n, d] with at least two rows, or not finite.
+        ValueError: They are not real numbers [n, d] with so many rows and a column at
+            least, or not finite.
     """
-    array = np.asarray(array, np.float64)
-    right = array.ndim == 2 and array.shape[0] >= 2 and array.shape[1] >= 1
-    require(right, name, array.shape, "[n, d] with at least two rows")
+    array = np.asarray(array)
+    require(array.dtype.kind not in "cSU", name, array.dtype.name, "real numbers")
+    right = array.ndim == 2 and array.shape[0] >= least and array.shape[1] >= 1
+    rows = f"[n, d] with n at least {least} and d at least 1"
+    require(right, name, array.shape, rows)
+    array = array.astype(np.float64)
     bad = int(array.size - np.isfinite(array).sum())
     require(bad == 0, name, f"{bad} values that are NaN or infinite", "finite")
     return array

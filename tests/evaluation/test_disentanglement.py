@@ -227,7 +227,7 @@ def test_large_batches_vote_as_their_whole_groups_do():
 @pytest.mark.parametrize(
     ("codes", "factors", "message"),
     [
-        (NOISE[:, 0], FACTORS, r"^codes must be \[n, d\] with at least two rows"),
+        (NOISE[:, 0], FACTORS, r"^codes must be \[n, d\] with n at least 2"),
         (NOISE[:9], FACTORS, r"^factors must be \[9, f\], a row for every code, got"),
         (NOISE, FACTORS[:, 0], r"^factors must be \[720, f\]"),
         (NOISE, 1.0 * FACTORS, r"^factors must be whole numbers, got 'float64'"),
@@ -258,3 +258,15 @@ def test_what_is_wrong_with_the_options_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
     with pytest.raises(ImportError, match=r"^dci needs scikit-learn: pip install"):
         dci(NOISE, FACTORS, KEY)
+
+
+def test_categories_may_be_any_iterable():
+    listed = sap(NOISE, FACTORS, categories=[0])
+    assert sap(NOISE, FACTORS, categories=iter([0])) == listed
+
+
+def test_complex_codes_are_refused():
+    with pytest.raises(
+        ValueError, match="codes must be real numbers, got 'complex128'"
+    ):
+        mig(1j * NOISE, FACTORS)

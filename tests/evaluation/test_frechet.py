@@ -50,7 +50,7 @@ def test_a_set_has_no_distance_to_itself_even_where_covariances_are_singular():
     ("first", "second", "message"),
     [
         (np.zeros((3, 2)), np.zeros((3, 3)), r"second must be \[m, 2\]"),
-        (np.zeros((1, 2)), np.zeros((3, 2)), "first must be .* at least two rows"),
+        (np.zeros((1, 2)), np.zeros((3, 2)), "first must be .* n at least 2"),
         (np.zeros(3), np.zeros((3, 2)), "first must be"),
         (np.zeros((3, 2)), np.full((3, 2), np.nan), "second must be finite"),
     ],

@@ -14,7 +14,7 @@ from jaxae.errors import ArgumentError, CheckpointError
 from jaxae.samplers.autoregressive import sequence_recipe
 from train import compress, decompress
 from train.__main__ import parse
-from train.errors import RunError
+from train.errors import DataError, RunError
 from train.training import train
 
 
@@ -63,12 +63,33 @@ def test_a_model_that_moved(folder, tmp_path):
     moved = tmp_path / "moved"
     model.rename(moved)
     try:
-        with pytest.raises(CheckpointError, match="no saved model"):
+        with pytest.raises(ArgumentError, match=r"--run must be given: .*/model', w"):
             decompress.decompress(decompress.Arguments(file, out))
         decompress.decompress(decompress.Arguments(file, out, moved))
     finally:
         moved.rename(model)
     assert np.array_equal(np.load(out), np.load(images))
+
+
+def test_files_that_could_not_come_back_are_refused(folder, tmp_path):
+    wide = Image.fromarray(np.full((4, 4), 5947, np.uint16))
+    clear = Image.fromarray(np.zeros((4, 4, 2), np.uint8), "LA")
+    for name, image in (("wide", wide), ("clear", clear)):
+        root = tmp_path / name
+        root.mkdir()
+        image.save(root / "a.png")
+        arguments = compress.Arguments(folder / "model", root, tmp_path / "a.jae")
+        with pytest.raises(DataError, match=r"a\.png must be of 8 bits, without"):
+            compress.compress(arguments)
+
+
+def test_a_folder_is_not_called_as_a_file(folder, tmp_path):
+    file = tmp_path / "a.jae"
+    images, model = folder / "images.npy", folder / "model"
+    compress.compress(compress.Arguments(model, images, file))
+    for name in ("out.npz", "out.PNG"):
+        with pytest.raises(ArgumentError, match=r"--out must be a \.npy file"):
+            decompress.decompress(decompress.Arguments(file, tmp_path / name))
 
 
 def test_what_is_wrong_is_said(folder, tmp_path, monkeypatch, capsys):

@@ -11,6 +11,7 @@ from jaxae.networks import FullyConnected
 from train.disentangle import study as study_module
 from train.disentangle.report import TITLES, report, words
 from train.disentangle.study import METHODS, compare
+from train.errors import RunError
 
 # One, whose options follow from the data too.
 FEW = {"β-TC-VAE": METHODS["β-TC-VAE"]}
@@ -70,3 +71,17 @@ def test_numbers_that_are_too_small_are_named(tmp_path, arguments, message):
     with pytest.raises(ArgumentError, match=message):
         compare(tmp_path / "new", *arguments)
     assert not (tmp_path / "new").exists()
+
+
+def test_what_was_begun_goes_on_and_nothing_is_lost(compared, tmp_path, monkeypatch):
+    out, study = compared
+    (tmp_path / "scores.json").write_text((out / "scores.json").read_text("utf-8"))
+    (tmp_path / "scores.png").touch()
+    monkeypatch.setattr(study_module, "_trained", None)  # nothing is to be trained
+    assert compare(tmp_path, 2, 1, 200, FEW) == study
+    assert not (tmp_path / "scores.png").exists()  # until it is drawn anew
+    with pytest.raises(RunError, match=r"scores\.json: has 2 seeds, not 3"):
+        compare(tmp_path, 3, 1, 200, FEW)
+    (tmp_path / "scores.json").write_text("[")
+    with pytest.raises(RunError, match="is damaged"):
+        compare(tmp_path, 2, 1, 200, FEW)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from train.data.fields import as_split, half_white, resize_mask
 from train.data.images import Size, stack
@@ -72,6 +72,19 @@ def folder_source(
         ["folder", *identity],
         lambda: {"train": _read_all(folders, paths, size)},
     )
+
+
+def check_pixels_stay(root: Path) -> None:
+    """Raises DataError if reading the images of a folder would change their values."""
+    for path in _listed(root)[0]:
+        with Image.open(path) as image:
+            deep = image.mode not in ("1", "L", "P", "RGB")
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+            if deep or turned or image.has_transparency_data:
+                raise DataError(
+                    f"{path} must be of 8 bits, without transparency and upright, to "
+                    f"come back as it is, got mode {image.mode}"
+                )
 
 
 def _listed(root: Path) -> tuple[list[Path], list[list[Any]]]:

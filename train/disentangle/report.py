@@ -45,9 +45,9 @@ def report(out: Path, study: Mapping[str, Any]) -> None:
         cells = [words(each["scores"][name], unit) for each in methods.values()]
         rows.append([title, *cells])
     print_table(heading(study), ["", *methods], rows)
+    several = ", mean ± standard deviation over the seeds" * (study["seeds"] > 1)
     print_line(
-        "scores in hundredths, mean ± standard deviation over the seeds; of the "
-        "distortion, in nats, less is best"
+        f"scores in hundredths{several}; of the distortion, in nats, less is best"
     )
     draw(study).savefig(out / "scores.png")
     print_line(f"-> {out / 'scores.json'}, {out / 'scores.png'}")
@@ -65,6 +65,7 @@ def heading(study: Mapping[str, Any]) -> str:
     """What was done."""
     return (
         f"{study['data']}: {study['train_size']:,} training pictures, "
+        f"{study['scored']:,} scored, "
         f"{study['epochs']} epochs, {study['seeds']} seed{'s' * (study['seeds'] > 1)}"
     )
 

@@ -17,7 +17,8 @@ from jaxae.training.many import fit_many
 from train.config import Optimizer
 from train.data import Split, load
 from train.data.shapes import FACTORS
-from train.run import write_json
+from train.errors import RunError
+from train.run import read_json, write_json
 
 LATENT_DIM, BATCH = 10, 100
 NETWORK = FullyConnected((400, 400))
@@ -61,7 +62,9 @@ def compare(
     examples: int | None,
     methods: Mapping[str, Method] = METHODS,
 ) -> dict[str, Any]:
-    """Trains and scores; scores.json is written anew after every family.
+    """Trains and scores; scores.json is written after every family.
+
+    Families that it has already, of the same settings, are not trained again.
 
     Args:
         out: The directory, which is made.
@@ -76,6 +79,7 @@ def compare(
 
     Raises:
         ArgumentError: A number is too small.
+        RunError: The directory has a study with other settings, or a damaged one.
         OSError: The directory cannot be written to.
     """
     check_count("--seeds", seeds)
@@ -84,7 +88,7 @@ def compare(
         check_count("--examples", examples, least=LEAST)
     out.mkdir(parents=True, exist_ok=True)
     pictures = _pictures(examples)
-    study: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "data": "shapes",
         "train_size": len(pictures.train.images),
         "scored": len(pictures.scored.images),
@@ -93,9 +97,11 @@ def compare(
         "batch_size": BATCH,
         "device": jax.local_devices()[0].device_kind,
         "jax": jax.__version__,
-        "methods": {},
     }
+    study = _begun(out, settings)
     for name, method in methods.items():
+        if name in study["methods"]:
+            continue
         print(f"{name}: {seeds} trainings", flush=True)
         fits = _trained(method, pictures, seeds, epochs)
         scores = [score(fitted, pictures) for fitted in fits]
@@ -105,6 +111,19 @@ def compare(
         }
         write_json(out / "scores.json", study)
     return study
+
+
+def _begun(out: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a study that was interrupted has, or a new one."""
+    file = out / "scores.json"
+    (out / "scores.png").unlink(missing_ok=True)
+    if not file.exists():
+        return {**settings, "methods": {}}
+    before = read_json(file)
+    for name, value in settings.items():
+        if before.get(name) != value:
+            raise RunError(f"{file}: has {before.get(name)} {name}, not {value}")
+    return before
 
 
 def score(fitted: jaxae.Fit, pictures: Pictures) -> Scores:

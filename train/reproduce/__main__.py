@@ -12,10 +12,10 @@ from jaxae.errors import require
 from train.commands import parse
 from train.errors import RunError
 from train.program import program
-from train.reproduce.protocol import Job, read_json
+from train.reproduce.protocol import Job
 from train.reproduce.results import as_json, beside, write_page
 from train.reproduce.rows import ROWS, Row
-from train.run import write_json
+from train.run import read_json, write_json
 from train.tables import print_table
 
 if TYPE_CHECKING:

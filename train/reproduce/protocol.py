@@ -1,6 +1,5 @@
 """How a published protocol runs: a training that can be interrupted, and its number."""
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from train.run import (
     EVALUATION_KEY,
     append_metrics,
     keep_rows,
+    read_json,
     read_metrics,
     write_json,
 )
@@ -187,18 +187,6 @@ class Training:
             "train_size": len(parts.train["x"]),
             "seed": job.seed,
         }
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """What `write_json` wrote.
-
-    Raises:
-        RunError: The file is damaged.
-    """
-    try:
-        return dict(json.loads(file.read_text("utf-8")))
-    except (ValueError, TypeError) as error:
-        raise RunError(f"{file}: is damaged: {error}") from error
 
 
 def timed(function: Callable[[], float]) -> tuple[float, float]:

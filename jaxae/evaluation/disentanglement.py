@@ -63,7 +63,7 @@ def sap(
     codes: Any,
     factors: Any,
     *,
-    categories: tuple[int, ...] = (),
+    categories: Iterable[int] = (),
     threshold: float = 0.01,
 ) -> float:
     """The separated attribute predictability (Kumar et al. 2018, section 3).

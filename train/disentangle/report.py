@@ -38,19 +38,23 @@ NATS = {"distortion_nats"}  # of which less is best; the others are between 0 an
 
 def report(out: Path, study: Mapping[str, Any]) -> None:
     """Prints the table and writes scores.png."""
-    methods = study["methods"]
-    rows = []
-    for name, title in TITLES.items():
-        unit = 1.0 if name in NATS else 0.01
-        cells = [words(each["scores"][name], unit) for each in methods.values()]
-        rows.append([title, *cells])
-    print_table(heading(study), ["", *methods], rows)
+    print_table(heading(study), ["", *study["methods"]], table(study))
     several = ", mean ± standard deviation over the seeds" * (study["seeds"] > 1)
     print_line(
         f"scores in hundredths{several}; of the distortion, in nats, less is best"
     )
     draw(study).savefig(out / "scores.png")
     print_line(f"-> {out / 'scores.json'}, {out / 'scores.png'}")
+
+
+def table(study: Mapping[str, Any]) -> list[list[str]]:
+    """A row for every score: its name, and what each family has."""
+    rows = []
+    for name, title in TITLES.items():
+        unit = 1.0 if name in NATS else 0.01
+        scores = [each["scores"][name] for each in study["methods"].values()]
+        rows.append([title, *(words(each, unit) for each in scores)])
+    return rows
 
 
 def words(values: Sequence[float], unit: float) -> str:

@@ -1,6 +1,7 @@
 """The comparison of families on drawn shapes, with few of both."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ from PIL import Image
 
 from jaxae.errors import ArgumentError
 from jaxae.networks import FullyConnected
+from train import disentangle as package
 from train.disentangle import study as study_module
-from train.disentangle.report import TITLES, report, words
+from train.disentangle.report import TITLES, report, table, words
 from train.disentangle.study import METHODS, compare
 from train.errors import RunError
 
@@ -85,3 +87,13 @@ def test_what_was_begun_goes_on_and_nothing_is_lost(compared, tmp_path, monkeypa
     (tmp_path / "scores.json").write_text("[")
     with pytest.raises(RunError, match="is damaged"):
         compare(tmp_path, 2, 1, 200, FEW)
+
+
+def test_the_page_has_the_scores_that_are_kept():
+    folder = Path(package.__file__).parent
+    study = json.loads((folder / "scores.json").read_text("utf-8"))
+    assert list(study["methods"]) == list(METHODS)
+    page = (folder.parent / "README.md").read_text("utf-8")
+    assert f"`--epochs {study['epochs']}`, scores in hundredths" in page
+    for cells in [["", *METHODS], *table(study)]:
+        assert f"| {' | '.join(cells)} |" in page

@@ -129,17 +129,15 @@ def kl_per_dimension(latent: Latent) -> Float[Array, "k b ..."]:
     """The KL of every latent dimension, for factorised distributions.
 
     Raises:
-        ValueError: The posterior or the prior is not factorised.
+        ValueError: The posterior or the prior is not factorised, or it takes samples.
     """
     q, p = latent.posterior, latent.prior
-    if latent.log_posterior is not None:
-        needed = (
-            "the rate of a single dimension needs a KL in closed form, and q(z | x)"
-        )
-        raise ArgumentError(f"{needed} is known at its own samples alone")
     if not (isinstance(q, Independent) and isinstance(p, Independent)):
         kinds = f"{type(q).__name__} and {type(p).__name__}"
         raise ArgumentError(f"posterior and prior must be factorised, got {kinds}")
+    if latent.log_posterior is not None:
+        closed = "the rate of a single dimension needs a KL in closed form"
+        raise ArgumentError(f"{closed}, q(z | x) is known at its own samples alone")
     each = kl_divergence(q.base_dist, p.base_dist)
     shape = jnp.broadcast_shapes(
         (1, latent.z.shape[1], *[1] * (each.ndim - 2)), each.shape

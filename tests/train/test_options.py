@@ -84,6 +84,7 @@ def test_every_family_takes_every_network(family, text):
         options += ["--model.estimator", "exact"]
     _, config = parse([preset, *options])
     module = config.model.recipe(SHAPE, PLAN).module
+    module = getattr(module, "lower", module)
     pair = Convolutional((4, 6)) if text[:4] == "conv" else FullyConnected((5, 6))
     assert module.encoder == pair.encoder()
     assert module.decoder == pair.decoder(module.decoder.shape)

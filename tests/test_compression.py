@@ -192,6 +192,8 @@ def test_a_prior_that_is_none_of_the_codes():
         decompress(own, data, prior=jaxae.init(prior.recipe, jax.random.key(1)))
     with pytest.raises(ValueError, match="prior must be the one"):
         decompress(own, data)
+    with pytest.raises((ValueError, TypeCheckError)):
+        decompress(own, data, prior=lambda key, count: count)
 
 
 def test_a_prior_can_be_kept(tmp_path):
@@ -201,6 +203,13 @@ def test_a_prior_can_be_kept(tmp_path):
     assert again.recipe == prior.recipe
     data = compress(own, pictures(), prior=prior)
     assert np.array_equal(decompress(own, data, prior=again), pictures())
+
+
+def test_what_is_certain_takes_no_bits():
+    stack = Stack()
+    stack.push_symbols(np.zeros(5, np.int32), np.ones((5, 1), np.float32))
+    assert np.array_equal(stack.words, random_words(stack.borrowed))
+    assert not stack.pop_symbols(np.ones((5, 1), np.float32)).any()
 
 
 def test_bits_are_borrowed_where_a_code_needs_more():

@@ -161,6 +161,10 @@ def test_a_bound_of_several_weights_is_learned():
         ),
         (lambda: (layer(), layer(D, likelihoods.Bernoulli())), "upper.likelihood must"),
         (
+            lambda: (layer(), layer(D, likelihoods.Gaussian("optimal"))),
+            "upper.likelihood must be of a std that is fixed",
+        ),
+        (
             lambda: (layer(), layer().clone(view=views.Condition("age"))),
             r"upper must be shown nothing beside codes, got \['age'\]",
         ),

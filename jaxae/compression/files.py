@@ -210,6 +210,8 @@ def _check_same(header: Header, model: Model, prior: Model | None) -> None:
     same = fingerprint(model) == header.model
     there = f"{expected}, {header.source!r}"
     ensure(same, f"model must be {there}: its weights are others")
+    if prior is not None:
+        check_model(prior)
     same = (fingerprint(prior) if prior else "") == header.prior
     ensure(same, f"prior must be {expected}: its weights are others")
 

@@ -104,12 +104,15 @@ class Stack:
     def pop_symbols(self, table: Float[np.ndarray, "d m"]) -> Indices:
         """Undoes `push_symbols`."""
         _check_finite(table)
+        if table.shape[1] == 1:
+            return np.zeros(len(table), np.int32)
         return self._ans.decode(self._symbol, table)
 
     def push_symbols(self, symbols: Indices, table: Float[np.ndarray, "d m"]) -> None:
         """Whole numbers below m, each with the probabilities of its row."""
         _check_finite(table)
-        self._ans.encode_reverse(symbols, self._symbol, table)
+        if table.shape[1] > 1:  # what is certain takes no bits
+            self._ans.encode_reverse(symbols, self._symbol, table)
 
     def _borrow(self) -> None:
         fresh = random_words(self.borrowed + BORROWED)[:BORROWED]

@@ -51,6 +51,9 @@ class Stacked(Family):
         real = likelihood.normalized and likelihood.support is constraints.real
         expected = "normalised over all real numbers"
         require(real, "upper.likelihood", likelihood, expected)
+        fixed = getattr(likelihood, "std", None) != "optimal"
+        known = "of a std that is fixed, learned or decoded, as codes are drawn anew"
+        require(fixed, "upper.likelihood", likelihood, known)
         super().__post_init__()
 
     @property

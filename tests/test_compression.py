@@ -382,6 +382,7 @@ REFUSED = {
         SHAPE, 2, likelihood=likelihoods.Categorical(levels=10)
     ),
     "posterior must be a Gaussian": recipes.flow_vae(SHAPE, 2),
+    "infer its codes from the top down": recipes.stacked_vae(SHAPE, (3, 2)),
     "prior must be a Gaussian": recipes.mixture_vae(SHAPE, 2),
     "nothing beside x": recipes.conditional_vae(SHAPE, 2, num_labels=3),
     "prepare must be": recipes.vae(SHAPE, 2).replace(

@@ -161,6 +161,14 @@ def test_a_bound_of_several_weights_is_learned():
         ),
         (lambda: (layer(), layer(D, likelihoods.Bernoulli())), "upper.likelihood must"),
         (
+            lambda: (layer().clone(bottleneck=bottlenecks.VonMisesFisher(D)), layer()),
+            "lower must be a bottleneck whose codes may lie anywhere",
+        ),
+        (
+            lambda: (layer().clone(prior=jaxae.priors.MixturePrior(4, D)), layer()),
+            "lower must have no prior of its own",
+        ),
+        (
             lambda: (layer(), layer(D, likelihoods.Gaussian("optimal"))),
             "upper.likelihood must be of a std that is fixed",
         ),

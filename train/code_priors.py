@@ -31,7 +31,8 @@ def code_prior(
 
     Raises:
         CheckpointError: There is no prior.
-        ArgumentError: It is given for nothing, or there are no data to fit one to.
+        ArgumentError: It is given for nothing, or missing and there are no data to fit
+            one to.
         RunError: The run's data have changed.
         DataError: They cannot be used.
     """
@@ -42,6 +43,8 @@ def code_prior(
     if fit and given is None and not folder.exists():
         jaxae.save(_fitted(model, run), folder)
         print(f"-> {folder}", flush=True)
+    none = f"--prior must be given: there is none of the run's own in {folder}"
+    ensure(given is not None or folder.exists(), none)
     return jaxae.load(folder)
 
 

@@ -19,6 +19,7 @@ from jaxae.compression.indexed import Indexed
 from jaxae.compression.stack import Stack, random_words
 from jaxae.errors import ArgumentError, ensure, require
 from jaxae.inputs import check_model, check_rows
+from jaxae.models.stacked import Stacked
 from jaxae.recipe import Model
 from jaxae.training.initial import by_name
 
@@ -201,6 +202,8 @@ def _scheme(model: Model, prior: Model | None) -> Scheme:
     if model.module.num_codes:
         return Indexed(model, prior)
     ensure(prior is None, "prior is for codes of whole numbers, this model has others")
+    downwards = "model must infer its codes from the top down, a Stacked does not"
+    ensure(not isinstance(model.module, Stacked), downwards)
     return BitsBack(model)
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from numpyro.distributions import Distribution, constraints
 
+from jaxae.bottlenecks.base import Bottleneck
 from jaxae.errors import ensure, require
 from jaxae.likelihoods import Likelihood
 from jaxae.models.autoencoder import AutoEncoder
@@ -25,7 +26,8 @@ class Stacked(Family):
     say where it may lie.
 
     Attributes:
-        lower: Of x, with a posterior. Its own prior is not used.
+        lower: Of x, with a posterior over real numbers and the bottleneck's own prior,
+            which is not used.
         upper: Of the codes [n, d] of `lower`, with a posterior, a prior and a
             likelihood over real numbers, and shown nothing beside them.
 
@@ -45,6 +47,11 @@ class Stacked(Family):
             require(isinstance(part, kinds), name, type(part).__name__, expected)
             both = f"{name} must have a posterior and a prior, got"
             ensure(part.generative, f"{both} {getattr(part, 'bottleneck', part)!r}")
+        free = type(self.lower.bottleneck).constrain is Bottleneck.constrain
+        anywhere = "a bottleneck whose codes may lie anywhere, as `upper` takes them to"
+        require(free, "lower", self.lower.bottleneck, anywhere)
+        own = self.lower.prior is None and not self.lower.view.shown_to("prior")
+        ensure(own, "lower must have no prior of its own, as `upper` is its prior")
         fields = sorted(self.upper.view.fields)
         ensure(not fields, f"upper must be shown nothing beside codes, got {fields}")
         likelihood = self.upper.likelihood

@@ -10,7 +10,7 @@ from PIL import Image
 
 import jaxae
 from jaxae.compression import read_header
-from jaxae.errors import ArgumentError, CheckpointError
+from jaxae.errors import ArgumentError
 from jaxae.samplers.autoregressive import sequence_recipe
 from train import compress, decompress
 from train.__main__ import parse
@@ -142,7 +142,7 @@ def test_a_prior_of_ones_own(vqvae, folder, tmp_path):
     recipe = sequence_recipe(4, 5, width=4, depth=1, num_heads=1)
     jaxae.save(jaxae.init(recipe, jax.random.key(0)), tmp_path / "prior")
     compress.compress(dataclasses.replace(arguments, prior=tmp_path / "prior"))
-    with pytest.raises(CheckpointError, match="no saved model"):
+    with pytest.raises(ArgumentError, match="--prior must be given: there is none"):
         decompress.decompress(decompress.Arguments(file, tmp_path / "out.npy"))
     out = decompress.Arguments(file, tmp_path / "out.npy", prior=tmp_path / "prior")
     decompress.decompress(out)

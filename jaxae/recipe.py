@@ -126,10 +126,11 @@ def _computing_in(module: Family, dtype: str | None) -> Family:
         each.name: getattr(module, each.name) for each in dataclasses.fields(module)
     }
     stacked = {name: part for name, part in parts.items() if isinstance(part, Family)}
-    cast: dict[str, Any] = {
-        name: _computing_in(part, dtype) for name, part in stacked.items()
-    }
-    for name in () if stacked else _NETWORKS:
+    if stacked:
+        cast = {name: _computing_in(part, dtype) for name, part in stacked.items()}
+        return module.clone(**cast)  # pyright: ignore[reportArgumentType]
+    cast = {}
+    for name in _NETWORKS:
         network = parts.get(name)
         kind = "none" if network is None else type(network).__name__
         ensure(

@@ -37,7 +37,6 @@ _DIGEST = 8  # bytes of the SHA-256, against accidents alone
 Images = UInt8[np.ndarray, "n ..."]
 Scheme = BitsBack | Indexed
 
-
 _DAMAGED = "data must be whole, they are damaged or cut off"
 
 

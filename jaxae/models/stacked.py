@@ -109,17 +109,16 @@ class Stacked(Family):
         (own,) = found
         given, expected = own.z.shape[2:], self.upper.shape
         require(given == expected, "lower", given, f"one of codes of shape {expected}")
-        weight = batch.get("weight")
-        beside = {} if weight is None else {"weight": jnp.repeat(weight, num_samples)}
-        above = self.upper.encode(
-            {"inputs": fold_samples(own.z), **beside}, key_upper, train=train
-        )
+        weight = {"weight": batch["weight"]} if "weight" in batch else {}
+        folded = {"inputs": fold_samples(own.z)}
+        for name, each in weight.items():
+            folded[name] = jnp.repeat(each, num_samples)
+        above = self.upper.encode(folded, key_upper, train=train)
         # Without noise; where nothing reads the means, the compiler leaves it out.
         quiet = self.upper.encode({"inputs": own.mean}, key_upper)
         above = self._unfolded(above, quiet, num_samples)
         codes = tuple(latent.z for latent in above)
-        seen = {k: v for k, v in batch.items() if k == "weight"} | {"x": own.z[0]}
-        prior = self.upper.decode(codes, seen, train=train)
+        prior = self.upper.decode(codes, {"x": own.z[0], **weight}, train=train)
         # A closed form would take z_above for independent of z.
         return (*above, own._replace(prior=prior, log_posterior=_density(own)))
 

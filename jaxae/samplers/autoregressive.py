@@ -204,16 +204,7 @@ def code_density(
 
 
 def autoregressive(
-    codes: Any,
-    key: jax.Array,
-    *,
-    num_codes: int,
-    width: int = 64,
-    depth: int = 2,
-    num_heads: int = 4,
-    epochs: int = 4,
-    batch_size: int = 100,
-    progress: bool = False,
+    codes: Any, key: jax.Array, *, num_codes: int, **options: Any
 ) -> Sampler:
     """Fits `code_density` to codes, to draw new ones from it.
 
@@ -230,17 +221,7 @@ def autoregressive(
         >>> jaxae.samplers.autoregressive(codes, key, **options)(key, 2).shape
         (2, 4)
     """
-    model = code_density(
-        codes,
-        key,
-        num_codes=num_codes,
-        width=width,
-        depth=depth,
-        num_heads=num_heads,
-        epochs=epochs,
-        batch_size=batch_size,
-        progress=progress,
-    )
+    model = code_density(codes, key, num_codes=num_codes, **options)
     shape = np.shape(codes)[1:]
 
     def sampler(key: jax.Array, count: int) -> Int[Array, "n ..."]:

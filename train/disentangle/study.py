@@ -116,14 +116,12 @@ def compare(
 def _begun(out: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a study that was interrupted has, or a new one."""
     file = out / "scores.json"
-    (out / "scores.png").unlink(missing_ok=True)
-    if not file.exists():
-        return {**settings, "methods": {}}
-    before = read_json(file)
+    study = read_json(file) if file.exists() else {**settings, "methods": {}}
     for name, value in settings.items():
-        if before.get(name) != value:
-            raise RunError(f"{file}: has {before.get(name)} {name}, not {value}")
-    return before
+        if study.get(name) != value:
+            raise RunError(f"{file}: has {study.get(name)} {name}, not {value}")
+    (out / "scores.png").unlink(missing_ok=True)  # drawn anew when all are there
+    return study
 
 
 def score(fitted: jaxae.Fit, pictures: Pictures) -> Scores:

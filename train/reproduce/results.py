@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +64,11 @@ def beside(result: Mapping[str, Any]) -> str:
     """A line: ours, and what was published."""
     shortened = f"; SHORTENED: {result['shortened']}" if result["shortened"] else ""
     place = "within" if result["within"] else "not within"
-    others = "".join(f"; {name} {_digits(n, result)}" for name, n in _others(result))
     notes = f"\n{result['notes']}" if result["notes"] else ""
     return (
         f"{result['about']}: {_value(result)}, published {result['reference']:g} "
-        f"({place} {result['tolerance']:g}; {result['unit']}{others}){shortened}{notes}"
+        f"({place} {result['tolerance']:g}; {result['unit']}{_others(result)})"
+        f"{shortened}{notes}"
     )
 
 
@@ -83,12 +83,9 @@ def table(folder: Path = RESULTS) -> str:
     for result in found:
         shortened = f", shortened to {result['shortened']}" * bool(result["shortened"])
         what = f"[{result['about']}]({result['source'].partition(',')[0]})"
-        others = "".join(
-            f"; {name} {_digits(n, result)}" for name, n in _others(result)
-        )
         cells = (
             f"`{result['row']}`",
-            f"{what}; {result['unit']}{others}{shortened}",
+            f"{what}; {result['unit']}{_others(result)}{shortened}",
             f"**{_value(result)}**",
             f"{result['reference']:g}",
             f"{result['tolerance']:g}",
@@ -113,8 +110,9 @@ def _value(result: Mapping[str, Any]) -> str:
     return f"{_digits(result['value'], result)}{spread}"
 
 
-def _others(result: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
-    return result.get("beside", {}).items()
+def _others(result: Mapping[str, Any]) -> str:
+    numbers = result.get("beside", {}).items()
+    return "".join(f"; {name} {_digits(number, result)}" for name, number in numbers)
 
 
 def _digits(number: float, result: Mapping[str, Any]) -> str:

@@ -176,6 +176,7 @@ BB_ANS = Training(
     beside=coding.sizes_beside,
     **adam(),
 )
+
 TANH = networks.FullyConnected((200, 200), activation="tanh")
 
 

@@ -77,7 +77,7 @@ def test_the_length_is_the_bound(likelihood):
     """Within what 600 draws of the codes vary by."""
     own = model(likelihood)
     key, x = jax.random.key(1), np.concatenate([images(likelihood)] * 10)
-    terms = jaxae.evaluation.elbo_terms(own, x, key, num_samples=200)
+    terms = jaxae.evaluation.elbo_terms(own, x, key, num_samples=50)
     bound = -np.asarray(terms["elbo_nats"], np.float64).sum() / np.log(2)
     assert payload(compress(own, x)) == pytest.approx(bound, rel=0.02)
 
@@ -233,35 +233,32 @@ def test_buckets_are_drawn_as_the_posterior_says():
 
 @pytest.mark.parametrize(
     ("flags", "cores"),
-    [("", 1), ("--xla_cpu_multi_thread_eigen=false", 2), ("", 2)],
+    [("", 1), ("--xla_cpu_multi_thread_eigen=false", 2)],
 )
 @pytest.mark.parametrize("kind", ["wide", "ladder"])
 def test_the_bytes_do_not_depend_on_threads(kind, flags, cores, tmp_path):
-    """Decompressed in another process than they were compressed in, which has them."""
+    """Nor on the process: what one has compressed comes back in another."""
     own = {"wide": wide, "ladder": ladder}[kind]()
     jaxae.save(own, tmp_path / "model")
     shape = (3, *own.module.shape)
     x = np.random.default_rng(0).integers(0, 2, shape, np.uint8)
     np.save(tmp_path / "x.npy", x)
-    (tmp_path / "x.jae").write_bytes(in_process("", 2, COMPRESS, tmp_path))
-    assert (
-        in_process(flags, cores, COMPRESS, tmp_path)
-        == (tmp_path / "x.jae").read_bytes()
-    )
-    assert in_process(flags, cores, DECOMPRESS, tmp_path) == x.tobytes()
+    first = in_process("", 2, tmp_path)
+    (tmp_path / "x.jae").write_bytes(first)
+    assert in_process(flags, cores, tmp_path) == first + x.tobytes()
 
 
-COMPRESS = "compress(model, np.load('x.npy'))"
-DECOMPRESS = "decompress(model, open('x.jae', 'rb').read()).tobytes()"
-
-
-def in_process(flags: str, cores: int, what: str, folder: Path) -> bytes:
+def in_process(flags: str, cores: int, folder: Path) -> bytes:
+    """x.npy compressed; and x.jae, if it is there, decompressed."""
     program = (
         "import os, sys, jax, numpy as np, jaxae\n"
         "from jaxae.compression import compress, decompress\n"
         f"os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:{cores}])\n"
         "model = jaxae.load('model')\n"
-        f"sys.stdout.buffer.write({what})\n"
+        "sys.stdout.buffer.write(compress(model, np.load('x.npy')))\n"
+        "if os.path.exists('x.jae'):\n"
+        "    x = decompress(model, open('x.jae', 'rb').read())\n"
+        "    sys.stdout.buffer.write(x.tobytes())\n"
     )
     names = {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     return subprocess.run(

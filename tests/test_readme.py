@@ -200,7 +200,7 @@ def test_the_code_of_the_first_page_runs(tmp_path, monkeypatch):
     assert after["again"].shape == after["clean"].shape == (8, 8, 8, 1)
     assert after["nll"].shape == (100,) and np.isfinite(after["nll"]).all()
     assert after["walk"].shape == (4, 8, 8, 8, 1)
-    assert after["more"].shape == (8, 8, 8, 1)
+    assert after["new"].shape == (8, 8, 8, 1)
     assert np.isfinite(jaxae.reconstruct(model, x[:2])).all()
     assert int(after["state"].step) == 2
     family = after["denoising_beta_vae"]

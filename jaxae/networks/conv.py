@@ -4,7 +4,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import jax
 from flax import linen as nn
+from jax import numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxae.checks import check_count, check_sizes
@@ -32,6 +34,10 @@ class ConvEncoder(Module):
             their running averages are float32 at least.
         inner_blocks: Residual blocks after all halvings, where the image is smallest,
             as in the VQ-VAE (van den Oord et al. 2017, section 4.1).
+        skip: Append the image itself, shrunk to the size of the features, to them: what
+            a code can say of it linearly then need not go through the activations (the
+            input skips of StyleGAN2, Karras et al. 2020, section 4.1,
+            https://arxiv.org/abs/1912.04958).
 
     Raises:
         ValueError: A size is below 1, there are no channels, a number of blocks is
@@ -45,6 +51,7 @@ class ConvEncoder(Module):
     batch_norm: bool = False
     dtype: Any = None
     inner_blocks: int = 0
+    skip: bool = False
 
     def __post_init__(self) -> None:
         _check(self)
@@ -58,7 +65,7 @@ class ConvEncoder(Module):
         train: bool = False,
         weight: Float[Array, " b"] | None = None,
     ) -> Float[Array, "b _h _w _c"]:
-        normalise = _normaliser(self.batch_norm, train, weight)
+        normalise, image = _normaliser(self.batch_norm, train, weight), x
         for features in self.channels:
             x = Conv(
                 features,
@@ -69,7 +76,10 @@ class ConvEncoder(Module):
             )(x)
             x = layer_output(activate(self.activation, normalise(x)))
             x = _blocks(self, self.residual_blocks, x, train, weight)
-        return _blocks(self, self.inner_blocks, x, train, weight)
+        x = _blocks(self, self.inner_blocks, x, train, weight)
+        if not self.skip:
+            return x
+        return jnp.concatenate([x, _resized(image, x.shape[1:3]).astype(x.dtype)], -1)
 
 
 class ConvDecoder(Module):
@@ -89,6 +99,8 @@ class ConvDecoder(Module):
         dtype: Compute dtype; None: that of inputs and parameters. Batch statistics and
             their running averages are float32 at least.
         inner_blocks: Residual blocks before all doublings.
+        skip: Add an image that is a linear function of the code, made at the smallest
+            size and enlarged (the output skips of StyleGAN2).
 
     Raises:
         ValueError: See `ConvEncoder`; also when a code does not fit.
@@ -102,6 +114,7 @@ class ConvDecoder(Module):
     batch_norm: bool = False
     dtype: Any = None
     inner_blocks: int = 0
+    skip: bool = False
 
     def __post_init__(self) -> None:
         check_sizes("shape", self.shape)
@@ -120,26 +133,27 @@ class ConvDecoder(Module):
         sides = halvings(self.shape[:2], len(self.channels))
         widths = (*self.channels, self.shape[-1])
         x = self._to_image(z, sides[-1])
+        x, image = x[..., : self.channels[0]], x[..., self.channels[0] :]
         x = _blocks(self, self.inner_blocks, x, train, weight)
         for (height, width), features in zip(sides[-2::-1], widths[1:], strict=True):
             x = layer_output(activate(self.activation, normalise(x)))
             x = _blocks(self, self.residual_blocks, x, train, weight)
             up = ConvTranspose(features, self.kernel_size, stride=2, dtype=self.dtype)
             x = up(x)[:, :height, :width]
-        return x
+        return x + _resized(image, self.shape[:2]) if self.skip else x
 
     def _to_image(self, z: Array, side: tuple[int, int]) -> Array:
+        features = self.channels[0] + self.skip * self.shape[-1]
         if z.ndim == 2:
-            size = math.prod(side) * self.channels[0]
-            z = Dense(size, dtype=self.dtype)(z)
-            return z.reshape(z.shape[0], *side, self.channels[0])
+            z = Dense(math.prod(side) * features, dtype=self.dtype)(z)
+            return z.reshape(z.shape[0], *side, features)
         require(
             z.ndim == 4 and z.shape[1:3] == side,
             "z",
             z.shape,
             f"[b, d] or [b, {side[0]}, {side[1]}, d] for outputs of {self.shape}",
         )
-        return Conv(self.channels[0], kernel_size=1, dtype=self.dtype)(z)
+        return Conv(features, kernel_size=1, dtype=self.dtype)(z)
 
 
 class ResidualBlock(Module):
@@ -181,6 +195,10 @@ def halvings(side: tuple[int, int], count: int) -> list[tuple[int, int]]:
         height, width = sides[-1]
         sides.append((-(-height // 2), -(-width // 2)))
     return sides
+
+
+def _resized(x: Array, side: tuple[int, int]) -> Array:
+    return jax.image.resize(x, (x.shape[0], *side, x.shape[-1]), "linear")
 
 
 def _check(network: ConvEncoder | ConvDecoder) -> None:

@@ -70,6 +70,9 @@ class Convolutional(Pair):
         activation: Between the layers, by name or itself.
         batch_norm: Normalise before every activation.
         inner_blocks: Residual blocks where the image is smallest, on both sides.
+        skip: Show the code the image itself too, shrunk to the size of the features,
+            and add one to the output that is linear in the code: what principal
+            components can say need not go through the activations.
 
     Raises:
         ValueError: See `ConvEncoder`; or the examples are no images.
@@ -86,6 +89,7 @@ class Convolutional(Pair):
     activation: Activation = "relu"
     batch_norm: bool = False
     inner_blocks: int = 0
+    skip: bool = False
 
     def encoder(self) -> nn.Module:
         """Images [b, h, w, c] -> features [b, h', w', channels[-1]]."""

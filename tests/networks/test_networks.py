@@ -91,6 +91,7 @@ def test_batch_norm_in_an_mlp_normalises_over_the_batch():
 
 
 FULL = {"residual_blocks": 1, "inner_blocks": 1, "batch_norm": True}
+OPTIONS = [{}, FULL, {"skip": True}]
 
 
 @pytest.mark.parametrize(
@@ -98,11 +99,12 @@ FULL = {"residual_blocks": 1, "inner_blocks": 1, "batch_norm": True}
     [((28, 28), (7, 7)), ((27, 27), (7, 7)), ((7, 5), (2, 2)), ((1, 1), (1, 1))],
 )
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("options", [{}, FULL], ids=["plain", "full"])
+@pytest.mark.parametrize("options", OPTIONS, ids=["plain", "full", "skip"])
 def test_conv_shapes(side, halved, channels, options):
     assert networks.halvings(side, 2)[-1] == halved
     encoder = networks.ConvEncoder((2, 4), **options)
-    assert shape_of(encoder, (2, *side, channels)) == (2, *halved, 4)
+    features = 4 + channels * options.get("skip", False)
+    assert shape_of(encoder, (2, *side, channels)) == (2, *halved, features)
     decoder = networks.ConvDecoder((*side, channels), (4, 2), **options)
     for code in ((2, 3), (2, *halved, 3)):
         assert shape_of(decoder, code) == (2, *side, channels)
@@ -113,12 +115,42 @@ def shape_of(module, shape):
     return jax.eval_shape(partial(module.init_with_output, train=True), KEY, x)[0].shape
 
 
-@pytest.mark.parametrize("options", [{}, FULL], ids=["plain", "full"])
+@pytest.mark.parametrize("options", OPTIONS, ids=["plain", "full", "skip"])
 def test_conv_gradients(options):
     encoder = networks.ConvEncoder((2,), **options)
     assert_learns(run(encoder, normal(2, 7, 5, 3))[2])
     decoder = networks.ConvDecoder((7, 5, 3), (2,), **options)
     assert_learns(run(decoder, normal(2, 3))[2])
+
+
+def test_a_skip_appends_the_image_itself_shrunk():
+    x = normal(2, 8, 6, 3)
+    plain, encoder = (networks.ConvEncoder((4,), skip=skip) for skip in (False, True))
+    variables = plain.init(KEY, x)
+    features, shrunk = jnp.split(encoder.apply(variables, x), [4], axis=-1)
+    np.testing.assert_array_equal(features, plain.apply(variables, x))
+    np.testing.assert_allclose(
+        shrunk, jax.image.resize(x, (2, 4, 3, 3), "linear"), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("code", [(3,), (4, 3, 3)], ids=["vector", "image"])
+def test_a_skip_adds_an_image_that_is_linear_in_the_code(code):
+    """All there is where the transposed convolution makes nothing."""
+    decoder = networks.ConvDecoder((8, 6, 3), (4,), skip=True)
+    z = normal(2, 2, *code)
+    variables = jax.tree.map(jnp.asarray, decoder.init(KEY, z[0]))
+    params = dict(variables["params"])
+    last = params.pop("ConvTranspose_0")
+    silent = {
+        "params": {**params, "ConvTranspose_0": jax.tree.map(jnp.zeros_like, last)}
+    }
+    one, other, both = (
+        decoder.apply(silent, each) for each in (z[0], z[1], z[0] + 2 * z[1])
+    )
+    assert np.abs(one).max() > 0.1
+    np.testing.assert_allclose(both, one + 2 * other, atol=1e-5)
+    assert np.abs(decoder.apply(variables, z[0]) - one).max() > 0.1
 
 
 def test_a_spatial_code_of_another_size_is_refused():

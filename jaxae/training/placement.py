@@ -63,6 +63,8 @@ def place_data(recipe: Recipe, data: Any, mesh: Mesh, name: str) -> Batch:
         checked = check_data(recipe, data, name)
         some = "missing" not in checked or not checked["missing"].all()
         ensure(some, f"{name} must have a value that is known, all are missing")
+        counts = "weight" not in checked or checked["weight"].any()
+        ensure(counts, f"{name}['weight'] must be above 0 somewhere, all are 0")
         return jax.device_put(checked, whole)
     fields = as_fields(recipe, data, name)
     count = len(fields["x"])

@@ -74,6 +74,11 @@ def test_labels_are_carried_and_weights_count(by_floats):
     assert weighted.history[0]["loss"] == pytest.approx(alone.history[0]["loss"], 1e-5)
 
 
+def test_weights_that_are_all_zero():
+    with pytest.raises(ArgumentError, match=r"data\['weight'\] must be above 0 somewh"):
+        train({"x": floats(), "weight": np.zeros(8)})
+
+
 def test_bool_images():
     history = train(floats() > 0.5).history
     assert np.isfinite(history[0]["loss"])

@@ -32,6 +32,9 @@ class Arguments:
     out: Path = Path("out.npy")
     """Where to: FILE.npy for an array, FILE.npz for the codes of a model with several
     latents, or a new folder for PNG images."""
+    missing: str | None = None
+    """What is not known of the input, as in training: nan, or a FILE of masks; a .npz
+    file may have it itself, and `inputs` that the encoder sees in place of x."""
     mask: Path | None = None
     """For repair: images as INPUT, white where pixels are missing and black elsewhere
     (or 1 and 0); of greys in between the nearer counts, as JPEG makes them."""
@@ -72,7 +75,8 @@ def apply(arguments: Arguments) -> None:
     import jax
 
     import jaxae
-    from train.data import read_images
+    from jaxae.errors import ensure
+    from train.data import read_examples
     from train.data.images import with_channels
     from train.run import open_run, restore_model
 
@@ -87,19 +91,24 @@ def apply(arguments: Arguments) -> None:
         beside = _beside(arguments, view, given, arguments.count)
         result = jaxae.sample(model, key, arguments.count, **beside)
     else:
-        images = read_images(source, arguments.image_size)
+        found = read_examples(source, arguments.image_size, arguments.missing)
+        images = found.images if found.inputs is None else found.inputs
+        gaps = found.missing if found.inputs is None else None
         shape = model.module.shape_seen
         if images.ndim == 4 and len(shape) == 3:
             images = with_channels(images, shape[-1])
         beside = _beside(arguments, view, given, len(images))
         if task == "repair":
             mask = missing(arguments.mask, arguments.image_size)
+            own = "--mask must be left out: INPUT says itself what is missing"
+            ensure(mask is None or gaps is None, own)
+            mask = gaps if mask is None else mask
             fits = images.shape[1:] == shape or len(shape) != 3 or images.ndim != 4
             repair = jaxae.repair if fits else jaxae.repair_in_tiles
             result = repair(model, images, missing=mask, **beside)
         else:
             function = jaxae.encode if task == "encode" else jaxae.reconstruct
-            result = function(model, images, **beside)
+            result = function(model, images, missing=gaps, **beside)
     write(out, result)
     print(f"{task}: {jax.tree.leaves(result)[0].shape[0]} -> {out}")
 

@@ -400,6 +400,11 @@ def test_npz_with_a_single_array_of_any_name(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
+        ({"x": grey(3), "wieght": np.ones(3)}, "'wieght' is none .* mean 'weight'"),
+        (
+            {"x_train": grey(3), "x_test": grey(2), "input_train": grey(3)},
+            "'input_train' is none .* mean 'inputs'",
+        ),
         ({"a": grey(3), "b": grey(3)}, r"expected arrays named .* got \['a', 'b'\]"),
         ({}, "expected arrays named"),
         ({"x": grey(3), "y": np.arange(4)}, r"y must have shape \[3, ...\]"),

@@ -331,6 +331,36 @@ def test_unread_images_are_recognised(tmp_path):
     assert differing(again.digests, one.digests) == ["images"]
 
 
+# --- what a file says beside its images ---------------------------------------------
+
+
+@pytest.mark.parametrize("task", ["encode", "reconstruct", "repair"])
+@pytest.mark.parametrize("said", ["by the file", "nan", "inputs"])
+def test_what_is_missing_or_seen_instead_is_applied(task, said, tmp_path, monkeypatch):
+    recipe = jaxae.recipes.vae((4,), 2, likelihood="gaussian")
+    model = jaxae.init(recipe, KEY)
+    monkeypatch.setattr("train.run.open_run", lambda path: path)
+    monkeypatch.setattr("train.run.restore_model", lambda run: (model, 1))
+    x = RNG.standard_normal((5, 4)).astype(np.float32)
+    gaps = RNG.random((5, 4)) < 0.4
+    holes = np.where(gaps, np.nan, x).astype(np.float32)
+    function = getattr(jaxae, task)
+    fields = {"x": x, "missing": gaps}
+    if said == "inputs":
+        fields = {"x": x, "inputs": -x}
+    np.savez(tmp_path / "x.npz", **fields)
+    np.save(tmp_path / "x.npy", holes)
+    expected = (
+        function(model, -x) if said == "inputs" else function(model, x, missing=gaps)
+    )
+    options = {"missing": "nan"} if said == "nan" else {}
+    source = tmp_path / ("x.npy" if said == "nan" else "x.npz")
+    out = tmp_path / "out.npy"
+    apply.apply(apply.Arguments(tmp_path, source, task=task, out=out, **options))
+    np.testing.assert_array_equal(np.load(out), expected)
+    assert np.abs(np.load(out) - np.asarray(function(model, x))).max() > 0.01
+
+
 # --- grey and colours ---------------------------------------------------------------
 
 

@@ -121,9 +121,25 @@ def read_images(source: str | Path, image_size: int | Size | None = None) -> np.
     Raises:
         DataError: The data or an argument cannot be used.
     """
-    parts = _find(str(source), _size(image_size)).read()
+    return read_examples(source, image_size).images
+
+
+def read_examples(
+    source: str | Path,
+    image_size: int | Size | None = None,
+    missing: str | None = None,
+) -> Split:
+    """Likewise, with what there is beside the images; `missing` is as for `load`.
+
+    Raises:
+        DataError: The data or an argument cannot be used.
+    """
+    parts = _find(str(source), _size(image_size), missing=missing).read()
     check_forms(parts, str(source))
-    return np.concatenate([split.images for split in parts.values()])
+    arrays = [split.arrays() for split in parts.values()]
+    return Split.of(
+        {k: np.concatenate([part[k] for part in arrays]) for k in arrays[0]}
+    )
 
 
 def _find(

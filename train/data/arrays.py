@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -203,6 +204,7 @@ def _names(
     parts = _found(keys, known, path)
     if len(keys) == 1:
         parts["train"].setdefault("images", keys[0])
+    _check_spelling(keys, parts, known, path)
     if "images" not in parts["train"]:
         raise DataError(
             f"{path}: expected arrays named images or x (with labels or y, inputs, "
@@ -210,6 +212,25 @@ def _names(
             f"or a single one, got {keys}"
         )
     return parts
+
+
+def _check_spelling(
+    keys: Iterable[str],
+    parts: Mapping[str, Names],
+    known: Mapping[str, Collection[str]],
+    path: Path,
+) -> None:
+    """Other arrays may be in a file; one with nearly the name of a field is meant."""
+    used = {name for names in parts.values() for name in names.values()}
+    fields = [name for names in known.values() for name in names]
+    for key in keys:
+        stem = key.removesuffix("_train").removesuffix("_test")
+        near = get_close_matches(stem, fields, n=1, cutoff=0.8)
+        if key not in used and near and stem not in fields:
+            raise DataError(
+                f"{path}: {key!r} is none of the arrays that are looked at; did you "
+                f"mean {near[0]!r}?"
+            )
 
 
 def _found(

@@ -91,6 +91,8 @@ UNSCALED = 100.0
 SCALE = "scale them, as by recipe.replace(prepare=jaxae.preparation."
 """The begin of a remedy."""
 
+_ANY = f"numbers of any size are for likelihood='gaussian': {SCALE}Standardize())"
+
 FIELDS = {
     "x": "what the model explains, [n, *shape]",
     "inputs": "what the encoder sees in place of x, [n, *input_shape]",
@@ -371,15 +373,15 @@ def check_values(
         bounded = "preparation.binarize"
     if bounded is not None:
         inside = bool((values >= 0).all() and (values <= 1).all())
-        ensure(inside, f"{name} must lie in [0, 1] for {bounded}, {came}")
+        ensure(inside, f"{name} must lie in [0, 1] for {bounded}, {came}; {_ANY}")
     if recipe.prepare is binarize:
         return
     likelihood = recipe.module.likelihood
     right = bool(np.all(likelihood.support(values)))
     if recipe.prepare is not unit_interval:
         came += " as prepared"
-    remedy = "" if likelihood.support.is_discrete else f"; {SCALE}MinMax())"
-    ensure(right, f"{name} must be {likelihood.values.words}, {came}{remedy}")
+    remedy = _ANY if likelihood.support.is_discrete else f"{SCALE}MinMax())"
+    ensure(right, f"{name} must be {likelihood.values.words}, {came}; {remedy}")
     _warn_if_unscaled(recipe, values, name)
 
 

@@ -32,7 +32,8 @@ def conditional_vae(
     https://papers.nips.cc/paper/5775. The prior is N(0, I), or p(z | label). Both
     networks see the label as a one-hot code, so that z is left with what the label does
     not say. Data need a "label" [n] of whole numbers below `num_labels`, and what other
-    conditions there are by their names.
+    conditions there are by their names, of every example: learning from some that have
+    a label and others that have none (semi-supervised) is not what this is for.
 
     Args:
         shape: The shape of one example.

@@ -34,6 +34,7 @@ from jaxae.training.runners import (
     Row,
     Runner,
     array_runner,
+    called,
     is_array_data,
     stream_runner,
 )
@@ -103,7 +104,8 @@ def fit(
         remat: Compute activations again for the backward pass, for less memory.
         start: A model, of this or of another recipe, whose variables to begin with as
             far as they fit by name and shape; a warning says which do not. All else
-            begins anew, the optimizer and schedules too.
+            begins anew, the optimizer and schedules too. A scale without numbers has
+            the model's.
         resume: Go on from there, with the same other arguments, to the very result of
             a training that was never interrupted.
         stop: Asked after every epoch whether to end early, as when a machine is about
@@ -134,8 +136,9 @@ def fit(
     loop.check(callbacks, batch_size, accumulate)
     ensure(start is None or resume is None, "start must be left out with resume")
     done = 0 if resume is None else int(resume.state.step)
-    if resume is not None:
-        recipe = with_scale_of(recipe, resume.best.model.recipe)
+    earlier = start if resume is None else resume.best.model
+    if isinstance(earlier, Model):
+        recipe = with_scale_of(recipe, earlier.recipe)
     recipe, data = fit_scale(recipe, data, done)
     plan = Plan(
         recipe if start is None else begun(recipe, start),
@@ -188,7 +191,7 @@ def _runner(
         return array_runner(plan, data, batch_size)
     if callable(data):
         steps_per_epoch = steps_per_epoch or getattr(data, "steps_per_epoch", None)
-        data = data(done)
+        data = called(data, done)
     return stream_runner(plan, data, steps_per_epoch)
 
 

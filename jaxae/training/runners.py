@@ -1,5 +1,6 @@
 """The two ways through an epoch: one compiled scan over arrays, or batch by batch."""
 
+import inspect
 import operator
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxae.checks import check_count
-from jaxae.errors import ensure
+from jaxae.errors import ArgumentError, ensure
 from jaxae.inputs import check_data
 from jaxae.recipe import Recipe
 from jaxae.training.epoch import means
@@ -33,6 +34,23 @@ def is_array_data(data: Any) -> bool:
     A tuple is meant as arrays, too, and refused later.
     """
     return isinstance(data, Mapping | tuple) or hasattr(data, "shape")
+
+
+def called(data: Callable[..., Any], done: int) -> Any:
+    """The batches of a training that has done so many steps.
+
+    Raises:
+        ValueError: The function does not ask for these.
+    """
+    try:
+        inspect.signature(data).bind(done)
+    except TypeError as error:
+        name = getattr(data, "__name__", repr(data))
+        raise ArgumentError(
+            "data must be a function of the number of steps that are done, as "
+            f"`lambda done: {name}()`, or batches, got the function {name} ({error})"
+        ) from error
+    return data(done)
 
 
 class Runner(NamedTuple):

@@ -17,7 +17,7 @@ from jaxae.inputs import (
 from jaxae.preparation import Scale, as_levels, unfitted
 from jaxae.recipe import Recipe
 from jaxae.training.placement import Share
-from jaxae.training.runners import as_batch, first_batch, is_array_data
+from jaxae.training.runners import as_batch, called, first_batch, is_array_data
 
 
 def fit_scale(recipe: Recipe, data: Any, done: int = 0) -> tuple[Recipe, Any]:
@@ -37,7 +37,7 @@ def fit_scale(recipe: Recipe, data: Any, done: int = 0) -> tuple[Recipe, Any]:
         return recipe, data
     first = getattr(data, "rows", data) if callable(data) else data
     if not is_array_data(first):
-        first, data = _peeked(data(done) if callable(data) else data, data)
+        first, data = _peeked(called(data, done) if callable(data) else data, data)
     whole = "prepare must be fitted where hosts have a share each: give prepare.of(x)"
     ensure(not isinstance(first, Share), whole)
     fields = as_fields(recipe, as_batch(first), "data")
@@ -77,9 +77,10 @@ def _as_rows(values: Any) -> Any:
 
 
 def with_scale_of(recipe: Recipe, earlier: Recipe) -> Recipe:
-    """The recipe with the scale of a training that it goes on with, if it has none."""
+    """The recipe with the scale of what it goes on with, if it has none itself."""
     scale, known = recipe.prepare, earlier.prepare
     same = unfitted(scale) and type(scale) is type(known)
+    same = same and earlier.module.shape == recipe.module.shape
     return recipe.replace(prepare=known) if same else recipe
 
 

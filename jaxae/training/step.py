@@ -126,9 +126,10 @@ def _update(
         known = {name: known[name] for name in known.keys() & taken.keys()}
     try:
         return tx.update(grads, state.opt_state, state.params, **known)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
+        functions = ("value_fn", "grad_fn", "obj_fn")
         ensure(
-            "value_fn" not in str(error) and "grad_fn" not in str(error),
+            not any(name in str(error) for name in functions),
             "tx must take a step from one gradient; one that evaluates the loss again, "
             f"as the line search of optax.lbfgs does, can't be used ({error})",
         )

@@ -172,6 +172,15 @@ def test_an_iterator_is_good_for_one_epoch():
         train(iter([floats(2)]), epochs=2)
 
 
+def test_a_function_that_does_not_ask_for_the_steps_done():
+    def batches():
+        yield floats(2)
+
+    expected = r"data must be a function of .* `lambda done: batches\(\)`"
+    with pytest.raises(ArgumentError, match=expected):
+        train(batches, steps_per_epoch=1)
+
+
 def test_a_loader_that_runs_dry_ends_in_an_error():
     class Dry(Loader):
         def __iter__(self):

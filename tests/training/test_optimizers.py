@@ -66,6 +66,11 @@ def test_a_line_search_is_named_before_training():
         jaxae.fit(VAE, X, tx=optax.lbfgs(), **FIT)
 
 
+def test_an_optimizer_that_wants_the_objective_itself():
+    with pytest.raises(jaxae.ArgumentError, match=r"tx must take .*obj_fn"):
+        jaxae.fit(VAE, X, tx=optax.contrib.sophia(1e-3), **FIT)
+
+
 @pytest.mark.parametrize("recipe", [VAE, FACTOR], ids=["one", "two players"])
 @pytest.mark.parametrize("decay", [0.5, 1.0])
 def test_the_average_is_that_of_the_steps(recipe, decay):

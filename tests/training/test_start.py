@@ -166,3 +166,14 @@ def test_on_several_devices(monkeypatch):
     assert not all(leaf.is_fully_replicated for leaf in jax.tree.leaves(state))
     found, expected = state.params["model"], start.variables["params"]
     jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_a_scale_without_numbers_has_those_of_the_model():
+    """The weights know x in the units that they were trained in."""
+    scaled = recipes.vae((4,), 2, network=MLP, likelihood="gaussian")
+    scale = jaxae.preparation.Standardize((1.0, 2.0, 3.0, 4.0), (2.0,) * 4)
+    model = filled(scaled.replace(prepare=scale))
+    open_scale = scaled.replace(prepare=jaxae.preparation.Standardize())
+    assert train(open_scale, model).model.recipe.prepare == scale
+    own = open_scale.replace(prepare=jaxae.preparation.Standardize(0.0, 1.0))
+    assert train(own, model).model.recipe.prepare == own.prepare

@@ -250,7 +250,12 @@ def _check_side_field(
         return check_weight(values, count, own)
     if form := recipe.module.view.fields.get(field):
         return check_condition(values, form, count, own)
-    values = _as_array(values, own)
+    try:
+        values = _as_array(values, own)
+    except ValueError:  # lists of unequal lengths, a mask: nothing looks at them
+        rows = f"a row for each of {count} examples"
+        require(len(values) == count, own, len(values), rows)
+        return None
     _check_count(values, count, own)
     if values.dtype.kind in "iu":
         return values.astype(np.int32)

@@ -88,14 +88,22 @@ def test_labels_come_as_pairs_from_loaders():
     recipe = recipes.autoencoder((6,), 2, **OWN)
     x, y = CLEAN[:8], np.arange(8)
     pairs = jaxae.fit(recipe, [(x, y), [x, y]], epochs=1, **FIT)
-    alone = jaxae.fit(recipe, [x, (x,)], epochs=1, **FIT)
+    alone = jaxae.fit(recipe, [(x, None), (x,)], epochs=1, **FIT)
     assert pairs.history[0]["loss"] == alone.history[0]["loss"]
     with pytest.raises(jaxae.ArgumentError, match="pair of x and label, got 3 values"):
         jaxae.fit(recipe, [(x, y, y)], epochs=1, **FIT)
 
 
 @pytest.mark.parametrize(
-    "label", [np.eye(24), np.linspace(0, 1, 24), np.full(24, "cat")]
+    "label",
+    [
+        np.eye(24),
+        np.linspace(0, 1, 24),
+        np.full(24, "cat"),
+        [[1], [2, 3]] * 12,
+        np.ma.masked_less(np.arange(24), 5),
+    ],
+    ids=["one-hot", "numbers", "text", "ragged", "masked"],
 )
 def test_labels_that_nothing_needs_are_carried_along(label):
     recipe = recipes.autoencoder((6,), 2, **OWN)

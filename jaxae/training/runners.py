@@ -200,7 +200,8 @@ def as_batch(batch: Any) -> Any:
         return batch
     known = "a batch must be an array, a mapping, or a pair of x and label"
     ensure(1 <= len(batch) <= 2, f"{known}, got {len(batch)} values")
-    return dict(zip(("x", "label"), batch, strict=False))
+    pair = zip(("x", "label"), batch, strict=False)
+    return {name: values for name, values in pair if values is not None}
 
 
 def _fetch(metrics: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """The best and the last train states on disk, written by orbax beside the training."""
 
 import errno
+import logging
 import shutil
 import signal
 import threading
@@ -342,8 +343,21 @@ def _reader(directory: Path) -> Iterator[ocp.CheckpointManager]:
     if not directory.is_dir():
         raise CheckpointError(f"{directory}: no such directory of checkpoints")
     # The values are read by `_value`: here a damaged one would be no `CheckpointError`.
-    with _manager(directory, read_only=True, lightweight_initialize=True) as manager:
+    options = {"read_only": True, "lightweight_initialize": True}
+    with _quiet(), _manager(directory, **options) as manager:
         yield manager
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """orbax warns of options that are as they should be; errors are raised anyway."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _read(

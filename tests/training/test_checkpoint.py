@@ -2,6 +2,7 @@
 
 import gc
 import json
+import logging
 import pickle
 import shutil
 from functools import cache, partial
@@ -103,6 +104,21 @@ def test_a_state_comes_back_bit_by_bit(saved, which, number):
     state, epoch = restore_state(directory, RECIPE, TX, which)
     assert epoch == number
     assert_identical(state, states[number])
+
+
+def test_reading_says_nothing_of_orbax(saved):
+    logger, records, handler = logging.getLogger("absl"), [], logging.Handler()
+    handler.emit = records.append
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.WARNING)
+    try:
+        restore_progress(saved[0], RECIPE, TX, Parallel(make_mesh(), replicated))
+        assert not records
+        assert logger.level == logging.WARNING
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def test_training_goes_on_from_the_last_state(saved):

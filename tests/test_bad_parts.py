@@ -325,6 +325,13 @@ def test_what_is_no_optimizer_or_no_progress(options, message):
         jaxae.fit(recipe, TABLE, key=jax.random.key(0), epochs=1, **options)
 
 
+@pytest.mark.parametrize("part", [Silent, grown])
+def test_one_part_is_no_list_of_parts(part, tmp_path):
+    message = rf"^parts must be a list .*, as \[MyEncoder\], got .*{part.__name__}"
+    with pytest.raises(ArgumentError, match=message):
+        jaxae.load(tmp_path, parts=part)
+
+
 def test_weights_are_numbers():
     with pytest.raises(ArgumentError, match="beta"):
         recipes.vae((4,), 2, beta="a")

@@ -13,7 +13,7 @@ from jaxtyping import Array
 from jaxae.corruptions import fill_in
 from jaxae.errors import ensure, require
 from jaxae.inference import Codes, decode_one, encode_one
-from jaxae.inputs import abstract_fields
+from jaxae.inputs import abstract_fields, check_model
 from jaxae.models.family import Family
 from jaxae.preparation import inverse
 from jaxae.recipe import Model
@@ -86,6 +86,7 @@ def export(
         >>> codes.shape
         (20, 2)
     """
+    check_model(model)
     known = all(platform in PLATFORMS for platform in platforms)
     expected = f"at least one of {PLATFORMS}"
     require(known and len(platforms) > 0, "platforms", platforms, expected)

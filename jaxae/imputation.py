@@ -12,7 +12,7 @@ from jaxae.corruptions import identity
 from jaxae.errors import ensure
 from jaxae.evaluation.examples import map_examples
 from jaxae.evaluation.likelihood import check_generative
-from jaxae.inputs import check_data
+from jaxae.inputs import check_data, check_model
 from jaxae.models.family import call
 from jaxae.objectives.importance import log_weights
 from jaxae.preparation import inverse, unit_interval
@@ -68,6 +68,7 @@ def impute(
         >>> jaxae.impute(model, x, missing="nan", key=key, draws=5).shape
         (5, 20, 6)
     """
+    check_model(model)
     check_generative(model.recipe)
     check_key(key)
     check_count("num_samples", num_samples)

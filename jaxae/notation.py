@@ -83,8 +83,11 @@ def by_own_names(parts: Iterable[Any]) -> dict[str, Any]:
     """Classes and functions of the user's own by their modules and names.
 
     Raises:
-        ValueError: One is neither.
+        ValueError: One is neither; or they are no list, as one class alone.
     """
+    several = "parts must be a list of classes and functions, as [MyEncoder]"
+    listed = isinstance(parts, Iterable) and not isinstance(parts, type)
+    ensure(listed, f"{several}, got {parts!r:.200}")
     own = {}
     for part in parts:
         named = callable(part) and hasattr(part, "__qualname__")

@@ -6,13 +6,17 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Shaped
 
-from jaxae.errors import given, require
+from jaxae.errors import ensure, given, require
 from jaxae.types import AnyArray, Prepare
 from jaxae.values import Value
 
 S = TypeVar("S", bound="Scale")
+
+Numbers = Any
+"""One for all or one for every feature, as a tuple, a list or an array; or None."""
 
 _BLOCK = 2**20
 """Values that are looked at together, for a scale."""
@@ -107,7 +111,8 @@ class Standardize(Scale):
     """(x - mean) / std, estimated by `fit` from its data unless they are given.
 
     Attributes:
-        mean: Of every feature (the last axis of x), or one number for all.
+        mean: Of every feature (the last axis of x), or one number for all. Lists and
+            arrays become tuples.
         std: Likewise, above 0. A feature that never varies has 1.
         per_feature: Estimate both for every feature, rather than over all values.
 
@@ -123,14 +128,13 @@ class Standardize(Scale):
         (4, (1, 4))
     """
 
-    mean: float | tuple[float, ...] | None = None
-    std: float | tuple[float, ...] | None = None
+    mean: Numbers = None
+    std: Numbers = None
     per_feature: bool = True
 
     def __post_init__(self) -> None:
-        """Checks that both are given or none, and the std."""
-        both = (self.mean is None) == (self.std is None)
-        require(both, "mean and std", (self.mean, self.std), "both given or none")
+        """Checks that both are given or none, their numbers, and the std."""
+        _settle(self, "mean", "std")
         if self.std is not None:
             least = np.min(self.std)
             require(least > 0, "std", self.std, "above 0")
@@ -162,11 +166,11 @@ class Standardize(Scale):
 
     def forward(self, x: Float[AnyArray, "..."]) -> Float[AnyArray, "..."]:
         """See `Scale`."""
-        return (x - _along(self.mean, x)) / _along(self.std, x)
+        return (x - _along("mean", self.mean, x)) / _along("std", self.std, x)
 
     def inverse(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         """See `Scale`."""
-        return x * _along(self.std, x) + _along(self.mean, x)
+        return x * _along("std", self.std, x) + _along("mean", self.mean, x)
 
 
 class MinMax(Scale):
@@ -176,21 +180,21 @@ class MinMax(Scale):
     of the unit interval need it; what an encoder sees is not.
 
     Attributes:
-        low: Of every feature (the last axis of x), or one number for all.
+        low: Of every feature (the last axis of x), or one number for all. Lists and
+            arrays become tuples.
         high: Likewise, above `low`. A feature that never varies has `low` + 1.
         per_feature: Estimate both for every feature, rather than over all values.
     """
 
-    low: float | tuple[float, ...] | None = None
-    high: float | tuple[float, ...] | None = None
+    low: Numbers = None
+    high: Numbers = None
     per_feature: bool = True
 
     def __post_init__(self) -> None:
-        """Checks that both are given or none, and their order."""
-        came = (self.low, self.high)
-        both = (self.low is None) == (self.high is None)
-        require(both, "low and high", came, "both given or none")
+        """Checks that both are given or none, their numbers, and their order."""
+        _settle(self, "low", "high")
         if self.low is not None and self.high is not None:
+            came = (self.low, self.high)
             apart = np.all(np.asarray(self.high) > np.asarray(self.low))
             require(apart, "low and high", came, "in this order, and apart")
 
@@ -218,7 +222,7 @@ class MinMax(Scale):
 
     def forward(self, x: Float[AnyArray, "..."]) -> Float[AnyArray, "..."]:
         """See `Scale`."""
-        low, high = _along(self.low, x), _along(self.high, x)
+        low, high = _along("low", self.low, x), _along("high", self.high, x)
         return (x - low) / (high - low)
 
     def bounded(self, x: Float[AnyArray, "..."]) -> Float[AnyArray, "..."]:
@@ -227,7 +231,7 @@ class MinMax(Scale):
 
     def inverse(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         """See `Scale`."""
-        low, high = _along(self.low, x), _along(self.high, x)
+        low, high = _along("low", self.low, x), _along("high", self.high, x)
         return low + x * (high - low)
 
 
@@ -279,8 +283,45 @@ def _numbers(values: Float[np.ndarray, " d"]) -> float | tuple[float, ...]:
     return numbers[0] if len(numbers) == 1 else numbers
 
 
-def _along(numbers: float | tuple[float, ...] | None, x: AnyArray) -> Any:
+def _settle(scale: Scale, *names: str) -> None:
+    """Makes the numbers of two fields plain floats, or tuples of as many of them.
+
+    Raises:
+        ValueError: One alone is given; or they are not finite, or do not match.
+    """
+    came = [getattr(scale, name) for name in names]
+    both = " and ".join(names)
+    none = [each is None for each in came]
+    require(none[0] == none[1], both, tuple(came), "both given or none")
+    if any(none):
+        return
+    plain = [_plain(*each) for each in zip(names, came, strict=True)]
+    sizes = {len(each) for each in plain if isinstance(each, tuple)}
+    ensure(len(sizes) < 2, f"{both} must be of as many features, got {sorted(sizes)}")
+    for name, numbers in zip(names, plain, strict=True):
+        object.__setattr__(scale, name, numbers)  # it is frozen
+
+
+def _plain(name: str, values: Any) -> Any:
+    """A float, or a tuple of one for every feature; what JAX traces as it is."""
+    if any(isinstance(each, Tracer) for each in jax.tree.leaves(values)):
+        return values
+    array = np.asarray(values)
+    real = jnp.issubdtype(array.dtype, jnp.floating)
+    real = (real or array.dtype.kind in "iu") and array.ndim < 2 and array.size > 0
+    expected = "a number, or one for every feature"
+    require(real and np.isfinite(array).all(), name, values, f"{expected}, all finite")
+    numbers = array.astype(np.float64).tolist()
+    return tuple(numbers) if array.ndim else numbers
+
+
+def _along(name: str, numbers: Numbers, x: AnyArray) -> Any:
     """To broadcast against x along its last axis."""
+    if isinstance(numbers, tuple):
+        size = x.shape[-1] if x.ndim else 1
+        each = f"{name} must have a number for each of the {size} features of x, which "
+        each += f"are its last axis, or be one number for all, got {len(numbers)}"
+        ensure(len(numbers) == size, each)
     unknown = "prepare must be fitted before it is used: give prepare.of(x), or `fit`"
     xp: Any = np if isinstance(x, np.ndarray) else jnp
     values = xp.asarray(given(numbers, unknown), x.dtype)

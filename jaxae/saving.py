@@ -122,7 +122,7 @@ def load(folder: Folder, *, parts: Iterable[Any] = (), which: Which = "best") ->
             it names a part that is not known; or the weights are not those of the
             recipe.
         ValueError: `which` is not known, or there is one model only; or what was
-            handed in is no class and no function.
+            handed in is no list of classes and functions.
 
     Example:
         >>> import jax, numpy as np, jaxae, tempfile
@@ -137,8 +137,9 @@ def load(folder: Folder, *, parts: Iterable[Any] = (), which: Which = "best") ->
         True
     """
     check_choice("which", which, Which)
+    own = notation.by_own_names(parts)
     folder = _find(Path(folder), which)
-    recipe, checksum = _read_recipe(folder / RECIPE, notation.by_own_names(parts))
+    recipe, checksum = _read_recipe(folder / RECIPE, own)
     variables = _read_variables(folder / WEIGHTS, recipe)
     if _checksum(folder / WEIGHTS) != checksum:
         file = folder / WEIGHTS
@@ -181,6 +182,10 @@ def _find(folder: Path, which: Which) -> Path:
         ensure(which == "best", one)
         return folder
     of_run = folder / OF_RUN / which
+    if folder.name in (RECIPE, WEIGHTS) and folder.is_file():
+        raise CheckpointError(
+            f"{folder}: is a file of a saved model: give its folder, {folder.parent}"
+        )
     if not (of_run / RECIPE).exists():
         raise CheckpointError(
             f"{folder}: no saved model there, neither {RECIPE} nor "

@@ -16,6 +16,7 @@ from jaxae.inference import CHUNK, repair
 from jaxae.inputs import (
     check_conditions,
     check_examples,
+    check_model,
     split_missing,
 )
 from jaxae.preparation import Scale, as_levels, binarize, unit_interval
@@ -68,6 +69,7 @@ def repair_in_tiles(
         >>> jaxae.repair_in_tiles(model, np.zeros((2, 30, 21, 1), np.float32)).shape
         (2, 30, 21, 1)
     """
+    check_model(model)
     ensure(
         not isinstance(x, Tracer), "x must be outside of jax.jit, to be cut in tiles"
     )

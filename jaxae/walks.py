@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from jaxae.checks import check_count
 from jaxae.errors import ensure, given, require
 from jaxae.inference import decode, encode
+from jaxae.inputs import check_model
 from jaxae.recipe import Model
 
 PRIOR_LIMITS = (-3.0, 3.0)
@@ -48,6 +49,7 @@ def interpolate(
         >>> jaxae.interpolate(model, x[:2], x[2:4], steps=5).shape
         (2, 5, 4, 4, 1)
     """
+    check_model(model)
     check_count("steps", steps, least=2)
     real = model.module.num_codes == 0
     ensure(real, "the codes of this model are whole numbers, between which is no line")
@@ -106,6 +108,7 @@ def traverse(
         >>> jaxae.traverse(model, x[:3], steps=5).shape
         (3, 2, 5, 4, 4, 1)
     """
+    check_model(model)
     check_count("steps", steps, least=2)
     learned = getattr(model.module, "prior", None) is not None
     if limits is None and model.module.has_prior and not learned:

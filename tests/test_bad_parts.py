@@ -10,9 +10,8 @@ import pytest
 from flax import linen as nn
 
 import jaxae
-from jaxae import Objective, networks, recipes
+from jaxae import Objective, evaluation, networks, recipes, samplers
 from jaxae.errors import ArgumentError
-from jaxae.evaluation import reconstruction_quality
 from jaxae.inputs import check_data
 from jaxae.objectives import Chain, Reconstruction, Stateless
 from jaxae.training import init_state, make_train_step
@@ -153,7 +152,7 @@ def test_the_evaluation_looks_at_them_too():
     model = train(RECIPE).model
     damaged = model.replace(recipe=RECIPE.replace(corruption=lambda key, x: x))
     with pytest.raises(ArgumentError, match=r"^a corruption must return"):
-        reconstruction_quality(damaged, X, KEY)
+        evaluation.reconstruction_quality(damaged, X, KEY)
 
 
 # Hooks
@@ -288,12 +287,27 @@ NO_MODELS = {
     "sample": lambda other: jaxae.sample(other, jax.random.key(0), 3),
     "posterior": lambda other: jaxae.posterior(other, TABLE),
     "likelihood": lambda other: jaxae.likelihood(other, TABLE[:, :2]),
+    "impute": lambda other: jaxae.impute(other, TABLE, missing="nan", key=KEY),
+    "interpolate": lambda other: jaxae.interpolate(other, TABLE[:1], TABLE[1:2]),
+    "traverse": lambda other: jaxae.traverse(other, TABLE),
+    "repair_in_tiles": lambda other: jaxae.repair_in_tiles(other, X),
+    "export": lambda other: jaxae.export(other),
+    "aggregate_codes": lambda other: samplers.aggregate_codes(other, TABLE, KEY),
+    "prior": lambda other: samplers.prior(other),
+    "atoms": lambda other: evaluation.atoms(other),
+    "evaluate": lambda other: evaluation.evaluate(other, TABLE, KEY),
+    "nll_nats": lambda other: evaluation.nll_nats(other, TABLE, KEY),
+    "elbo_terms": lambda other: evaluation.elbo_terms(other, TABLE, KEY),
+    "sparsity": lambda other: evaluation.sparsity(other, TABLE, KEY),
+    "codebook_usage": lambda other: evaluation.codebook_usage(other, TABLE, KEY),
+    "posterior_means": lambda other: evaluation.posterior_means(other, TABLE, KEY),
+    "quality": lambda other: evaluation.reconstruction_quality(other, TABLE, KEY),
 }
 
 
 @pytest.mark.parametrize("use", NO_MODELS)
 def test_what_fit_returns_is_not_the_model_itself(use, fitted):
-    with pytest.raises(ArgumentError, match="model"):
+    with pytest.raises(ArgumentError, match=r"^model must be a Model.*type Fit"):
         NO_MODELS[use](fitted)
 
 
@@ -309,6 +323,13 @@ def test_what_is_no_optimizer_or_no_progress(options, message):
     recipe = recipes.autoencoder((4,), 2)
     with pytest.raises(ArgumentError, match=message):
         jaxae.fit(recipe, TABLE, key=jax.random.key(0), epochs=1, **options)
+
+
+@pytest.mark.parametrize("part", [Silent, grown])
+def test_one_part_is_no_list_of_parts(part, tmp_path):
+    message = rf"^parts must be a list .*, as \[MyEncoder\], got .*{part.__name__}"
+    with pytest.raises(ArgumentError, match=message):
+        jaxae.load(tmp_path, parts=part)
 
 
 def test_weights_are_numbers():

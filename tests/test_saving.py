@@ -485,6 +485,11 @@ def test_where_there_is_no_model(tmp_path):
     refused(tmp_path, "python -m train.evaluate")
 
 
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
+def test_a_file_is_not_its_folder(name, folder):
+    refused(folder / name, f"{name}: is a file of a saved model: give its folder, ")
+
+
 def test_which_is_for_runs(folder, tmp_path):
     with pytest.raises(ArgumentError, match=r"which must be left out, as .* holds one"):
         jaxae.load(folder, which="last")

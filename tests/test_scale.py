@@ -135,6 +135,16 @@ def test_the_way_back(scale):
     assert eval(repr(scale), vars(jaxae)) == scale
 
 
+@pytest.mark.parametrize("kind", [Standardize, MinMax])
+@pytest.mark.parametrize("form", [list, np.asarray, jnp.asarray])
+def test_numbers_are_plain_however_they_come(kind, form):
+    found, expected = kind(form([0, 1]), form([2.0, 3.0])), kind((0.0, 1.0), (2.0, 3.0))
+    assert found == expected and hash(found) == hash(expected)
+    assert repr(found) == repr(expected)
+    one = kind(np.float32(0.5), np.asarray(2))
+    assert repr(one) == repr(kind(0.5, 2.0))
+
+
 def test_a_saved_model_has_its_scale(scaled, tmp_path):
     jaxae.save(scaled.model, tmp_path / "model")
     again = jaxae.load(tmp_path / "model")
@@ -159,6 +169,20 @@ def test_data_that_nobody_scaled_are_said():
         (lambda: Standardize(1.0), "mean and std must be both given or none"),
         (lambda: Standardize(1.0, (1.0, 0.0)), "std must be above 0"),
         (lambda: MinMax(1.0, 1.0), "low and high must be in this order"),
+        (lambda: Standardize(np.nan, 1.0), "mean must be a number, .* all finite, got"),
+        (lambda: Standardize(0.0, [1.0, np.inf]), "std must be .* all finite"),
+        (lambda: MinMax(-np.inf, 1.0), "low must be .* all finite"),
+        (lambda: MinMax("a", 1.0), "low must be a number"),
+        (lambda: MinMax(0.0, ()), "high must be a number"),
+        (lambda: MinMax((0.0, 0.0), (1.0, 1.0, 1.0)), "as many features, got"),
+        (
+            lambda: Standardize((0.0, 0.0), 1.0)(KEY, jnp.asarray(X)),
+            "mean must have a number for each of the 3 features of x, .* got 2",
+        ),
+        (
+            lambda: MinMax(0.0, (1.0, 2.0, 3.0, 4.0)).inverse(jnp.asarray(X)),
+            "high must have a number for each of the 3 features of x, .* got 4",
+        ),
     ],
 )
 def test_wrong_scales(make, message):

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from jaxae.bottlenecks.codebook import perplexity
 from jaxae.errors import ensure
 from jaxae.evaluation.examples import map_examples
-from jaxae.inputs import check_data
+from jaxae.inputs import check_data, check_model
 from jaxae.models.family import call
 from jaxae.recipe import Model, Recipe
 from jaxae.types import AnyArray, Batch, Variables
@@ -33,6 +33,7 @@ def posterior_means(
         >>> jaxae.evaluation.posterior_means(model, x, key).shape
         (20, 2)
     """
+    check_model(model)
     data = check_data(model.recipe, data, "data")
     return map_examples(_posterior_mean, model, data, key, chunk)
 
@@ -75,6 +76,7 @@ def codebook_usage(
         ValueError: The data are not as the model needs them, or the code is of real
             numbers.
     """
+    check_model(model)
     module = model.module
     size, books = module.num_codes, module.num_codebooks
     ensure(size > 0, "model must be one with discrete codes, these are real numbers")

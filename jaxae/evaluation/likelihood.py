@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from jaxae.checks import check_count
 from jaxae.errors import ensure
 from jaxae.evaluation.examples import map_examples
-from jaxae.inputs import check_data
+from jaxae.inputs import check_data, check_model
 from jaxae.models.family import call
 from jaxae.objectives.elbo import name_rates, rate
 from jaxae.objectives.importance import log_weights
@@ -55,6 +55,7 @@ def nll_nats(
         >>> jaxae.evaluation.nll_nats(model, x, key, num_samples=10).shape
         (20,)
     """
+    check_model(model)
     check_generative(model.recipe)
     check_count("num_samples", num_samples)
     check_count("image_chunk", image_chunk)
@@ -92,6 +93,7 @@ def elbo_terms(
         >>> sorted(jaxae.evaluation.elbo_terms(model, x, key))
         ['distortion_nats', 'elbo_nats', 'rate_nats']
     """
+    check_model(model)
     check_generative(model.recipe)
     check_count("num_samples", num_samples)
     data = check_data(model.recipe, data, "data")

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from jaxae.corruptions import identity
 from jaxae.errors import require
 from jaxae.evaluation.examples import known_values, map_examples
-from jaxae.inputs import check_data
+from jaxae.inputs import check_data, check_model
 from jaxae.models.family import call
 from jaxae.objectives.reconstruction import counted
 from jaxae.preparation import Scale, as_seen, inverse
@@ -148,6 +148,7 @@ def reconstruction_quality(
         >>> quality['psnr_db'].shape
         (20,)
     """
+    check_model(model)
     data = check_data(model.recipe, data, "data")
     shared = [_data_range(model.recipe, data)]
     shared += [] if pixel_means is None else [jnp.asarray(pixel_means, jnp.float32)]

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxae.errors import require
 from jaxae.evaluation.examples import known_values, map_examples
-from jaxae.inputs import check_data
+from jaxae.inputs import check_data, check_model
 from jaxae.models.family import call
 from jaxae.networks.dictionary import Dictionary, normalize_rows
 from jaxae.recipe import Model, Recipe
@@ -52,6 +52,7 @@ def sparsity(
         ValueError: The data are not as the model needs them, or the code is of whole
             numbers.
     """
+    check_model(model)
     discrete = model.module.num_codes > 0
     require(not discrete, "model", "one with discrete codes", "one with real codes")
     data = check_data(model.recipe, data, "data")
@@ -100,6 +101,7 @@ def atoms(model: Model) -> Float[Array, "n ..."]:
         >>> jaxae.evaluation.atoms(model).shape
         (8, 6)
     """
+    check_model(model)
     decoder = getattr(model.module, "decoder", None)
     own = isinstance(decoder, Dictionary)
     require(own, "the decoder", type(decoder).__name__, "a networks.Dictionary")

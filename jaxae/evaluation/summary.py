@@ -15,7 +15,7 @@ from jaxae.evaluation.latents import active_units, codebook_usage, posterior_mea
 from jaxae.evaluation.likelihood import elbo_terms, is_generative, nll_nats
 from jaxae.evaluation.quality import reconstruction_quality
 from jaxae.evaluation.sparsity import sparsity
-from jaxae.inputs import abstract_batch, check_data
+from jaxae.inputs import abstract_batch, check_data, check_model
 from jaxae.models.family import call
 from jaxae.recipe import Model
 from jaxae.types import Latent
@@ -74,6 +74,7 @@ def evaluate(
         >>> numbers['nll_nats'] > 0, numbers['hole_mse']
         (True, None)
     """
+    check_model(model)
     check_count("nll_samples", nll_samples, least=0)
     numbers = dict.fromkeys(NAMES)
     sizes, weight = _sizes_and_weights(model, data)

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from jaxae.checks import check_count, check_key
 from jaxae.errors import ensure, require
 from jaxae.inference import Codes, encode, sample, sample_codes
-from jaxae.inputs import check_examples
+from jaxae.inputs import check_examples, check_model
 from jaxae.models.family import Family
 from jaxae.preparation import binarize
 from jaxae.recipe import Model, Recipe
@@ -82,6 +82,7 @@ def aggregate_codes(model: Model, x: Any, key: jax.Array, **conditions: Any) -> 
         >>> jaxae.samplers.aggregate_codes(model, x, key).shape
         (20, 2)
     """
+    check_model(model)
     check_key(key)
     key_prepare, key_code = jax.random.split(key)
     noise = key_code if model.module.generative else None
@@ -116,6 +117,7 @@ def prior(model: Model, **conditions: Any) -> Sampler:
         >>> jaxae.samplers.prior(model)(key, 3).shape
         (3, 2)
     """
+    check_model(model)
     expected = (
         "model must have a prior p(z); others need a sampler fitted to their codes"
     )

@@ -143,6 +143,9 @@ def load(folder: Folder, *, parts: Iterable[Any] = (), which: Which = "best") ->
     check_choice("which", which, Which)
     own = notation.by_own_names(parts)
     folder = _find(Path(folder), which)
+    for file in (folder / RECIPE, folder / WEIGHTS):
+        if file.is_dir():
+            raise CheckpointError(f"{file}: is a directory, not a file of a model")
     recipe, checksum = _read_recipe(folder / RECIPE, own)
     variables = _read_variables(folder / WEIGHTS, recipe)
     if _checksum(folder / WEIGHTS) != checksum:
@@ -215,7 +218,11 @@ def _read_recipe(file: Path, own: Mapping[str, Any]) -> tuple[Recipe, str]:
         # That of a later format may be another one.
         damaged = 1 < number <= FORMAT and saved[_RECIPE_SUM] != _recipe_checksum(tree)
         ensure(not damaged, f"the recipe is not that of the {_RECIPE_SUM}")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except OSError as error:
+        raise CheckpointError(
+            f"{file}: cannot be read: {error.strerror or error}"
+        ) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"{file}: damaged, or not of a saved model: {error!r}"
         ) from error
@@ -249,8 +256,11 @@ def _read_variables(file: Path, recipe: Recipe) -> Any:
             found = {name: opened.get_tensor(name) for name in opened.keys()}
     except FileNotFoundError as error:
         raise CheckpointError(f"{file}: is missing") from error
-    # AttributeError for a strange dtype, OSError as of a directory
-    except (SafetensorError, AttributeError, OSError) as error:
+    except OSError as error:
+        raise CheckpointError(
+            f"{file}: cannot be read: {error.strerror or error}"
+        ) from error
+    except (SafetensorError, AttributeError) as error:  # the latter for a strange dtype
         raise CheckpointError(f"{file}: damaged: {error}") from error
     expected = by_name(shapes)
     if misfit := _misfit(expected, found):

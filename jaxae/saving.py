@@ -20,15 +20,17 @@ from safetensors.numpy import save_file
 
 from jaxae import notation
 from jaxae._version import __version__
+from jaxae.checks import check_count
 from jaxae.errors import CheckpointError, check_choice, ensure, require
 from jaxae.inputs import check_model, check_recipe
 from jaxae.recipe import Model, Recipe
 from jaxae.training.initial import abstract_variables, by_name
 
-FORMAT = 1
-"""Goes up where an earlier version of jaxae could not read what is written."""
+FORMAT = 2
+"""Goes up where what is written changes; of 1, the recipe has no checksum."""
 
 _SUM = "sha256 of the weights"
+_RECIPE_SUM = "sha256 of the recipe"
 RECIPE = "model.json"
 WEIGHTS = "model.safetensors"
 OF_RUN = "models"
@@ -74,10 +76,12 @@ def save(model: Model, folder: Folder) -> None:
     """
     check_model(model)
     check_recipe(model.recipe)
+    tree = notation.write(model.recipe)
     about = {
         "format": FORMAT,
         "jaxae": __version__,
-        "recipe": notation.write(model.recipe),
+        "recipe": tree,
+        _RECIPE_SUM: _recipe_checksum(tree),
     }
     arrays = _on_host(model)
     folder = Path(folder).resolve()
@@ -139,6 +143,9 @@ def load(folder: Folder, *, parts: Iterable[Any] = (), which: Which = "best") ->
     check_choice("which", which, Which)
     own = notation.by_own_names(parts)
     folder = _find(Path(folder), which)
+    for file in (folder / RECIPE, folder / WEIGHTS):
+        if file.is_dir():
+            raise CheckpointError(f"{file}: is a directory, not a file of a model")
     recipe, checksum = _read_recipe(folder / RECIPE, own)
     variables = _read_variables(folder / WEIGHTS, recipe)
     if _checksum(folder / WEIGHTS) != checksum:
@@ -150,6 +157,12 @@ def load(folder: Folder, *, parts: Iterable[Any] = (), which: Which = "best") ->
 def _checksum(file: Path) -> str:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _recipe_checksum(tree: notation.Tree) -> str:
+    """Of the canonical JSON: how a file is laid out does not count."""
+    text = json.dumps(tree, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _on_host(model: Model) -> dict[str, np.ndarray]:
@@ -200,13 +213,20 @@ def _read_recipe(file: Path, own: Mapping[str, Any]) -> tuple[Recipe, str]:
     try:
         saved = json.loads(file.read_text("utf-8"))
         number, version, tree = saved["format"], saved["jaxae"], saved["recipe"]
+        check_count("format", number)
         checksum = saved[_SUM]
-        later = number > FORMAT
+        # That of a later format may be another one.
+        damaged = 1 < number <= FORMAT and saved[_RECIPE_SUM] != _recipe_checksum(tree)
+        ensure(not damaged, f"the recipe is not that of the {_RECIPE_SUM}")
+    except OSError as error:
+        raise CheckpointError(
+            f"{file}: cannot be read: {error.strerror or error}"
+        ) from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"{file}: damaged, or not of a saved model: {error!r}"
         ) from error
-    if later:
+    if number > FORMAT:
         raise CheckpointError(
             f"{file}: written by jaxae {version} in format {number}, of which this "
             f"one, {__version__}, reads those up to {FORMAT}: take a later jaxae"
@@ -236,6 +256,10 @@ def _read_variables(file: Path, recipe: Recipe) -> Any:
             found = {name: opened.get_tensor(name) for name in opened.keys()}
     except FileNotFoundError as error:
         raise CheckpointError(f"{file}: is missing") from error
+    except OSError as error:
+        raise CheckpointError(
+            f"{file}: cannot be read: {error.strerror or error}"
+        ) from error
     except (SafetensorError, AttributeError) as error:  # the latter for a strange dtype
         raise CheckpointError(f"{file}: damaged: {error}") from error
     expected = by_name(shapes)

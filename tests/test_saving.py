@@ -1,5 +1,6 @@
 """What is saved comes back bit by bit, from names and numbers alone."""
 
+import hashlib
 import json
 import pickle
 import shutil
@@ -21,6 +22,7 @@ from jaxae import (
     networks,
     notation,
     objectives,
+    preparation,
     recipes,
     schedules,
 )
@@ -341,7 +343,14 @@ def edit(folder, change):
     file = folder / "model.json"
     about = json.loads(file.read_text())
     change(about)
+    if "sha256 of the recipe" in about and "recipe" in about:
+        about["sha256 of the recipe"] = checksum_of(about["recipe"])
     file.write_text(json.dumps(about))
+
+
+def checksum_of(tree):
+    canonical = json.dumps(tree, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def parts_of(about):
@@ -356,7 +365,11 @@ def rename_part(about):
     ("change", "message"),
     [
         (lambda a: a.update(format=FORMAT + 1), "written by jaxae .* a later jaxae"),
-        (lambda a: a.update(format="one"), "damaged, or not of a saved model"),
+        *(
+            (lambda a, n=n: a.update(format=n), "damaged, .*format must be a whole")
+            for n in ("one", True, 0, -1, 1.0, float("nan"), None)
+        ),
+        (lambda a: a.pop("sha256 of the recipe"), "damaged, .* KeyError"),
         (lambda a: a.pop("recipe"), "damaged, or not of a saved model: KeyError"),
         (lambda a: a.pop("sha256 of the weights"), "damaged, or not of a saved model"),
         (rename_part, "ELBOW is no part of jaxae.* did you mean .*objectives.ELBO'"),
@@ -401,6 +414,57 @@ def rename_part(about):
 def test_a_recipe_that_cannot_be_read(change, message, folder):
     edit(folder, change)
     refused(folder, f"model.json: .*({message})")
+
+
+def standardized():
+    scale = preparation.Standardize(
+        mean=(0.25, 1.5, 3.0, 7.0), std=(1.0, 2.0, 4.0, 9.5)
+    )
+    recipe = recipes.vae((4,), 2, network=MLP, likelihood="gaussian", beta=4.0)
+    return filled(recipe.replace(prepare=scale))
+
+
+def test_no_flipped_bit_makes_another_recipe(tmp_path):
+    expected, folder = standardized(), tmp_path / "model"
+    jaxae.save(expected, folder)
+    file, rng = folder / "model.json", np.random.default_rng(0)
+    content, outcomes = file.read_bytes(), []
+    start = content.index(b'"recipe"')
+    numbers = [content.index(n, start) for n in (b"0.25", b"7.0", b"9.5", b"4.0")]
+    places = [*numbers, *rng.integers(len(content), size=60)]
+    for place, bit in zip(places, rng.integers(8, size=64), strict=True):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << bit
+        file.write_bytes(flipped)
+        try:
+            outcomes.append(jaxae.load(folder).recipe == expected.recipe)
+        except CheckpointError:
+            outcomes.append(None)
+    assert False not in outcomes and outcomes[:4] == [None] * 4
+
+
+def test_a_changed_number_of_the_recipe_is_said(folder):
+    file = folder / "model.json"
+    text = file.read_text()
+    assert '"free_bits": 0.0' in text
+    file.write_text(text.replace('"free_bits": 0.0', '"free_bits": 1.0'))
+    refused(folder, "model.json: damaged, .* not that of the sha256 of the recipe")
+
+
+def test_the_first_format_has_no_checksum_of_the_recipe(folder):
+    def first(about):
+        about.pop("sha256 of the recipe")
+        about["format"] = 1
+
+    edit(folder, first)
+    assert_identical(jaxae.load(folder), model())
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
+def test_a_directory_is_no_file(name, folder):
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    refused(folder, f"{name}: is a directory, not a file")
 
 
 def test_functions_are_not_called_with_what_a_file_says(folder):

@@ -197,7 +197,7 @@ def halvings(side: tuple[int, int], count: int) -> list[tuple[int, int]]:
     return sides
 
 
-def _resized(x: Array, side: tuple[int, int]) -> Array:
+def _resized(x: Array, side: tuple[int, ...]) -> Array:
     return jax.image.resize(x, (x.shape[0], *side, x.shape[-1]), "linear")
 
 

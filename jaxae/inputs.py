@@ -378,7 +378,8 @@ def check_values(
         bounded = "preparation.binarize"
     if bounded is not None:
         inside = bool((values >= 0).all() and (values <= 1).all())
-        ensure(inside, f"{name} must lie in [0, 1] for {bounded}, {came}; {_ANY}")
+        remedy = _ANY if recipe.prepare is binarize else f"{SCALE}MinMax())"
+        ensure(inside, f"{name} must lie in [0, 1] for {bounded}, {came}; {remedy}")
     if recipe.prepare is binarize:
         return
     likelihood = recipe.module.likelihood

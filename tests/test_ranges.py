@@ -57,14 +57,18 @@ def test_a_part_that_takes_x_in_the_unit_interval_is_named(kind):
     for use in everywhere(recipe, NORMAL):
         with pytest.raises(ArgumentError, match=message):
             use()
-    with pytest.raises(ArgumentError, match=r"^data .* got values from 0 to 2$"):
+    with pytest.raises(
+        ArgumentError, match=r"^data .* got values from 0 to 2; scale them"
+    ):
         train(recipe, np.linspace(0, 2, 12, dtype=np.float32).reshape(2, 6))
 
 
 def test_pictures_of_0_to_255_are_refused_by_the_default_denoiser():
     recipe = denoiser(shape=(4, 4, 1))
     assert recipe.corruption == GaussianNoise(0.4, clip=True)
-    with pytest.raises(ArgumentError, match=r"in \[0, 1\] for corruptions.*to 25\d$"):
+    with pytest.raises(
+        ArgumentError, match=r"in \[0, 1\] for corruptions.*to 25\d; scale them"
+    ):
         train(recipe, LEVELS.astype(np.float32))
     fitted = train(recipe, LEVELS)
     np.testing.assert_allclose(
@@ -73,6 +77,17 @@ def test_pictures_of_0_to_255_are_refused_by_the_default_denoiser():
         rtol=1e-5,
         atol=1e-6,
     )
+
+
+def test_numbers_of_any_size_are_told_their_likelihood():
+    x, recipe = np.float32(NORMAL), recipes.vae((6,), 2)
+    told = r"\[0, 1\] for preparation.binarize.*; numbers of any size .*'gaussian'"
+    with pytest.raises(ArgumentError, match=told):
+        train(recipe, x)
+    scaled = recipe.replace(prepare=jaxae.preparation.MinMax())
+    told = r"must be 0 or 1, .* as prepared; numbers of any size .*'gaussian'"
+    with pytest.raises(ArgumentError, match=told):
+        train(scaled, x)
 
 
 def test_data_inside_the_interval_are_taken_by_all():

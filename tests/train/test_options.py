@@ -72,7 +72,7 @@ def test_help_shows_the_texts(capsys):
     for text in help_of(options_of(recipes.iwae)).values():
         assert text.partition(" One of:")[0] in shown
     assert "--model.network NETWORK" in shown
-    assert "(default: mlp:300,300:gated=yes)" in shown
+    assert "(default:mlp:300,300:gated=yes)" in shown.replace(" ", "")  # as wrapped
 
 
 @pytest.mark.parametrize("family", WITH_NETWORK, ids=name_of)

@@ -55,7 +55,7 @@ def measured(tmp_path_factory):
 def test_options_of_a_preset_are_those_of_training():
     name, arguments = parse(["conv-vae", "--model.latent-dim", "5"])
     assert (name, arguments.model.latent_dim) == ("conv-vae", 5)
-    assert arguments.model.network == "conv"
+    assert arguments.model.network == "conv:skip=yes"
     assert parse([])[0] == "vae"
 
 

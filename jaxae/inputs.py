@@ -253,8 +253,10 @@ def _check_side_field(
     try:
         values = _as_array(values, own)
     except ValueError:  # lists of unequal lengths, a mask: nothing looks at them
-        rows = f"a row for each of {count} examples"
-        require(len(values) == count, own, len(values), rows)
+        if callable(values):
+            raise
+        rows = values if hasattr(values, "shape") else range(len(values))
+        _check_count(rows, count, own)
         return None
     _check_count(values, count, own)
     if values.dtype.kind in "iu":

@@ -146,9 +146,15 @@ def load(folder: Folder, *, parts: Iterable[Any] = (), which: Which = "best") ->
     for file in (folder / RECIPE, folder / WEIGHTS):
         if file.is_dir():
             raise CheckpointError(f"{file}: is a directory, not a file of a model")
-    recipe, checksum = _read_recipe(folder / RECIPE, own)
-    variables = _read_variables(folder / WEIGHTS, recipe)
-    if _checksum(folder / WEIGHTS) != checksum:
+    try:
+        recipe, checksum = _read_recipe(folder / RECIPE, own)
+        variables = _read_variables(folder / WEIGHTS, recipe)
+        found = _checksum(folder / WEIGHTS)
+    except OSError as error:
+        file = error.filename or folder
+        reason = error.strerror or error
+        raise CheckpointError(f"{file}: cannot be read: {reason}") from error
+    if found != checksum:
         file = folder / WEIGHTS
         raise CheckpointError(f"{file}: damaged, or not what {RECIPE} was saved with")
     return Model(recipe, variables)
@@ -218,10 +224,6 @@ def _read_recipe(file: Path, own: Mapping[str, Any]) -> tuple[Recipe, str]:
         # That of a later format may be another one.
         damaged = 1 < number <= FORMAT and saved[_RECIPE_SUM] != _recipe_checksum(tree)
         ensure(not damaged, f"the recipe is not that of the {_RECIPE_SUM}")
-    except OSError as error:
-        raise CheckpointError(
-            f"{file}: cannot be read: {error.strerror or error}"
-        ) from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"{file}: damaged, or not of a saved model: {error!r}"
@@ -256,10 +258,6 @@ def _read_variables(file: Path, recipe: Recipe) -> Any:
             found = {name: opened.get_tensor(name) for name in opened.keys()}
     except FileNotFoundError as error:
         raise CheckpointError(f"{file}: is missing") from error
-    except OSError as error:
-        raise CheckpointError(
-            f"{file}: cannot be read: {error.strerror or error}"
-        ) from error
     except (SafetensorError, AttributeError) as error:  # the latter for a strange dtype
         raise CheckpointError(f"{file}: damaged: {error}") from error
     expected = by_name(shapes)

@@ -94,6 +94,12 @@ def test_labels_come_as_pairs_from_loaders():
         jaxae.fit(recipe, [(x, y, y)], epochs=1, **FIT)
 
 
+def test_labels_of_a_function_are_none():
+    recipe = recipes.autoencoder((6,), 2, **OWN)
+    with pytest.raises(jaxae.ArgumentError, match=r"data\['label'\] must be an array"):
+        jaxae.fit(recipe, {"x": CLEAN, "label": len}, epochs=1, **FIT)
+
+
 @pytest.mark.parametrize(
     "label",
     [

@@ -92,8 +92,9 @@ def apply(arguments: Arguments) -> None:
         result = jaxae.sample(model, key, arguments.count, **beside)
     else:
         found = read_examples(source, arguments.image_size, arguments.missing)
-        images = found.images if found.inputs is None else found.inputs
-        gaps = found.missing if found.inputs is None else None
+        images, gaps = found.images, found.missing
+        if found.inputs is not None:  # of which nothing is missing
+            images, gaps = found.inputs, None
         shape = model.module.shape_seen
         if images.ndim == 4 and len(shape) == 3:
             images = with_channels(images, shape[-1])

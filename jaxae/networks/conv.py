@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
-from jax import numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxae.checks import check_count, check_sizes

@@ -343,8 +343,10 @@ def _reader(directory: Path) -> Iterator[ocp.CheckpointManager]:
     if not directory.is_dir():
         raise CheckpointError(f"{directory}: no such directory of checkpoints")
     # The values are read by `_value`: here a damaged one would be no `CheckpointError`.
-    options = {"read_only": True, "lightweight_initialize": True}
-    with _quiet(), _manager(directory, **options) as manager:
+    with (
+        _quiet(),
+        _manager(directory, read_only=True, lightweight_initialize=True) as manager,
+    ):
         yield manager
 
 

@@ -136,10 +136,7 @@ def read_examples(
     """
     parts = _find(str(source), _size(image_size), missing=missing).read()
     check_forms(parts, str(source))
-    arrays = [split.arrays() for split in parts.values()]
-    return Split.of(
-        {k: np.concatenate([part[k] for part in arrays]) for k in arrays[0]}
-    )
+    return Split.joined(parts.values())
 
 
 def _find(

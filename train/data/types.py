@@ -1,6 +1,6 @@
 """What a data set is."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
@@ -57,6 +57,17 @@ class Split(NamedTuple):
         own = {name: v for name, v in arrays.items() if not name.startswith(CONDITION)}
         beside = {k.removeprefix(CONDITION): arrays[k] for k in arrays.keys() - own}
         return cls(**own, conditions=beside)
+
+    @classmethod
+    def joined(cls, parts: Iterable[Self]) -> Self:
+        """Several, one after the other, of what the first one has."""
+        arrays = [part.arrays() for part in parts]
+        return cls.of(
+            {
+                name: np.concatenate([each[name] for each in arrays])
+                for name in arrays[0]
+            }
+        )
 
     def head(self, count: int) -> Self:
         """The first examples."""

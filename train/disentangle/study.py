@@ -155,11 +155,7 @@ def score(fitted: jaxae.Fit, pictures: Pictures) -> Scores:
 def _pictures(examples: int | None) -> Pictures:
     data = load("shapes")
     assert isinstance(data.train, Split)
-    parts = [data.train, data.validation, data.test]
-    everything = Split(
-        np.concatenate([part.images for part in parts]),
-        np.concatenate([part.labels for part in parts if part.labels is not None]),
-    )
+    everything = Split.joined([data.train, data.validation, data.test])
     order = np.random.default_rng(0).permutation(len(everything.images))
     count = len(order) if examples is None else examples
     scored = everything.take(order[:count])

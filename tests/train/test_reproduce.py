@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 
 import jaxae
-from jaxae import networks, recipes
+from jaxae import networks, priors, recipes
 from jaxae.training import trained_model
 from jaxae.training.checkpoint import restore_state
 from train.errors import RunError
 from train.reproduce import __main__ as program
-from train.reproduce import coding, parts, results
+from train.reproduce import coding, hvae, parts, results
 from train.reproduce.protocol import Job, Parts, Training
 from train.reproduce.rows import ROWS, Row, adam
 
@@ -220,6 +220,59 @@ def test_every_protocol_has_a_recipe_and_an_optimizer(name):
 
 
 # What the protocols are made of
+
+
+def parameters(shape):
+    module = hvae.ConvHVAE(shape)
+    batch = {"inputs": jnp.zeros((2, *shape)), "x": jnp.zeros((2, *shape))}
+    key = jax.random.key(0)
+    return jax.eval_shape(lambda: module.init(key, batch, key))["params"]
+
+
+def test_the_convolutional_vae_is_as_large_as_its_authors():
+    """Layer by layer: inputs, units, side of the kernel, tensors, twice if gated."""
+    wide = [(1, 32, 7), (32, 32, 3), (32, 64, 5), (64, 64, 3), (64, 6, 3)]
+    narrow = [(1, 32, 3), (32, 32, 3), (32, 64, 3), (64, 64, 3), (64, 6, 3)]
+    level = [(1, 64, 3), (64, 64, 3), (64, 64, 3), (64, 64, 3)]
+    posteriors = [(294, 40, 1), (40, 294, 1), (588, 300, 1), (300, 40, 1)]
+    decoder = [(40, 300, 1), (300, 300, 1), (300, 40, 1), *[(40, 300, 1)] * 2]
+    two = [*wide, *narrow, *level, *posteriors, *decoder, (600, 784, 1)]
+    count = sum(2 * (i * k * k * o + o) for i, o, k in two) + 64 + 1
+    sizes = jax.tree.leaves(
+        jax.tree.map(lambda leaf: leaf.size, parameters((28, 28, 1)))
+    )
+    assert sum(sizes) == count
+
+
+def test_the_convolutional_vae_is_its_densities():
+    """Of the codes that it draws, and none of them alone."""
+    shape = (8, 8, 1)
+    recipe = recipes.compose_recipe(
+        hvae.ConvHVAE(shape, priors.VampPrior(shape, 3)), jaxae.objectives.ELBO()
+    )
+    model = jaxae.init(recipe, jax.random.key(0))
+    x = jnp.asarray(np.random.default_rng(0).random((2, *shape), np.float32))
+    batch, key = {"inputs": x, "x": x}, jax.random.key(1)
+
+    def called(*arguments, method):
+        return model.module.apply(model.variables, *arguments, method=method)
+
+    two, one = model.module.apply(model.variables, batch, key, num_samples=3).latents
+    assert two.z.shape == one.z.shape == (3, 2, 40)
+    for latent, above in ((two, ()), (one, (two.z,))):
+        q, p = (
+            called(above, batch, method=f"{kind}_below")
+            for kind in ("posterior", "prior")
+        )
+        np.testing.assert_allclose(latent.posterior.mean, q.mean, rtol=1e-4)
+        densities = latent.prior.log_prob(latent.z), p.log_prob(latent.z)
+        np.testing.assert_allclose(*densities, rtol=1e-4)
+        assert densities[0].shape == (3, 2)
+    assert two.posterior.mean.shape == (1, 2, 40)
+    assert np.ptp(np.asarray(one.posterior.mean), axis=0).max() > 1e-3
+    bound = jaxae.evaluation.nll_nats(model, x, key, num_samples=50)
+    assert np.all(bound < -jaxae.evaluation.elbo_terms(model, x, key)["elbo_nats"])
+    assert jaxae.sample(model, key, 3).shape == (3, *shape)
 
 
 def test_kernels_begin_as_they_are_told_to():

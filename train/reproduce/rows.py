@@ -6,22 +6,8 @@ from typing import Any
 import optax
 from flax import linen as nn
 
-import jaxae
-from jaxae import (
-    bottlenecks,
-    corruptions,
-    likelihoods,
-    networks,
-    objectives,
-    priors,
-    recipes,
-    schedules,
-)
-from train.reproduce import coding, parts
-from train.reproduce.hvae import ConvHVAE
+from train.reproduce import coding, models, parts
 from train.reproduce.protocol import Computation, Training
-
-SHAPE = (28, 28, 1)
 
 
 @dataclass(frozen=True)
@@ -54,18 +40,9 @@ def adam(rate: float = 1e-3) -> dict[str, Any]:
     return {"tx": lambda steps, epochs: optax.adam(rate), "optimizer": f"Adam {rate:g}"}
 
 
-# Keras' convolutional auto-encoder, and the denoiser that goes on with it
-
-
-def keras_autoencoder(steps: int, epochs: int) -> jaxae.Recipe:
-    """28,353 parameters, binary cross-entropy of grey levels."""
-    recipe = recipes.keras_denoiser(SHAPE)
-    return recipe.replace(corruption=corruptions.identity, title="")
-
-
 KERAS = Training(
     data=parts.mnist_60k,
-    recipe=keras_autoencoder,
+    recipe=models.keras_autoencoder,
     measure=parts.cross_entropy,
     epochs=50,
     batch_size=128,
@@ -73,41 +50,9 @@ KERAS = Training(
 )
 KERAS_DENOISER = replace(KERAS, data=parts.mnist_once_noisy, epochs=100, after=KERAS)
 
-
-# The VAE and the VampPrior of the Exemplar VAE's table
-
-GATED = networks.FullyConnected((300, 300), gated=True)
-LIMITS = (-3.0, 1.0)
-"""Of log std: the log variance is kept in [-6, 2] there."""
-
-
-def tomczak(steps: int, epochs: int, vamp: bool = False) -> jaxae.Recipe:
-    """Two gated layers of 300, 40 latent dimensions, the rate in over 100 epochs."""
-    module = recipes.compose_model(
-        SHAPE,
-        GATED,
-        bottlenecks.Gaussian(40, LIMITS),
-        None,
-        prior=priors.VampPrior(SHAPE, 500) if vamp else None,
-    )
-    return recipes.compose_recipe(module, warmed_up(steps, epochs))
-
-
-def convolutional(steps: int, epochs: int, vamp: bool = False) -> jaxae.Recipe:
-    """Two stochastic layers of 40 dimensions, by gated convolutions."""
-    module = ConvHVAE(SHAPE, priors.VampPrior(SHAPE, 500) if vamp else None)
-    return recipes.compose_recipe(module, warmed_up(steps, epochs))
-
-
-def warmed_up(steps: int, epochs: int) -> objectives.ELBO:
-    """The rate comes in over 100 epochs, of fewer than 2,000 a twentieth."""
-    warm_up = max(1, round(steps * min(100, epochs / 20)))
-    return objectives.ELBO(schedules.Linear(0.0, 1.0, warm_up))
-
-
 TOMCZAK = Training(
     data=parts.mnist_50k,
-    recipe=tomczak,
+    recipe=models.tomczak,
     measure=parts.nll(5000),
     epochs=2000,
     patience=50,
@@ -115,73 +60,19 @@ TOMCZAK = Training(
     tx=lambda steps, epochs: parts.normalised_adam(5e-4),
     optimizer="Adam 0.0005 on gradients divided by their norm, tensor by tensor",
 )
-VAMP = replace(TOMCZAK, recipe=lambda *length: tomczak(*length, vamp=True))
-CONV = replace(TOMCZAK, recipe=convolutional)
-CONV_VAMP = replace(TOMCZAK, recipe=lambda *length: convolutional(*length, vamp=True))
+VAMP = replace(TOMCZAK, recipe=lambda *length: models.tomczak(*length, vamp=True))
+CONV = replace(TOMCZAK, recipe=models.convolutional)
+CONV_VAMP = replace(
+    TOMCZAK, recipe=lambda *length: models.convolutional(*length, vamp=True)
+)
 JOINT = (
     "The two halves of a gated layer are one tensor here, as are mean and log std, so "
     "that their gradients have one norm."
 )
 
-
-# Others
-
-
-def flax_example(steps: int, epochs: int) -> jaxae.Recipe:
-    """500 units, 20 latent dimensions."""
-    return recipes.vae(SHAPE, 20, network=networks.FullyConnected((500,)))
-
-
-def davidson(steps: int, epochs: int) -> jaxae.Recipe:
-    """784-256-128, codes on the sphere in 11 dimensions."""
-    network = networks.FullyConnected((256, 128))
-    return recipes.hyperspherical_vae(SHAPE, 11, network=network)
-
-
-def hinton(steps: int, epochs: int) -> jaxae.Recipe:
-    """784-1000-500-250-30 and back."""
-    network = networks.FullyConnected((1000, 500, 250), activation="gelu")
-    return recipes.autoencoder(SHAPE, 30, network=network)
-
-
-def keras_vqvae(steps: int, epochs: int) -> jaxae.Recipe:
-    """7×7 codes of 128 entries in 16 dimensions, learned by gradient.
-
-    There the loss is the squared error over the variance of the pixels, 0.0949, and
-    means take the place of sums, of which both have 784: as of a Gaussian of this std.
-    """
-    module = recipes.compose_model(
-        SHAPE,
-        networks.Convolutional((32, 64)),
-        bottlenecks.VectorQuantizer(128, 16, "gradient"),
-        likelihoods.Gaussian(std=(0.0949 / 2) ** 0.5),
-    )
-    return recipes.compose_recipe(module, objectives.Reconstruction())
-
-
-def mattei(steps: int, epochs: int) -> jaxae.Recipe:
-    """128-128 tanh, 10 dimensions, Student's t for posterior and likelihood, K = 20."""
-    network = networks.FullyConnected((128, 128), activation="tanh")
-    module = recipes.compose_model(
-        (30,), network, bottlenecks.StudentT(10), likelihoods.StudentT()
-    )
-    return recipes.compose_recipe(module, objectives.IWAE(), num_samples=20)
-
-
-def townsend(steps: int, epochs: int) -> jaxae.Recipe:
-    """784-100-40, of images of two levels."""
-    return recipes.vae(SHAPE, 40, network=networks.FullyConnected((100,)))
-
-
-def townsend_8_bit(steps: int, epochs: int) -> jaxae.Recipe:
-    """784-200-50, with a beta-binomial likelihood."""
-    network = networks.FullyConnected((200,))
-    return recipes.vae(SHAPE, 50, network=network, likelihood="beta_binomial")
-
-
 BB_ANS = Training(
     data=parts.mnist_bits,
-    recipe=townsend,
+    recipe=models.townsend,
     measure=coding.file_size,
     epochs=100,
     batch_size=100,
@@ -189,17 +80,9 @@ BB_ANS = Training(
     **adam(),
 )
 
-TANH = networks.FullyConnected((200, 200), activation="tanh")
 
-
-def burda(k: int, *, weighted: bool = True, **options: Any) -> Training:
-    """784-200-200-50 tanh, of an importance-weighted bound or, without, of the ELBO."""
-
-    def recipe(steps: int, epochs: int) -> jaxae.Recipe:
-        if weighted:
-            return recipes.iwae(SHAPE, 50, network=TANH, num_samples=k, **options)
-        return recipes.vae(SHAPE, 50, network=TANH, num_samples=k)
-
+def burda(recipe: models.Make) -> Training:
+    """All that the paper's models have in common."""
     return Training(
         data=parts.mnist_60k,
         recipe=recipe,
@@ -210,18 +93,6 @@ def burda(k: int, *, weighted: bool = True, **options: Any) -> Training:
         optimizer="Adam 0.001 with epsilon 0.0001, stages of 3^i epochs, 10^(-i/7)",
         begin=parts.as_burda,
     )
-
-
-def burda_2(k: int) -> Training:
-    """784-200-200-100-100-100-50 tanh: two stochastic layers, of 100 and of 50."""
-
-    def recipe(steps: int, epochs: int) -> jaxae.Recipe:
-        upper = networks.FullyConnected((100, 100), activation="tanh")
-        options = {"network": TANH, "upper_network": upper, "num_samples": k}
-        stacked = recipes.stacked_vae(SHAPE, (100, 50), **options)
-        return stacked.replace(objective=objectives.IWAE())
-
-    return replace(burda(k), recipe=recipe)
 
 
 EXEMPLAR = "https://arxiv.org/abs/2004.04795, table 1"
@@ -273,7 +144,7 @@ ROWS: dict[str, Row] = {
         "hyperspherical VAE, dynamically binarised MNIST",
         Training(
             data=parts.mnist_60k,
-            recipe=davidson,
+            recipe=models.davidson,
             measure=parts.nll(500),
             epochs=500,
             batch_size=64,
@@ -289,7 +160,7 @@ ROWS: dict[str, Row] = {
         "Flax's example of a VAE, at epoch 21",
         Training(
             data=parts.mnist_50k,
-            recipe=flax_example,
+            recipe=models.flax_example,
             measure=parts.negative_elbo,
             epochs=21,
             batch_size=128,
@@ -316,7 +187,7 @@ ROWS: dict[str, Row] = {
         "deep auto-encoder, 784-1000-500-250-30",
         Training(
             data=parts.mnist_60k,
-            recipe=hinton,
+            recipe=models.hinton,
             measure=parts.squared_error,
             epochs=200,
             batch_size=100,
@@ -337,7 +208,7 @@ ROWS: dict[str, Row] = {
         "Keras' VQ-VAE",
         Training(
             data=parts.mnist_60k,
-            recipe=keras_vqvae,
+            recipe=models.keras_vqvae,
             measure=parts.relative_error,
             epochs=30,
             batch_size=128,
@@ -354,7 +225,7 @@ ROWS: dict[str, Row] = {
         "MIWAE, breast cancer, half of the values missing",
         Training(
             data=parts.breast_cancer,
-            recipe=mattei,
+            recipe=models.mattei,
             measure=parts.imputation_error,
             epochs=2002,
             batch_size=64,
@@ -382,7 +253,7 @@ ROWS: dict[str, Row] = {
     ),
     "bb-ans-8-bit": Row(
         "BB-ANS, files of the 10,000 test images",
-        replace(BB_ANS, data=parts.mnist_60k, recipe=townsend_8_bit, epochs=20),
+        replace(BB_ANS, data=parts.mnist_60k, recipe=models.townsend_8_bit, epochs=20),
         1.41,
         0.03,
         "bits a pixel",
@@ -413,7 +284,7 @@ ROWS: dict[str, Row] = {
     **{
         f"iwae-{k}": Row(
             f"IWAE, one layer, K = {k}",
-            burda(k),
+            burda(models.burda(k)),
             value,
             0.3,
             NATS,
@@ -428,7 +299,13 @@ ROWS: dict[str, Row] = {
     },
     **{
         f"iwae-2-layers-{k}": Row(
-            f"IWAE, two layers, K = {k}", burda_2(k), value, 0.3, NATS, BURDA, minutes
+            f"IWAE, two layers, K = {k}",
+            burda(models.burda_2(k)),
+            value,
+            0.3,
+            NATS,
+            BURDA,
+            minutes,
         )
         for k, value, minutes in (
             (1, 85.33, 3000),
@@ -439,7 +316,7 @@ ROWS: dict[str, Row] = {
     **{
         f"vae-{k}": Row(
             f"VAE, one layer, {k} samples",
-            burda(k, weighted=False),
+            burda(models.burda(k, weighted=False)),
             value,
             0.3,
             NATS,
@@ -451,14 +328,19 @@ ROWS: dict[str, Row] = {
     **{
         name: Row(about, protocol, value, 0.3, NATS, TIGHTER, 30000)
         for name, about, protocol, value in (
-            ("miwae-8-8", "MIWAE (8, 8)", burda(64, groups=8), 84.97),
+            ("miwae-8-8", "MIWAE (8, 8)", burda(models.burda(64, groups=8)), 84.97),
             (
                 "piwae-8-8",
                 "PIWAE (8, 8)",
-                burda(64, groups=8, gradient="piwae"),
+                burda(models.burda(64, groups=8, gradient="piwae")),
                 84.46,
             ),
-            ("ciwae", "CIWAE, β = 0.05", burda(64, elbo_weight=0.05), 84.57),
+            (
+                "ciwae",
+                "CIWAE, β = 0.05",
+                burda(models.burda(64, elbo_weight=0.05)),
+                84.57,
+            ),
         )
     },
 }

@@ -64,6 +64,11 @@ def test_an_interrupted_protocol_goes_on_to_the_same_number(tmp_path, monkeypatc
             TINY.run(Job(tmp_path / "parts", 1))
     metrics = tmp_path / "parts" / "metrics.jsonl"
     assert len(metrics.read_text().splitlines()) == 1
+    so_far = Job(tmp_path / "parts", 1, so_far=True)
+    early = TINY.run(so_far)
+    assert early.shortened == "1 of 4 epochs" and early.value > whole.value
+    with pytest.raises(RunError, match="has no finished epoch to be measured so far"):
+        TINY.run(so_far._replace(folder=tmp_path / "none"))
     assert TINY.run(Job(tmp_path / "parts", 1)).value == whole.value
     assert len(metrics.read_text().splitlines()) == 4
     with pytest.raises(RunError, match="has another seed: 1, now 2"):
@@ -206,7 +211,8 @@ def test_kept_results_are_those_of_the_rows(file):
         assert ran["batch_size"] == protocol.batch_size
         steps = -(-ran["train_size"] // protocol.batch_size)
         assert ran["recipe"] == repr(protocol.recipe(steps, ran["epochs"]))
-        assert (ran["epochs"] < protocol.epochs) == bool(result["shortened"])
+        done = ran.get("stopped_after", ran["epochs"])
+        assert (done < protocol.epochs) == bool(result["shortened"])
 
 
 @pytest.mark.parametrize(
@@ -245,34 +251,35 @@ def test_the_convolutional_vae_is_as_large_as_its_authors():
 
 
 def test_the_convolutional_vae_is_its_densities():
-    """Of the codes that it draws, and none of them alone."""
+    """Those of all codes that it draws, each given the one above."""
     shape = (8, 8, 1)
-    recipe = recipes.compose_recipe(
-        hvae.ConvHVAE(shape, priors.VampPrior(shape, 3)), jaxae.objectives.ELBO()
-    )
-    model = jaxae.init(recipe, jax.random.key(0))
-    x = jnp.asarray(np.random.default_rng(0).random((2, *shape), np.float32))
-    batch, key = {"inputs": x, "x": x}, jax.random.key(1)
+    module = hvae.ConvHVAE(shape, priors.VampPrior(shape, 3))
+    x = np.random.default_rng(0).random((2, *shape), np.float32)
+    batch = {"inputs": jnp.asarray(x), "x": jnp.asarray(x)}
 
-    def called(*arguments, method):
-        return model.module.apply(model.variables, *arguments, method=method)
+    @jax.jit
+    def found(key):
+        def called(*arguments, **options):
+            return module.apply(variables, *arguments, **options)
 
-    two, one = model.module.apply(model.variables, batch, key, num_samples=3).latents
-    assert two.z.shape == one.z.shape == (3, 2, 40)
-    for latent, above in ((two, ()), (one, (two.z,))):
-        q, p = (
-            called(above, batch, method=f"{kind}_below")
-            for kind in ("posterior", "prior")
-        )
-        np.testing.assert_allclose(latent.posterior.mean, q.mean, rtol=1e-4)
-        densities = latent.prior.log_prob(latent.z), p.log_prob(latent.z)
-        np.testing.assert_allclose(*densities, rtol=1e-4)
-        assert densities[0].shape == (3, 2)
-    assert two.posterior.mean.shape == (1, 2, 40)
-    assert np.ptp(np.asarray(one.posterior.mean), axis=0).max() > 1e-3
-    bound = jaxae.evaluation.nll_nats(model, x, key, num_samples=50)
-    assert np.all(bound < -jaxae.evaluation.elbo_terms(model, x, key)["elbo_nats"])
-    assert jaxae.sample(model, key, 3).shape == (3, *shape)
+        variables = module.init(key, batch, key)
+        two, one = called(batch, key, num_samples=3).latents
+        rows = []
+        for latent, above in ((two, ()), (one, (two.z,))):
+            q = called(above, batch, method="posterior_below")
+            p = called(above, batch, method="prior_below")
+            own = latent.posterior.mean, latent.prior.log_prob(latent.z)
+            rows.append((own, (q.mean, p.log_prob(latent.z))))
+        return rows, called(key, 4, {}, method="sample_codes")
+
+    (two, one), drawn = found(jax.random.key(0))
+    for own, below in (two, one):
+        assert own[1].shape == (3, 2)
+        for a, b in zip(own, below, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4)
+    assert two[0][0].shape == (1, 2, 40) and one[0][0].shape == (3, 2, 40)
+    assert np.ptp(one[0][0], axis=0).max() > 1e-3  # it depends on z_2
+    assert [code.shape for code in drawn] == [(1, 4, 40)] * 2
 
 
 def test_kernels_begin_as_they_are_told_to():

@@ -40,6 +40,9 @@ class Arguments:
     budget: float | None = None
     """Minutes on two cores for the training with one seed: the schedule is shortened to
     its share of them, and the result says so."""
+    so_far: bool = False
+    """Measure what an interrupted run has reached, in place of going on with it; the
+    result says after how many epochs."""
     seed: int = 0
     """Everything random follows from it."""
     seeds: int = 1
@@ -95,7 +98,8 @@ def reproduce(arguments: Arguments) -> None:
     file = folder / "reproduction.json"
     _check_place(file, name, seeds)
     share = _share(row, budget)
-    jobs = [Job(folder / f"seed-{seed}", seed, share, name) for seed in seeds]
+    so_far = arguments.so_far
+    jobs = [Job(folder / f"seed-{seed}", seed, share, name, so_far) for seed in seeds]
     result = as_json(name, row, seeds, [row.protocol.run(job) for job in jobs])
     folder.mkdir(parents=True, exist_ok=True)
     write_json(file, result)

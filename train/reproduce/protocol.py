@@ -1,7 +1,7 @@
 """How a published protocol runs: a training that can be interrupted, and its number."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -12,7 +12,12 @@ import optax
 
 import jaxae
 from jaxae.training import Parallel, Progress, trained_model
-from jaxae.training.checkpoint import restore_progress, save_epochs, saved_epochs
+from jaxae.training.checkpoint import (
+    restore_progress,
+    restore_state,
+    save_epochs,
+    saved_epochs,
+)
 from jaxae.training.parallel import default_mesh, replicated
 from train.errors import RunError
 from train.run import (
@@ -47,12 +52,14 @@ class Job(NamedTuple):
         seed: Everything random follows from it.
         share: Of the published schedule, above 0; 1 for all of it.
         row: The name of what is run.
+        so_far: Measure what is there, in place of going on with it.
     """
 
     folder: Path
     seed: int
     share: float = 1.0
     row: str = ""
+    so_far: bool = False
 
 
 class Outcome(NamedTuple):
@@ -115,14 +122,15 @@ class Training:
         """Trains, or goes on, and measures.
 
         Raises:
-            RunError: Another protocol, seed or share is in the folder.
+            RunError: Another protocol, seed or share is in the folder; or nothing is
+                that could be measured so far.
             CheckpointError: No checkpoint in it can be read.
         """
         model, parts, configuration, seconds = self._trained(job)
         key = jax.random.key(EVALUATION_KEY)
         value, took = timed(lambda: self.measure(model, parts, key))
         beside = self.beside(model, parts, key) if self.beside else {}
-        shortened = self._shortened(job)
+        shortened = self._shortened(configuration)
         return Outcome(value, configuration, seconds + took, shortened, beside)
 
     def _trained(self, job: Job) -> tuple[jaxae.Model, Parts, dict[str, Any], float]:
@@ -140,10 +148,19 @@ class Training:
         elif self.begin is not None:
             key, key_start = jax.random.split(key)
             start = self.begin(jaxae.init(recipe, key_start), parts, key_start)
-        _check_same(job.folder, configuration)
         checkpoints, metrics = job.folder / "checkpoints", job.folder / "metrics.jsonl"
-        resume = _progress(checkpoints, metrics, recipe, tx)
         judged = parts.validation is not None
+        if job.so_far and not saved_epochs(checkpoints):
+            raise RunError(f"{job.folder}: has no finished epoch to be measured so far")
+        _check_same(job.folder, configuration)
+        if job.so_far:
+            which = "best" if judged else "last"
+            state, _ = restore_state(checkpoints, recipe, tx, which)
+            rows = read_metrics(metrics)[: max(saved_epochs(checkpoints))]
+            configuration["stopped_after"] = len(rows)
+            model = trained_model(recipe, state)
+            return model, parts, configuration, seconds + _seconds(rows)
+        resume = _progress(checkpoints, metrics, recipe, tx)
         monitor = "validation_loss" if judged else "loss"
         with save_epochs(checkpoints, monitor) as save:
             fitted = jaxae.fit(
@@ -161,14 +178,14 @@ class Training:
                 resume=resume,
             )
         last = trained_model(fitted.model.recipe, fitted.state)
-        seconds += sum(row["seconds"] for row in fitted.history)
+        seconds += _seconds(fitted.history)
         return fitted.model if judged else last, parts, configuration, seconds
 
     def _epochs(self, job: Job) -> int:
         return max(1, round(job.share * self.epochs))
 
-    def _shortened(self, job: Job) -> str | None:
-        done = self._epochs(job)
+    def _shortened(self, configuration: dict[str, Any]) -> str | None:
+        done = configuration.get("stopped_after", configuration["epochs"])
         if done == self.epochs:
             return None
         return f"{done} of {self.epochs} epochs"
@@ -194,6 +211,10 @@ def timed(function: Callable[[], float]) -> tuple[float, float]:
     start = time.perf_counter()
     value = float(function())
     return value, time.perf_counter() - start
+
+
+def _seconds(rows: Sequence[Mapping[str, float]]) -> float:
+    return sum(row["seconds"] for row in rows)
 
 
 def _check_same(folder: Path, configuration: dict[str, Any]) -> None:

@@ -14,8 +14,10 @@ from jaxtyping import TypeCheckError
 from scipy.stats import norm
 
 import jaxae
-from jaxae import likelihoods, preparation, recipes, samplers
+from jaxae import bottlenecks, likelihoods, preparation, recipes, samplers
 from jaxae.compression import compress, decompress, files, read_header
+from jaxae.compression import stack as stacks
+from jaxae.compression.bit_swap import BitSwap
 from jaxae.compression.bits_back import BitsBack
 from jaxae.compression.stack import BUCKETS, CENTRES, Stack, random_words
 from jaxae.samplers.autoregressive import sequence_recipe
@@ -48,6 +50,16 @@ def ladder() -> jaxae.Model:
 
 
 @lru_cache
+def stacked() -> jaxae.Model:
+    """Of three layers, for grey levels."""
+    network = jaxae.networks.FullyConnected((16,))
+    options = {"network": network, "likelihood": "beta_binomial"}
+    recipe = recipes.stacked_vae(SHAPE, (8, 6, 4), beta=1.0, **options)
+    x, options = images("grey"), {"epochs": 20, "batch_size": 20, "progress": False}
+    return jaxae.fit(recipe, x, key=jax.random.key(0), **options).model
+
+
+@lru_cache
 def compressed(likelihood: str = "bernoulli") -> bytes:
     return compress(model(likelihood), images(likelihood), source="somewhere")
 
@@ -72,14 +84,21 @@ def test_zeros_and_ones_stay_so():
     assert np.array_equal(decompress(model(), compress(model(), x)), x)
 
 
-@pytest.mark.parametrize("likelihood", ["bernoulli", *GREY])
+@pytest.mark.parametrize("likelihood", ["bernoulli", *GREY, "stacked"])
 def test_the_length_is_the_bound(likelihood):
     """Within what 600 draws of the codes vary by."""
-    own = model(likelihood)
+    own = stacked() if likelihood == "stacked" else model(likelihood)
     key, x = jax.random.key(1), np.concatenate([images(likelihood)] * 10)
     terms = jaxae.evaluation.elbo_terms(own, x, key, num_samples=50)
     bound = -np.asarray(terms["elbo_nats"], np.float64).sum() / np.log(2)
     assert payload(compress(own, x)) == pytest.approx(bound, rel=0.02)
+
+
+def test_a_stack_loses_nothing():
+    """Nor where codes lie off their grids, as those of white images and black ones."""
+    x = images("grey")[:20]
+    x[0], x[1] = 0, 255
+    assert np.array_equal(decompress(stacked(), compress(stacked(), x)), x)
 
 
 def test_the_length_is_that_of_the_very_codes():
@@ -92,7 +111,7 @@ def test_the_length_is_that_of_the_very_codes():
         start, borrowed = stack._ans.num_valid_bits(), stack.borrowed
         q = program.posterior(levels, ())
         copy = Stack(stack.words)
-        buckets = copy.pop_posterior(q.mean.astype(float), q.std.astype(float))
+        buckets = copy.pop_gaussian(q.mean.astype(float), q.std.astype(float))
         program.push(stack, levels, i)
         grown = stack._ans.num_valid_bits() - start
         assert stack.borrowed == borrowed == 16
@@ -117,9 +136,10 @@ def test_a_ladder_loses_nothing():
     assert payload(data) == pytest.approx(bound, rel=0.05)
 
 
-@pytest.mark.parametrize("of", [model, ladder])
+@pytest.mark.parametrize("of", [model, ladder, stacked])
 def test_a_pop_undoes_a_push(of):
-    program, stack = BitsBack(of()), Stack()
+    scheme = BitSwap if of is stacked else BitsBack
+    program, stack = scheme(of()), Stack()
     levels = (images()[:3] // 255).reshape(3, -1).astype(np.int32)
     before = []
     for i, each in enumerate(levels):
@@ -216,58 +236,77 @@ def test_bits_are_borrowed_where_a_code_needs_more():
     stack, size = Stack(), 200
     rng = np.random.default_rng(0)
     mean, std = rng.normal(size=size), np.exp(rng.normal(size=size))
-    buckets = stack.pop_posterior(mean, std)
+    buckets = stack.pop_gaussian(mean, std)
     assert stack.borrowed > 16 and stack.borrowed % 16 == 0
-    stack.push_posterior(buckets, mean, std)
+    stack.push_gaussian(buckets, mean, std)
     assert np.array_equal(stack.words, random_words(stack.borrowed))
+
+
+def test_a_stack_borrows_less_than_all_its_codes_need(monkeypatch):
+    monkeypatch.setattr(stacks, "BORROWED", 1)
+    levels = images("grey")[0].reshape(-1).astype(np.int32)
+    swapped, at_once = Stack(), Stack()
+    program = BitSwap(stacked())
+    program.push(swapped, levels, 0)
+    below = levels
+    for i in range(3):
+        below = at_once.pop_gaussian(*program._posterior(i, below))
+    assert swapped.borrowed < at_once.borrowed
 
 
 def test_buckets_are_drawn_as_the_posterior_says():
     stack, mean, std = Stack(random_words(40_000)), 0.7, 0.3
-    drawn = stack.pop_posterior(np.full(20_000, mean), np.full(20_000, std))
+    drawn = stack.pop_gaussian(np.full(20_000, mean), np.full(20_000, std))
     z = CENTRES[drawn]
     # Six standard errors.
     assert z.mean() == pytest.approx(mean, abs=6 * std / np.sqrt(20_000))
     assert z.std() == pytest.approx(std, abs=6 * std / np.sqrt(40_000))
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory) -> Path:
+    """A folder of models of all kinds with images, and what is made of these."""
+    folder = tmp_path_factory.mktemp("kept")
+    for kind, own in (("wide", wide()), ("ladder", ladder()), ("high", high())):
+        jaxae.save(own, folder / kind)
+        shape = (3, *own.module.shape)
+        x = np.random.default_rng(0).integers(0, 2, shape, np.uint8)
+        np.save(folder / f"{kind}.npy", x)
+    in_process("", 2, folder)
+    return folder
+
+
 @pytest.mark.parametrize(
     ("flags", "cores"),
     [("", 1), ("--xla_cpu_multi_thread_eigen=false", 2)],
 )
-@pytest.mark.parametrize("kind", ["wide", "ladder"])
-def test_the_bytes_do_not_depend_on_threads(kind, flags, cores, tmp_path):
+def test_the_bytes_do_not_depend_on_threads(kept, flags, cores):
     """Nor on the process: what one has compressed comes back in another."""
-    own = {"wide": wide, "ladder": ladder}[kind]()
-    jaxae.save(own, tmp_path / "model")
-    shape = (3, *own.module.shape)
-    x = np.random.default_rng(0).integers(0, 2, shape, np.uint8)
-    np.save(tmp_path / "x.npy", x)
-    first = in_process("", 2, tmp_path)
-    (tmp_path / "x.jae").write_bytes(first)
-    assert in_process(flags, cores, tmp_path) == first + x.tobytes()
+    in_process(flags, cores, kept)
 
 
-def in_process(flags: str, cores: int, folder: Path) -> bytes:
-    """x.npy compressed; and x.jae, if it is there, decompressed."""
+def in_process(flags: str, cores: int, folder: Path) -> None:
+    """Makes the files, or checks that it makes those that are there, and back."""
     program = (
-        "import os, sys, jax, numpy as np, jaxae\n"
+        "import os, jax, numpy as np, jaxae\n"
+        "from pathlib import Path\n"
         "from jaxae.compression import compress, decompress\n"
         f"os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:{cores}])\n"
-        "model = jaxae.load('model')\n"
-        "sys.stdout.buffer.write(compress(model, np.load('x.npy')))\n"
-        "if os.path.exists('x.jae'):\n"
-        "    x = decompress(model, open('x.jae', 'rb').read())\n"
-        "    sys.stdout.buffer.write(x.tobytes())\n"
+        "for kind in ('wide', 'ladder', 'high'):\n"
+        "    model, x = jaxae.load(kind), np.load(f'{kind}.npy')\n"
+        "    data, path = compress(model, x), Path(f'{kind}.jae')\n"
+        "    if path.exists():\n"
+        "        assert data == path.read_bytes(), kind\n"
+        "        assert np.array_equal(decompress(model, data), x), kind\n"
+        "    path.write_bytes(data)\n"
     )
     names = {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
+    subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, **names},
         cwd=folder,
-        capture_output=True,
         check=True,
-    ).stdout
+    )
 
 
 @lru_cache
@@ -275,6 +314,15 @@ def wide() -> jaxae.Model:
     """Of matrices that are large enough for several threads."""
     network = jaxae.networks.FullyConnected((600,))
     recipe = recipes.vae((28, 28, 1), 40, network=network)
+    return jaxae.init(recipe, jax.random.key(0))
+
+
+@lru_cache
+def high() -> jaxae.Model:
+    """Of two layers, of matrices likewise."""
+    network = jaxae.networks.FullyConnected((600,))
+    options = {"network": network, "upper_network": network}
+    recipe = recipes.stacked_vae((28, 28, 1), (64, 40), **options)
     return jaxae.init(recipe, jax.random.key(0))
 
 
@@ -370,6 +418,10 @@ def test_images_that_do_not_fit(x, sentence):
         compress(model(), x)
 
 
+def layer(shape: tuple, size: int, likelihood=None) -> jaxae.AutoEncoder:
+    return recipes.compose_model(shape, "mlp", bottlenecks.Gaussian(size), likelihood)
+
+
 REFUSED = {
     "a prior": recipes.autoencoder(SHAPE, 2),
     "likelihood must be one of grey levels": recipes.vae(
@@ -379,7 +431,10 @@ REFUSED = {
         SHAPE, 2, likelihood=likelihoods.Categorical(levels=10)
     ),
     "posterior must be a Gaussian": recipes.flow_vae(SHAPE, 2),
-    "infer its codes from the top down": recipes.stacked_vae(SHAPE, (3, 2)),
+    "upper.likelihood must be a Gaussian .* got 'StudentT'": recipes.compose_recipe(
+        jaxae.Stacked(layer(SHAPE, 3), layer((3,), 2, likelihoods.StudentT())),
+        jaxae.objectives.ELBO(),
+    ),
     "prior must be a Gaussian": recipes.mixture_vae(SHAPE, 2),
     "nothing beside x": recipes.conditional_vae(SHAPE, 2, num_labels=3),
     "prepare must be": recipes.vae(SHAPE, 2).replace(
@@ -399,6 +454,11 @@ def test_numbers_that_are_not_finite():
     broken = jax.tree.map(lambda x: x * np.nan, model().variables)
     with pytest.raises(ValueError, match=r"images\[59\]: model must give finite"):
         compress(model().replace(variables=broken), images())
+
+
+def test_posteriors_that_are_points():
+    with pytest.raises(ValueError, match="standard deviations above 0"):
+        Stack().pop_gaussian(np.zeros(2), np.array([1.0, 0.0]))
 
 
 def test_only_the_images_themselves_have_to_be_finite(monkeypatch):

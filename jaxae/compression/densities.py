@@ -1,4 +1,4 @@
-"""What a model says of one image at a time: q(z | x), p(z) and p(x | z), as numbers.
+"""What a model says of one image at a time, as numbers: its Gaussians and p(x | z).
 
 Who decompresses has to find the very numbers that were compressed with, to the last
 bit. So both run the same programs, for one image, on the CPU and in one thread:
@@ -76,7 +76,7 @@ class Pixels:
 
 
 class Densities(Pixels):
-    """With the Gaussians of codes."""
+    """With Gaussians of codes."""
 
     def __init__(self, model: Model) -> None:
         """Checks that images can be compressed with the model.
@@ -90,10 +90,6 @@ class Densities(Pixels):
     def prior(self, above: Codes) -> Gaussian:
         """p(z | z above) of the next latent."""
         return self._gaussian(_prior, above)
-
-    def posterior(self, levels: Int[np.ndarray, " d"], above: Codes) -> Gaussian:
-        """q(z | x, z above) of the next latent, of an image's levels pixel by pixel."""
-        return self._gaussian(_posterior, above, self._shown(levels))
 
     def _gaussian(self, of: Any, *inputs: Any) -> Gaussian:
         found = of(self._module, self._variables, *inputs)
@@ -131,15 +127,7 @@ def levels_of(likelihood: Likelihood) -> int:
 
 @program
 def _prior(module: Family, variables: Variables, above: Codes) -> tuple[Array, Array]:
-    return _moments(call(module, variables, above, {}, method="prior_below"), "prior")
-
-
-@program
-def _posterior(
-    module: Family, variables: Variables, above: Codes, batch: Batch
-) -> tuple[Array, Array]:
-    found = call(module, variables, above, batch, method="posterior_below")
-    return _moments(found, "posterior")
+    return moments(call(module, variables, above, {}, method="prior_below"), "prior")
 
 
 @program
@@ -156,7 +144,7 @@ def _table(module: Family, variables: Variables, codes: Codes) -> Array:
     return jnp.exp(each.log_prob(values)).reshape(levels, -1).T
 
 
-def _moments(distribution: Distribution | None, name: str) -> tuple[Array, Array]:
+def moments(distribution: Distribution | None, name: str) -> tuple[Array, Array]:
     """Mean and standard deviation of one code.
 
     Raises:

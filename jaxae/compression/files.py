@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxae._version import __version__
+from jaxae.compression.bit_swap import BitSwap
 from jaxae.compression.bits_back import BitsBack
 from jaxae.compression.indexed import Indexed
 from jaxae.compression.stack import Stack, random_words
@@ -35,7 +36,7 @@ LONGEST = 4096
 _DIGEST = 8  # bytes of the SHA-256, against accidents alone
 
 Images = UInt8[np.ndarray, "n ..."]
-Scheme = BitsBack | Indexed
+Scheme = BitsBack | BitSwap | Indexed
 
 _DAMAGED = "data must be whole, they are damaged or cut off"
 
@@ -78,7 +79,8 @@ def compress(
     """Images as bytes, of which `decompress` makes the same images.
 
     With Gaussian codes by bits back (Townsend et al. 2019,
-    https://arxiv.org/abs/1901.04866): -ELBO of the model for all images, nats /
+    https://arxiv.org/abs/1901.04866), with a `Stacked` by Bit-Swap (Kingma et al. 2019,
+    https://arxiv.org/abs/1905.06845): -ELBO of the model for all images, nats /
     (8 log 2) bytes. With codes of whole numbers their own length by the prior, and
     -log p(x | z). And some 300 bytes for the header and the bits that it begins with.
     One image at a time, on the CPU.
@@ -201,9 +203,8 @@ def _scheme(model: Model, prior: Model | None) -> Scheme:
     if model.module.num_codes:
         return Indexed(model, prior)
     ensure(prior is None, "prior is for codes of whole numbers, this model has others")
-    downwards = "model must infer its codes from the top down, a Stacked does not"
-    ensure(not isinstance(model.module, Stacked), downwards)
-    return BitsBack(model)
+    upwards = isinstance(model.module, Stacked)
+    return BitSwap(model) if upwards else BitsBack(model)
 
 
 def _check_same(header: Header, model: Model, prior: Model | None) -> None:

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, UInt32
 from jaxae.errors import ensure, importing
 
 BUCKETS = 2**12
-"""Of a latent dimension, all of the same mass under the prior.
+"""Of a latent dimension, all of the same mass under N(0, 1): its prior, or a grid's.
 
 As many as Townsend et al. (2019) take. Every one has a 2**-24 of the posterior at
 least: more buckets would draw more codes from where the posterior is not.
@@ -63,11 +63,11 @@ class Stack:
         """All that is on it."""
         return self._ans.get_compressed()
 
-    def pop_posterior(
+    def pop_gaussian(
         self, mean: Float[np.ndarray, " d"], std: Float[np.ndarray, " d"]
     ) -> Indices:
         """Buckets of N(mean, std²); borrows random words if there are not enough."""
-        _check_finite(mean, std)
+        _check_gaussian(mean, std)
         while self._ans.num_words() < 2 + -(-_WIDEST * len(mean) // 32):
             trial = self._ans.clone()
             found = trial.decode(self._bucket, mean, std)
@@ -77,14 +77,14 @@ class Stack:
             self._borrow()
         return self._ans.decode(self._bucket, mean, std)
 
-    def push_posterior(
+    def push_gaussian(
         self,
         buckets: Indices,
         mean: Float[np.ndarray, " d"],
         std: Float[np.ndarray, " d"],
     ) -> None:
-        """Undoes `pop_posterior`."""
-        _check_finite(mean, std)
+        """Undoes `pop_gaussian`."""
+        _check_gaussian(mean, std)
         self._ans.encode_reverse(buckets, self._bucket, mean, std)
 
     def pop_prior(self, size: int, number: int) -> Indices:
@@ -140,6 +140,11 @@ def _random(name: str, count: int) -> UInt32[np.ndarray, " n"]:
 def _check_finite(*arrays: np.ndarray) -> None:
     what = "model must give finite numbers, got NaN or infinity"
     ensure(all(np.isfinite(each).all() for each in arrays), what)
+
+
+def _check_gaussian(mean: np.ndarray, std: np.ndarray) -> None:
+    _check_finite(mean, std)
+    ensure((std > 0.0).all(), "model must give standard deviations above 0, got 0")
 
 
 def _mass_below(edge: float, mean: float, std: float) -> float:

@@ -5,8 +5,8 @@ dtype; their values are not known.
 """
 
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,9 @@ from jaxae.views import Field, Part
 
 LEAST_BYTES = 64
 """Values from which on bytes of 0 and 1 alone are no chance."""
+
+_BLOCK = 2**20
+"""Values that are looked at together."""
 
 
 def check_model(model: Any) -> None:
@@ -72,7 +75,10 @@ def check_data(recipe: Recipe, data: Any, name: str) -> dict[str, Any]:
         checked["inputs"] = check_examples(shape, fields.pop("inputs"), own)
         _check_count(checked["inputs"], len(checked["x"]), own)
         check_scalable(recipe, checked["inputs"], own)
-        _warn_if_unscaled(recipe, checked["inputs"], own)
+        if not isinstance(checked["inputs"], Tracer):
+            seen = checked["inputs"]
+            low, high = as_levels(np.array([seen.min(), seen.max()]))
+            _warn_if_unscaled(recipe, low, high, own)
     for field, values in fields.items():
         values = _check_side_field(recipe, values, len(checked["x"]), field, name)
         checked |= {} if values is None else {field: values}
@@ -334,12 +340,12 @@ def check_examples(shape: tuple[int, ...], x: Any, name: str = "x") -> Any:
         return x.astype(np.float32)
     with np.errstate(over="ignore"):
         x = x.astype(np.float32, copy=False)
-    bad = int(x.size - np.isfinite(x).sum())
+    bad = x.size - sum(int(np.isfinite(x[rows]).sum()) for rows in _blocks(x))
     remedy = "; where NaN stands for what is not known, say missing='nan'"
     ensure(
         bad == 0,
         f"{name} must be finite, but {bad} of its values are NaN or infinite"
-        + remedy * bool(np.isnan(x).any()),
+        + remedy * any(bool(np.isnan(x[rows]).any()) for rows in _blocks(x)),
     )
     return x
 
@@ -361,6 +367,45 @@ def check_values(
 
     Those where `known` is False are not looked at.
     """
+    known = None if known is None else np.broadcast_to(known, x.shape)
+    seen = [
+        _seen(recipe, x[rows], None if known is None else known[rows])
+        for rows in _blocks(x)
+    ]
+    seen = [each for each in seen if each is not None]
+    if not seen:
+        return
+    # NaN, which a scale may make, is in no interval, and makes these NaN.
+    low, high = np.min([u.low for u in seen]), np.max([u.high for u in seen])
+    came = f"got values from {low:g} to {high:g}"
+    bounded = _takes_unit_interval(recipe)
+    if recipe.prepare is binarize:
+        bounded = "preparation.binarize"
+    if bounded is not None:
+        remedy = _ANY if recipe.prepare is binarize else f"{SCALE}MinMax())"
+        expected = f"{name} must lie in [0, 1] for {bounded}"
+        ensure(low >= 0 and high <= 1, f"{expected}, {came}; {remedy}")
+    if recipe.prepare is binarize:
+        return
+    likelihood = recipe.module.likelihood
+    if recipe.prepare is not unit_interval:
+        came += " as prepared"
+    remedy = _ANY if likelihood.support.is_discrete else f"{SCALE}MinMax())"
+    right = all(each.right for each in seen)
+    ensure(right, f"{name} must be {likelihood.values.words}, {came}; {remedy}")
+    _warn_if_unscaled(recipe, low, high, name)
+
+
+class _Seen(NamedTuple):
+    """What values are like, as prepared."""
+
+    low: Any
+    high: Any
+    right: bool
+
+
+def _seen(recipe: Recipe, x: np.ndarray, known: np.ndarray | None) -> _Seen | None:
+    """Of those that are known, if there are any; whether the likelihood takes them."""
     # In NumPy wherever the preparation is known: a batch of a stream is checked while
     # the device works on the one before, and must not wait for it.
     if isinstance(recipe.prepare, Scale):
@@ -369,35 +414,27 @@ def check_values(
         prepared = recipe.prepare(jax.random.key(0), jnp.asarray(x))
         values = np.asarray(prepared)
     else:
-        values = as_levels(_levels(x) if x.dtype == np.uint8 else x)
+        levels = known is None and x.dtype == np.uint8
+        values = as_levels(_levels(x) if levels else x)
     if known is not None and values.shape == x.shape:
-        values = values[np.broadcast_to(known, x.shape)]
+        values = values[known]
     if values.size == 0:
-        return
-    came = f"got values from {values.min():g} to {values.max():g}"
-    bounded = _takes_unit_interval(recipe)
-    if recipe.prepare is binarize:
-        bounded = "preparation.binarize"
-    if bounded is not None:
-        inside = bool((values >= 0).all() and (values <= 1).all())
-        remedy = _ANY if recipe.prepare is binarize else f"{SCALE}MinMax())"
-        ensure(inside, f"{name} must lie in [0, 1] for {bounded}, {came}; {remedy}")
-    if recipe.prepare is binarize:
-        return
-    likelihood = recipe.module.likelihood
-    right = bool(np.all(likelihood.support(values)))
-    if recipe.prepare is not unit_interval:
-        came += " as prepared"
-    remedy = _ANY if likelihood.support.is_discrete else f"{SCALE}MinMax())"
-    ensure(right, f"{name} must be {likelihood.values.words}, {came}; {remedy}")
-    _warn_if_unscaled(recipe, values, name)
+        return None
+    right = recipe.prepare is binarize
+    right = right or bool(np.all(recipe.module.likelihood.support(values)))
+    return _Seen(values.min(), values.max(), right)
 
 
-def _warn_if_unscaled(recipe: Recipe, values: Any, name: str) -> None:
+def _blocks(x: np.ndarray) -> Iterator[slice]:
+    """Rows that are looked at together, as x may not fit in memory."""
+    count = max(1, _BLOCK // max(1, x[:1].size))
+    return (slice(start, start + count) for start in range(0, len(x), count))
+
+
+def _warn_if_unscaled(recipe: Recipe, low: Any, high: Any, name: str) -> None:
     """Of floats that nothing makes smaller; bytes are levels."""
-    plain = recipe.prepare is unit_interval and not isinstance(values, Tracer)
-    if plain and values.dtype != np.uint8 and np.abs(values).max() > UNSCALED:
-        came = f"got values from {values.min():g} to {values.max():g}"
+    if recipe.prepare is unit_interval and max(-low, high) > UNSCALED:
+        came = f"got values from {low:g} to {high:g}"
         remedy = f"networks learn best about 0: {SCALE}Standardize())"
         warnings.warn(f"{name} is large, {came}; {remedy}", stacklevel=2)
 
@@ -407,7 +444,9 @@ def check_scalable(recipe: Recipe, inputs: Any, name: str) -> None:
     scale, traced = recipe.prepare, isinstance(inputs, Tracer)
     if not isinstance(scale, Scale) or not recipe.module.sees_x or traced:
         return
-    finite = np.isfinite(_scaled(scale, inputs)).all()
+    finite = all(
+        np.isfinite(_scaled(scale, inputs[rows])).all() for rows in _blocks(inputs)
+    )
     came = f"got values from {inputs.min():g} to {inputs.max():g}"
     ensure(finite, f"{name} must be what {expression(scale)} can scale, {came}")
 

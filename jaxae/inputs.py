@@ -51,7 +51,8 @@ def check_data(recipe: Recipe, data: Any, name: str) -> dict[str, Any]:
 
     Args:
         recipe: Says what the examples must look like.
-        data: An array [n, *shape] or a mapping with one as "x", see `FIELDS`.
+        data: An array [n, *shape] or a mapping with one as "x", see `FIELDS`; or
+            `jaxae.Shards`, which are read whole in their order.
         name: What the caller calls the argument.
 
     Returns:
@@ -119,12 +120,20 @@ def as_fields(recipe: Recipe, data: Any, name: str) -> dict[str, Any]:
     pair = "a mapping says which array is what: {'x': ..., 'inputs': ...} for pairs of "
     pair += "clean and damaged, {'x': ..., 'label': ...} for labels"
     ensure(not isinstance(data, tuple), f"{name} must not be a tuple: {pair}")
+    if rows := shard_rows(data):
+        data = {field: values[:] for field, values in rows.items()}
     fields = dict(data) if isinstance(data, Mapping) else {"x": data}
     ensure("x" in fields, f"{name} must have an 'x', got {sorted(map(str, fields))}")
     known = {**FIELDS, **recipe.module.view.fields}
     for field in fields:
         ensure(field in known, unknown(f"every field of {name}", field, known))
     return fields
+
+
+def shard_rows(data: Any) -> Mapping[str, Any] | None:
+    """What `jaxae.Shards` read their fields from, by slices of rows; None of others."""
+    rows = getattr(data, "rows", None)
+    return rows if isinstance(rows, Mapping) else None
 
 
 def _check_own_inputs(recipe: Recipe, fields: Mapping[str, Any], name: str) -> None:

@@ -77,7 +77,8 @@ def map_examples(
 def known_values(data: Mapping[str, AnyArray]) -> Bool[AnyArray, "n ..."]:
     """Where x is known, of its shape."""
     missing = data.get("missing", np.zeros((), bool))
-    xp = jnp if isinstance(missing, jax.Array) else np
+    on_device = isinstance(data["x"], jax.Array) or isinstance(missing, jax.Array)
+    xp = jnp if on_device else np
     return xp.broadcast_to(~missing, data["x"].shape)
 
 

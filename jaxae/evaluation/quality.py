@@ -163,7 +163,7 @@ def _data_range(recipe: Recipe, data: Mapping[str, AnyArray]) -> Float[AnyArray,
     if x.dtype == np.uint8 or not isinstance(recipe.prepare, Scale):
         return np.ones((), np.float32)
     known = known_values(data)
-    xp = jnp if isinstance(x, jax.Array) or isinstance(known, jax.Array) else np
+    xp = jnp if isinstance(known, jax.Array) else np
     spread = xp.max(x, where=known, initial=-np.inf)
     spread -= xp.min(x, where=known, initial=np.inf)
     return xp.where(spread > 0, spread, xp.ones_like(spread))

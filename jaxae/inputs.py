@@ -73,7 +73,7 @@ def check_data(recipe: Recipe, data: Any, name: str) -> dict[str, Any]:
     _check_own_inputs(recipe, fields, name)
     if "inputs" in fields:
         own, shape = f"{name}['inputs']", recipe.module.shape_seen
-        checked["inputs"] = check_examples(shape, fields.pop("inputs"), own)
+        checked["inputs"] = check_examples(shape, fields.pop("inputs"), own, _OF_X)
         _check_count(checked["inputs"], len(checked["x"]), own)
         check_scalable(recipe, checked["inputs"], own)
         if not isinstance(checked["inputs"], Tracer):
@@ -141,6 +141,11 @@ def _check_own_inputs(recipe: Recipe, fields: Mapping[str, Any], name: str) -> N
     needed = f"{name} must have 'inputs' of shape {seen} for each example, got {{}}"
     same = shape == seen or "inputs" in fields
     ensure(same, needed.format(["x", *fields]))
+    came = getattr(fields.get("inputs"), "shape", (0, *seen))
+    own, other = type(recipe.module).__name__, came[1:] != seen and len(came) > 1
+    kind = f"{name}['inputs'] must be of shape [n, {', '.join(map(str, seen))}], "
+    kind += f"that of x, the only one that a {own} sees, got {came}"
+    ensure(not other or hasattr(recipe.module, "input_shape"), kind)
 
 
 def split_missing(x: Any, missing: Any, name: str) -> tuple[Any, Any]:
@@ -244,7 +249,8 @@ def _as_array(values: Any, name: str) -> Any:
     if isinstance(values, Tracer):
         return values
     whole = f"{name} must be an array, or a mapping of arrays, which the device holds "
-    ensure(not callable(values), f"{whole}whole, got {type(values).__name__}")
+    whole += f"whole, got {type(values).__name__}"
+    ensure(not callable(values), whole)
     check_unmasked(values, name)
     kind = type(values)
     if kind.__module__.startswith(("scipy.sparse", "anndata")):
@@ -253,7 +259,14 @@ def _as_array(values: Any, name: str) -> Any:
             f"{name} must be a dense array, got {kind.__name__} of {kind.__module__}: "
             f"give {remedy}, or an iterable of dense batches"
         )
-    return np.asarray(values)
+    joined = f"{whole}: join batches, as by numpy.concatenate(list(batches))"
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # of unequal lengths
+        raise ArgumentError(joined) from error
+    one_object = array.dtype == object and array.ndim == 0
+    ensure(not (one_object and hasattr(values, "__iter__")), joined)  # as of a loader
+    return array
 
 
 def _check_side_field(
@@ -328,7 +341,13 @@ def check_conditions(
     return {k: check_condition(there[k], form, count, k) for k, form in needed.items()}
 
 
-def check_examples(shape: tuple[int, ...], x: Any, name: str = "x") -> Any:
+_GAPS = "where NaN stands for what is not known, say missing='nan'"
+_OF_X = "'missing' is said of x alone: fill in their gaps, as by numpy.nan_to_num"
+
+
+def check_examples(
+    shape: tuple[int, ...], x: Any, name: str = "x", gaps: str = _GAPS
+) -> Any:
     """Examples of the model's shape, as bytes or finite float32 of any range.
 
     Raises:
@@ -344,17 +363,18 @@ def check_examples(shape: tuple[int, ...], x: Any, name: str = "x") -> Any:
         _check_bytes(x, name)
         return x
     real = x.dtype == bool or jnp.issubdtype(x.dtype, jnp.floating)
-    require(real, name, str(x.dtype), "bytes (uint8) or floats")
+    remedy = f": give {name}.astype(numpy.float32), or uint8 for levels of pictures"
+    wrong = f"{name} must be bytes (uint8) or floats, got {str(x.dtype)!r}"
+    ensure(real, wrong + remedy * (x.dtype.kind in "iu"))
     if isinstance(x, Tracer):
         return x.astype(np.float32)
     with np.errstate(over="ignore"):
         x = x.astype(np.float32, copy=False)
     bad = x.size - sum(int(np.isfinite(x[rows]).sum()) for rows in _blocks(x))
-    remedy = "; where NaN stands for what is not known, say missing='nan'"
     ensure(
         bad == 0,
         f"{name} must be finite, but {bad} of its values are NaN or infinite"
-        + remedy * any(bool(np.isnan(x[rows]).any()) for rows in _blocks(x)),
+        + f"; {gaps}" * any(bool(np.isnan(x[rows]).any()) for rows in _blocks(x)),
     )
     return x
 
@@ -364,6 +384,8 @@ def check_rows(shape: tuple[int, ...], came: tuple[int, ...], name: str) -> None
     sizes = ", ".join(map(str, shape))
     grey = shape[-1:] == (1,) and came[1:] == shape[:-1]
     hint = f": add the channel axis, {name}[..., None]" if grey else ""
+    if came[2:] == shape:
+        hint = f": join batches, as by numpy.concatenate({name})"
     count, *size = came or (0, None)
     require(tuple(size) == shape, name, came, f"of shape [n, {sizes}]{hint}")
     require(count > 0, name, came, "at least one example")

@@ -424,6 +424,8 @@ def decoder_batch(
         ValueError: They have not the shape of this model's, or are not finite.
     """
     check_model(model)
+    if isinstance(codes, list) and isinstance(_code_shapes(model, {}), tuple):
+        codes = tuple(codes)
     leaves = codes if isinstance(codes, tuple) else (codes,)
     count = (np.shape(leaves[0]) or (0,))[0]
     side = _conditions(model, count, conditions, "decoder")

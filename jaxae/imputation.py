@@ -15,7 +15,7 @@ from jaxae.evaluation.likelihood import check_generative
 from jaxae.inputs import check_data, check_model
 from jaxae.models.family import call
 from jaxae.objectives.importance import log_weights
-from jaxae.preparation import inverse, unit_interval
+from jaxae.preparation import as_levels, inverse
 from jaxae.recipe import Model, Recipe
 from jaxae.types import Batch, Trace, Variables
 
@@ -81,14 +81,13 @@ def impute(
     data = check_data(model.recipe, {"x": x, **gaps, **conditions}, "x")
     static = (num_samples, draws)
     whole = model.replace(recipe=model.recipe.replace(corruption=identity))
-    filled = jnp.asarray(map_examples(_imputed, whole, data, key, _CHUNK, static))
-    filled = inverse(model.recipe.prepare, filled)
-    known = unit_interval(key, jnp.asarray(data["x"]))
-    hole = jnp.asarray(data["missing"])
+    filled = map_examples(_imputed, whole, data, key, _CHUNK, static)
+    known, hole = as_levels(data["x"]), data["missing"]
     if draws is not None:
         filled = filled.swapaxes(0, 1)
         hole, known = hole[None], known[None]
-    return jnp.where(hole, filled, known)
+    xp = jnp if isinstance(filled, jax.Array) else np  # at rest, there is one copy less
+    return jnp.asarray(xp.where(hole, filled, known))
 
 
 def _imputed(
@@ -99,7 +98,10 @@ def _imputed(
     num_samples: int,
     draws: int | None,
 ) -> Array:
-    """x of one example, [*shape] or [draws, *shape]; in blocks of samples of z."""
+    """x of one example, [*shape] or [draws, *shape], in the user's units.
+
+    In blocks of samples of z.
+    """
     size = min(num_samples, _BLOCK)
     count = -(-num_samples // size)
 
@@ -117,7 +119,7 @@ def _imputed(
         def draw(sample: tuple[Array, jax.Array]) -> Array:
             i, key_x = sample
             x = jnp.asarray(trace(keys[i // size]).likelihood.sample(key_x))
-            return x[i % size, 0]
+            return inverse(recipe.prepare, x[i % size, 0])
 
         return jax.lax.map(draw, (chosen, jax.random.split(key_x, draws)))
 
@@ -128,4 +130,4 @@ def _imputed(
 
     start = jnp.zeros(batch["x"].shape[1:], batch["x"].dtype)
     shares = jax.nn.softmax(log_w).reshape(count, size)
-    return jax.lax.scan(add, start, (shares, keys))[0]
+    return inverse(recipe.prepare, jax.lax.scan(add, start, (shares, keys))[0])

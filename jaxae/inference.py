@@ -32,6 +32,7 @@ from jaxae.inputs import (
     check_model,
     check_scalable,
     check_values,
+    shard_rows,
     split_missing,
 )
 from jaxae.models.family import Family, call
@@ -63,7 +64,8 @@ def encode(
     Args:
         model: As `fit` returns it.
         x: What the encoder sees, [n, *shape]; [n, *input_shape] for a model that was
-            trained on "inputs" of their own.
+            trained on "inputs" of their own. Or `jaxae.Shards`, in their order, with
+            what is missing and shown of them.
         missing: True where x is not known, of its shape or [n, h, w, 1]; "nan" where x
             is NaN there. What x holds there is not looked at.
         key: Draws from the posterior; not for deterministic codes, which have none.
@@ -85,7 +87,9 @@ def encode(
     check_model(model)
     if key is not None:
         check_key(key)
-    large = isinstance(x, np.ndarray) and len(x) > BLOCK
+    sharded = shard_rows(x) is not None
+    x, missing, conditions = _of_shards(model, x, missing, conditions)
+    large = sharded or (isinstance(x, np.ndarray) and len(x) > BLOCK)
     if not large or isinstance(missing, Tracer):
         return _codes(model, encoder_batch(model, x, missing, conditions), key)
     parts = model.module.encoded_with
@@ -106,6 +110,19 @@ def encode(
         # At most one block is on its way while the next is read.
         codes = _written(jax.block_until_ready(codes), own, start)
     return codes
+
+
+def _of_shards(
+    model: Model, x: Any, missing: Any, conditions: dict[str, Any]
+) -> tuple[Any, Any, dict[str, Any]]:
+    """What the encoder sees of `Shards`, not read yet, and what they say beside it."""
+    rows = shard_rows(x)
+    if rows is None:
+        return x, missing, conditions
+    ensure(missing is None, "missing must be left out: the shards say it themselves")
+    gaps = None if "inputs" in rows else rows.get("missing")
+    shown = {name: rows[name][:] for name in model.module.view.fields if name in rows}
+    return rows.get("inputs", rows["x"]), gaps, shown | conditions
 
 
 @partial(jax.jit, donate_argnums=0)
@@ -172,6 +189,10 @@ def reconstruct(
         >>> jaxae.reconstruct(model, x).shape
         (20, 4, 4, 1)
     """
+    check_model(model)
+    if shard_rows(x) is not None:
+        x, missing, conditions = _of_shards(model, x, missing, conditions)
+        x, missing = x[:], None if missing is None else missing[:]
     codes = encode(model, x, missing=missing, **conditions, key=key)
     _, missing = split_missing(x, missing, "x")
     # Of inputs of another shape, what is missing says nothing of x.
@@ -403,6 +424,8 @@ def decoder_batch(
         ValueError: They have not the shape of this model's, or are not finite.
     """
     check_model(model)
+    if isinstance(codes, list) and isinstance(_code_shapes(model, {}), tuple):
+        codes = tuple(codes)
     leaves = codes if isinstance(codes, tuple) else (codes,)
     count = (np.shape(leaves[0]) or (0,))[0]
     side = _conditions(model, count, conditions, "decoder")

@@ -5,8 +5,8 @@ dtype; their values are not known.
 """
 
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,9 @@ from jaxae.views import Field, Part
 
 LEAST_BYTES = 64
 """Values from which on bytes of 0 and 1 alone are no chance."""
+
+_BLOCK = 2**20
+"""Values that are looked at together."""
 
 
 def check_model(model: Any) -> None:
@@ -48,7 +51,8 @@ def check_data(recipe: Recipe, data: Any, name: str) -> dict[str, Any]:
 
     Args:
         recipe: Says what the examples must look like.
-        data: An array [n, *shape] or a mapping with one as "x", see `FIELDS`.
+        data: An array [n, *shape] or a mapping with one as "x", see `FIELDS`; or
+            `jaxae.Shards`, which are read whole in their order.
         name: What the caller calls the argument.
 
     Returns:
@@ -69,10 +73,13 @@ def check_data(recipe: Recipe, data: Any, name: str) -> dict[str, Any]:
     _check_own_inputs(recipe, fields, name)
     if "inputs" in fields:
         own, shape = f"{name}['inputs']", recipe.module.shape_seen
-        checked["inputs"] = check_examples(shape, fields.pop("inputs"), own)
+        checked["inputs"] = check_examples(shape, fields.pop("inputs"), own, _OF_X)
         _check_count(checked["inputs"], len(checked["x"]), own)
         check_scalable(recipe, checked["inputs"], own)
-        _warn_if_unscaled(recipe, checked["inputs"], own)
+        if not isinstance(checked["inputs"], Tracer):
+            seen = checked["inputs"]
+            low, high = as_levels(np.array([seen.min(), seen.max()]))
+            _warn_if_unscaled(recipe, low, high, own)
     for field, values in fields.items():
         values = _check_side_field(recipe, values, len(checked["x"]), field, name)
         checked |= {} if values is None else {field: values}
@@ -113,6 +120,8 @@ def as_fields(recipe: Recipe, data: Any, name: str) -> dict[str, Any]:
     pair = "a mapping says which array is what: {'x': ..., 'inputs': ...} for pairs of "
     pair += "clean and damaged, {'x': ..., 'label': ...} for labels"
     ensure(not isinstance(data, tuple), f"{name} must not be a tuple: {pair}")
+    if rows := shard_rows(data):
+        data = {field: values[:] for field, values in rows.items()}
     fields = dict(data) if isinstance(data, Mapping) else {"x": data}
     ensure("x" in fields, f"{name} must have an 'x', got {sorted(map(str, fields))}")
     known = {**FIELDS, **recipe.module.view.fields}
@@ -121,11 +130,22 @@ def as_fields(recipe: Recipe, data: Any, name: str) -> dict[str, Any]:
     return fields
 
 
+def shard_rows(data: Any) -> Mapping[str, Any] | None:
+    """What `jaxae.Shards` read their fields from, by slices of rows; None of others."""
+    rows = getattr(data, "rows", None)
+    return rows if isinstance(rows, Mapping) else None
+
+
 def _check_own_inputs(recipe: Recipe, fields: Mapping[str, Any], name: str) -> None:
     shape, seen = recipe.module.shape, recipe.module.shape_seen
     needed = f"{name} must have 'inputs' of shape {seen} for each example, got {{}}"
     same = shape == seen or "inputs" in fields
     ensure(same, needed.format(["x", *fields]))
+    came = getattr(fields.get("inputs"), "shape", (0, *seen))
+    own, other = type(recipe.module).__name__, came[1:] != seen and len(came) > 1
+    kind = f"{name}['inputs'] must be of shape [n, {', '.join(map(str, seen))}], "
+    kind += f"that of x, the only one that a {own} sees, got {came}"
+    ensure(not other or hasattr(recipe.module, "input_shape"), kind)
 
 
 def split_missing(x: Any, missing: Any, name: str) -> tuple[Any, Any]:
@@ -229,7 +249,8 @@ def _as_array(values: Any, name: str) -> Any:
     if isinstance(values, Tracer):
         return values
     whole = f"{name} must be an array, or a mapping of arrays, which the device holds "
-    ensure(not callable(values), f"{whole}whole, got {type(values).__name__}")
+    whole += f"whole, got {type(values).__name__}"
+    ensure(not callable(values), whole)
     check_unmasked(values, name)
     kind = type(values)
     if kind.__module__.startswith(("scipy.sparse", "anndata")):
@@ -238,7 +259,14 @@ def _as_array(values: Any, name: str) -> Any:
             f"{name} must be a dense array, got {kind.__name__} of {kind.__module__}: "
             f"give {remedy}, or an iterable of dense batches"
         )
-    return np.asarray(values)
+    joined = f"{whole}: join batches, as by numpy.concatenate(list(batches))"
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # of unequal lengths
+        raise ArgumentError(joined) from error
+    one_object = array.dtype == object and array.ndim == 0
+    ensure(not (one_object and hasattr(values, "__iter__")), joined)  # as of a loader
+    return array
 
 
 def _check_side_field(
@@ -313,7 +341,13 @@ def check_conditions(
     return {k: check_condition(there[k], form, count, k) for k, form in needed.items()}
 
 
-def check_examples(shape: tuple[int, ...], x: Any, name: str = "x") -> Any:
+_GAPS = "where NaN stands for what is not known, say missing='nan'"
+_OF_X = "'missing' is said of x alone: fill in their gaps, as by numpy.nan_to_num"
+
+
+def check_examples(
+    shape: tuple[int, ...], x: Any, name: str = "x", gaps: str = _GAPS
+) -> Any:
     """Examples of the model's shape, as bytes or finite float32 of any range.
 
     Raises:
@@ -329,17 +363,18 @@ def check_examples(shape: tuple[int, ...], x: Any, name: str = "x") -> Any:
         _check_bytes(x, name)
         return x
     real = x.dtype == bool or jnp.issubdtype(x.dtype, jnp.floating)
-    require(real, name, str(x.dtype), "bytes (uint8) or floats")
+    remedy = f": give {name}.astype(numpy.float32), or uint8 for levels of pictures"
+    wrong = f"{name} must be bytes (uint8) or floats, got {str(x.dtype)!r}"
+    ensure(real, wrong + remedy * (x.dtype.kind in "iu"))
     if isinstance(x, Tracer):
         return x.astype(np.float32)
     with np.errstate(over="ignore"):
         x = x.astype(np.float32, copy=False)
-    bad = int(x.size - np.isfinite(x).sum())
-    remedy = "; where NaN stands for what is not known, say missing='nan'"
+    bad = x.size - sum(int(np.isfinite(x[rows]).sum()) for rows in _blocks(x))
     ensure(
         bad == 0,
         f"{name} must be finite, but {bad} of its values are NaN or infinite"
-        + remedy * bool(np.isnan(x).any()),
+        + f"; {gaps}" * any(bool(np.isnan(x[rows]).any()) for rows in _blocks(x)),
     )
     return x
 
@@ -349,6 +384,8 @@ def check_rows(shape: tuple[int, ...], came: tuple[int, ...], name: str) -> None
     sizes = ", ".join(map(str, shape))
     grey = shape[-1:] == (1,) and came[1:] == shape[:-1]
     hint = f": add the channel axis, {name}[..., None]" if grey else ""
+    if came[2:] == shape:
+        hint = f": join batches, as by numpy.concatenate({name})"
     count, *size = came or (0, None)
     require(tuple(size) == shape, name, came, f"of shape [n, {sizes}]{hint}")
     require(count > 0, name, came, "at least one example")
@@ -361,6 +398,45 @@ def check_values(
 
     Those where `known` is False are not looked at.
     """
+    known = None if known is None else np.broadcast_to(known, x.shape)
+    seen = [
+        _seen(recipe, x[rows], None if known is None else known[rows])
+        for rows in _blocks(x)
+    ]
+    seen = [each for each in seen if each is not None]
+    if not seen:
+        return
+    # NaN, which a scale may make, is in no interval, and makes these NaN.
+    low, high = np.min([u.low for u in seen]), np.max([u.high for u in seen])
+    came = f"got values from {low:g} to {high:g}"
+    bounded = _takes_unit_interval(recipe)
+    if recipe.prepare is binarize:
+        bounded = "preparation.binarize"
+    if bounded is not None:
+        remedy = _ANY if recipe.prepare is binarize else f"{SCALE}MinMax())"
+        expected = f"{name} must lie in [0, 1] for {bounded}"
+        ensure(low >= 0 and high <= 1, f"{expected}, {came}; {remedy}")
+    if recipe.prepare is binarize:
+        return
+    likelihood = recipe.module.likelihood
+    if recipe.prepare is not unit_interval:
+        came += " as prepared"
+    remedy = _ANY if likelihood.support.is_discrete else f"{SCALE}MinMax())"
+    right = all(each.right for each in seen)
+    ensure(right, f"{name} must be {likelihood.values.words}, {came}; {remedy}")
+    _warn_if_unscaled(recipe, low, high, name)
+
+
+class _Seen(NamedTuple):
+    """What values are like, as prepared."""
+
+    low: Any
+    high: Any
+    right: bool
+
+
+def _seen(recipe: Recipe, x: np.ndarray, known: np.ndarray | None) -> _Seen | None:
+    """Of those that are known, if there are any; whether the likelihood takes them."""
     # In NumPy wherever the preparation is known: a batch of a stream is checked while
     # the device works on the one before, and must not wait for it.
     if isinstance(recipe.prepare, Scale):
@@ -369,35 +445,27 @@ def check_values(
         prepared = recipe.prepare(jax.random.key(0), jnp.asarray(x))
         values = np.asarray(prepared)
     else:
-        values = as_levels(_levels(x) if x.dtype == np.uint8 else x)
+        levels = known is None and x.dtype == np.uint8
+        values = as_levels(_levels(x) if levels else x)
     if known is not None and values.shape == x.shape:
-        values = values[np.broadcast_to(known, x.shape)]
+        values = values[known]
     if values.size == 0:
-        return
-    came = f"got values from {values.min():g} to {values.max():g}"
-    bounded = _takes_unit_interval(recipe)
-    if recipe.prepare is binarize:
-        bounded = "preparation.binarize"
-    if bounded is not None:
-        inside = bool((values >= 0).all() and (values <= 1).all())
-        remedy = _ANY if recipe.prepare is binarize else f"{SCALE}MinMax())"
-        ensure(inside, f"{name} must lie in [0, 1] for {bounded}, {came}; {remedy}")
-    if recipe.prepare is binarize:
-        return
-    likelihood = recipe.module.likelihood
-    right = bool(np.all(likelihood.support(values)))
-    if recipe.prepare is not unit_interval:
-        came += " as prepared"
-    remedy = _ANY if likelihood.support.is_discrete else f"{SCALE}MinMax())"
-    ensure(right, f"{name} must be {likelihood.values.words}, {came}; {remedy}")
-    _warn_if_unscaled(recipe, values, name)
+        return None
+    right = recipe.prepare is binarize
+    right = right or bool(np.all(recipe.module.likelihood.support(values)))
+    return _Seen(values.min(), values.max(), right)
 
 
-def _warn_if_unscaled(recipe: Recipe, values: Any, name: str) -> None:
+def _blocks(x: np.ndarray) -> Iterator[slice]:
+    """Rows that are looked at together, as x may not fit in memory."""
+    count = max(1, _BLOCK // max(1, x[:1].size))
+    return (slice(start, start + count) for start in range(0, len(x), count))
+
+
+def _warn_if_unscaled(recipe: Recipe, low: Any, high: Any, name: str) -> None:
     """Of floats that nothing makes smaller; bytes are levels."""
-    plain = recipe.prepare is unit_interval and not isinstance(values, Tracer)
-    if plain and values.dtype != np.uint8 and np.abs(values).max() > UNSCALED:
-        came = f"got values from {values.min():g} to {values.max():g}"
+    if recipe.prepare is unit_interval and max(-low, high) > UNSCALED:
+        came = f"got values from {low:g} to {high:g}"
         remedy = f"networks learn best about 0: {SCALE}Standardize())"
         warnings.warn(f"{name} is large, {came}; {remedy}", stacklevel=2)
 
@@ -407,7 +475,9 @@ def check_scalable(recipe: Recipe, inputs: Any, name: str) -> None:
     scale, traced = recipe.prepare, isinstance(inputs, Tracer)
     if not isinstance(scale, Scale) or not recipe.module.sees_x or traced:
         return
-    finite = np.isfinite(_scaled(scale, inputs)).all()
+    finite = all(
+        np.isfinite(_scaled(scale, inputs[rows])).all() for rows in _blocks(inputs)
+    )
     came = f"got values from {inputs.min():g} to {inputs.max():g}"
     ensure(finite, f"{name} must be what {expression(scale)} can scale, {came}")
 

@@ -19,7 +19,9 @@ class Shards:
     As data for `jaxae.fit`, whose epochs are passes over all examples. A batch is read
     when its turn comes, a few of them ahead; what stays in memory beside those are no
     examples. The order of a pass follows from the seed and the pass alone, so that a
-    training which is resumed goes on in it.
+    training which is resumed goes on in it. Validation data, evaluation, `encode` and
+    `reconstruct` take them too, in the order of the sources: `encode` reads a few at a
+    time, the others all.
 
     Args:
         sources: Of each shard one of: an array or memory map [n, *shape], or one of
@@ -99,6 +101,10 @@ def _opened(source: Any, name: str) -> dict[str, Any]:
     for field, values in rows.items():
         own = f"{name}[{field!r}]"
         check_unmasked(values, own)
+        unnamed = values.dtype.type is np.void
+        remedy = "save it as float32, or in a .safetensors file, which keeps the type"
+        wrote = f"{own} is of {values.dtype}, as a .npy file has bfloat16: {remedy}"
+        ensure(not unnamed, wrote)
         numbers = values.dtype.kind not in "OSU" or field == "label"
         require(numbers, own, str(values.dtype), "numbers")
     lengths = {field: values.shape[:1] for field, values in rows.items()}

@@ -71,7 +71,10 @@ WRONG_EXAMPLES = {
     "too large": (floats().astype(np.float64) * 1e300, "NaN or infinite"),
     "negative": (with_value(-0.5), r"in \[0, 1\].*values from -0.5 to"),
     "0-255": (floats() * 255, r"in \[0, 1\].*values from .* to 2\d\d"),
-    "int64": (np.ones((5, *SHAPE), np.int64), r"\(uint8\) or floats, got 'int64'"),
+    "int64": (
+        np.ones((5, *SHAPE), np.int64),
+        r"\(uint8\) or floats, got 'int64': give .*float32",
+    ),
     "complex": (np.ones((5, *SHAPE), complex), r"or floats, got 'complex128'"),
     "object": (np.full((5, *SHAPE), None), r"or floats, got 'object'"),
     "str": (np.full((5, *SHAPE), "a"), r"or floats, got '<U1'"),
@@ -184,6 +187,22 @@ def test_what_is_no_data(data, message):
         train(data=data)
 
 
+@pytest.mark.parametrize("form", [iter, list, lambda parts: [parts[0][:2], *parts]])
+def test_batches_are_no_validation_data(form):
+    message = r"^validation must be .*: join batches, as by numpy\.concatenate\("
+    with pytest.raises(ArgumentError, match=message):
+        train(validation=form([floats(), floats()]))
+    with pytest.raises(ArgumentError, match=message.replace("validation", "x")):
+        encode(Model(VAE, {}), form([floats(), floats()]))
+
+
+def test_gaps_of_inputs_are_no_gaps_of_x():
+    data = {"x": floats(), "inputs": with_value(np.nan), "missing": "nan"}
+    message = r"data\['inputs'\] must be finite.*'missing' is said of x alone: fill in"
+    with pytest.raises(ArgumentError, match=message):
+        train(data=data)
+
+
 @pytest.mark.parametrize("name", ["epochs", "batch_size", "max_skipped"])
 @pytest.mark.parametrize("value", [0, -1, 2.5, True, "3", None])
 def test_wrong_counts(name, value):
@@ -263,6 +282,8 @@ def test_wrong_shapes(family, shape):
 def test_unknown_names(family):
     with pytest.raises(ArgumentError, match="network must be one of conv, mlp, got"):
         family(SHAPE, network="transformer")
+    with pytest.raises(ArgumentError, match=r"got 'U-Net', .*: jaxae\.recipes\.unet"):
+        family(SHAPE, network="U-Net")
     with pytest.raises(ArgumentError, match=r"likelihood must be one .*'normal'"):
         family(SHAPE, likelihood="normal")
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+import jaxae
 from jaxae import networks, recipes
 from jaxae.models.autoencoder import AutoEncoder
 from jaxae.models.ladder import LadderVAE
@@ -332,3 +333,24 @@ def test_every_network_of_a_model_is_asked():
     assert model.encoder.dtype == model.decoder.dtype == "bfloat16"
     ladder = compute_in(recipe_of("ladder_vae"), HALF).module
     assert isinstance(ladder, LadderVAE) and ladder.dtype == "bfloat16"
+
+
+@pytest.fixture
+def stops_at_nan():
+    """As whoever looks for where a NaN comes from has it."""
+    jax.config.update("jax_debug_nans", True)
+    yield
+    jax.config.update("jax_debug_nans", False)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, HALF])
+def test_data_of_half_precision(dtype, stops_at_nan):
+    """Train and are judged as the float32 of the same values."""
+    x = np.random.default_rng(0).random((8, 4)).astype(dtype)
+    recipe = recipes.vae((4,), 2, network=networks.FullyConnected((3,)))
+    options = {"key": KEY, "epochs": 1, "batch_size": 4, "progress": False}
+    found = []
+    for data in (x, x.astype(np.float32)):
+        model = jaxae.fit(recipe, data, **options).model
+        found.append(jaxae.evaluation.evaluate(model, data, KEY, nll_samples=2))
+    assert found[0] == found[1] and np.isfinite(found[0]["nll_nats"])

@@ -52,6 +52,14 @@ def test_several_latents_and_whole_numbers():
     codes = jaxae.encode(model, x)
     p = jaxae.likelihood(model, codes)
     np.testing.assert_allclose(p.mean[0], jaxae.decode(model, codes), rtol=1e-5)
+    deeper = jaxae.init(recipes.unet((4, 4, 1), channels=(2, 3)), KEY)
+    codes = jaxae.encode(deeper, x)
+    assert len({code.shape for code in codes}) == 2
+    np.testing.assert_array_equal(
+        jaxae.decode(deeper, list(codes)), jaxae.decode(deeper, codes)
+    )
+    with pytest.raises(jaxae.ArgumentError, match=r"codes must be 2 arrays, .*1"):
+        jaxae.decode(deeper, [codes[0]])
     with pytest.raises(jaxae.ArgumentError, match="key must be given: a latent of Lad"):
         jaxae.posterior(model, x)
     discrete = recipes.vqvae((4, 4, 1), codebook_size=4, code_dim=2)

@@ -4,7 +4,10 @@ import hashlib
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 from functools import cache, partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -99,6 +102,23 @@ def test_a_loaded_model_gives_the_very_numbers(folder):
         lambda model: nll_nats(model, X, key, num_samples=3),
     ):
         np.testing.assert_array_equal(use(again), use(model()))
+
+
+ENCODE = """
+import sys
+import numpy as np
+import jaxae
+x, model = np.load(sys.argv[1]), jaxae.load(sys.argv[2])
+np.save(sys.argv[3], jaxae.encode(model, x))
+"""
+
+
+def test_another_process_finds_the_very_codes(folder, tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    files = [tmp_path / "x.npy", folder, tmp_path / "codes.npy"]
+    root = Path(jaxae.__file__).parents[1]
+    subprocess.run([sys.executable, "-c", ENCODE, *files], cwd=root, check=True)
+    np.testing.assert_array_equal(np.load(files[2]), jaxae.encode(model(), X))
 
 
 def test_names_and_numbers_are_plain_to_see(folder):

@@ -132,6 +132,46 @@ def test_a_scale_is_estimated_from_all_shards():
     assert len(data) == 15 and data.rows["x"][3:9].shape == (6, 4)
 
 
+def test_a_model_takes_them_in_their_order(tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxae.inference.BLOCK", 4)
+    data, options = jaxae.Shards(sources(tmp_path)), {"key": KEY, "progress": False}
+    fits = [jaxae.fit(RECIPE, X, validation=v, epochs=1, **options) for v in (data, X)]
+    assert (
+        fits[0].history[0]["validation_loss"] == fits[1].history[0]["validation_loss"]
+    )
+    model = fits[0].model
+    for function in (jaxae.encode, jaxae.reconstruct):
+        np.testing.assert_allclose(function(model, data), function(model, X), rtol=1e-5)
+    found, expected = (jaxae.evaluation.evaluate(model, d, KEY) for d in (data, X))
+    assert found == expected
+
+
+def test_a_model_is_shown_what_shards_say_themselves():
+    shown = jaxae.views.Condition("age")
+    options = {"network": networks.FullyConnected((5,)), "likelihood": "gaussian"}
+    recipe = recipes.conditional_vae(
+        (4,), 2, num_labels=0, conditions=(shown,), **options
+    )
+    model = jaxae.init(recipe, KEY)
+    fields = {"x": HOLED, "missing": GAPS, "age": WEIGHT}
+    parts = [{k: v[part] for k, v in fields.items()} for part in PARTS]
+    data = jaxae.Shards(parts)
+    for function in (jaxae.encode, jaxae.reconstruct):
+        expected = function(model, HOLED, missing=GAPS, age=WEIGHT)
+        np.testing.assert_allclose(function(model, data), expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="missing must be left out: the shards say"):
+        jaxae.encode(model, data, missing=GAPS)
+    with pytest.raises(ValueError, match=r"x must be an array.*got Shards"):
+        jaxae.repair(model, data)
+
+
+def test_a_type_that_a_file_does_not_keep_is_named(tmp_path):
+    np.save(tmp_path / "x.npy", X.astype(jnp.bfloat16))
+    with pytest.raises(ValueError, match=r"sources\[0\]\['x'\] is of \|V2.*bfloat16"):
+        jaxae.Shards([tmp_path / "x.npy"])
+    assert jaxae.Shards([X.astype(jnp.bfloat16)]).rows["x"].dtype == jnp.bfloat16
+
+
 class Counted(np.ndarray):
     """Notes how many rows are read."""
 
@@ -193,11 +233,6 @@ def test_wrong_seeds_and_wrong_places_are_said(tmp_path):
         jaxae.Shards([X], seed=0.5)
     with pytest.raises((jaxae.ArgumentError, TypeCheckError), match="sources"):
         jaxae.Shards(X)
-    data = jaxae.Shards([X])
-    with pytest.raises(
-        jaxae.ArgumentError, match="validation must be an array, or a m"
-    ):
-        jaxae.fit(RECIPE, X, validation=data, key=KEY, epochs=1, progress=False)
     np.save(tmp_path / "x.npy", X)
     maps = [np.load(tmp_path / "x.npy", mmap_mode="r")]
     with pytest.raises(jaxae.ArgumentError, match=r"give jaxae\.Shards\(data\)"):

@@ -695,3 +695,40 @@ def test_atoms_are_what_a_code_adds_to_x():
     codes = np.eye(8, dtype=np.float32)
     added = jaxae.decode(model, codes) - jaxae.decode(model, 0 * codes)
     np.testing.assert_allclose(added, found, atol=1e-5)
+
+
+def test_a_transcoder_starts_and_begins_again_about_its_own_inputs():
+    """From inputs of another shape to x."""
+    recipe = sparse_autoencoder((3,), N, k=2, input_shape=(D,))
+    x, inputs = normal((B, 3), 1), 5.0 + normal((B, D), 2)
+    data = {"x": x, "inputs": inputs}
+    state = with_dead(in_numpy(start(recipe)), np.arange(N) == 2)
+    dead = jnp.arange(N) == 2
+    loss = jnp.asarray(np.full(B, CONSTANT * 3 / D, np.float32)).at[3].add(5.0)
+    seen = Observed({k: jnp.asarray(v) for k, v in data.items()}, loss, {"dead": dead})
+    tied = in_numpy(jax.jit(TieAtStart())(state, seen, KEY)).params["model"]
+    kernel = state.params["model"]["bottleneck"]["kernel"]
+    close(tied["bottleneck"]["kernel"], kernel, 0)
+    pre = inputs @ kernel + tied["bottleneck"]["bias"]
+    close(pre, (inputs - inputs.mean(axis=0)) @ kernel)
+    close(tied["decoder"]["bias"], x.mean(axis=0))
+    new = in_numpy(resample(state, seen, KEY)).params["model"]
+    away = inputs[3] - inputs.mean(axis=0)
+    found = new["bottleneck"]["kernel"][:, 2]
+    close(found / np.linalg.norm(found), away / np.linalg.norm(away))
+    center = inputs.mean(axis=0) @ found + new["bottleneck"]["bias"][2]
+    np.testing.assert_allclose(center, 0.0, atol=1e-5)
+
+
+def test_a_sparse_transcoder_explains_another_x():
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(3.0, 1.0, (300, 6)).astype(np.float32)
+    x = np.maximum(inputs - 3.0, 0.0) @ rng.normal(size=(6, 4)).astype(np.float32)
+    recipe = sparse_autoencoder(
+        (4,), 32, k=6, input_shape=(6,), k_aux=4, resample_every=30
+    )
+    options = {"key": KEY, "epochs": 40, "batch_size": 50, "progress": False}
+    data = {"x": x, "inputs": inputs}
+    model = jaxae.fit(recipe, data, tx=optax.adam(1e-2), **options).model
+    error = np.square(jaxae.reconstruct(model, inputs) - x).mean()
+    assert error < 0.1 * x.var()

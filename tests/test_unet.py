@@ -178,3 +178,10 @@ def test_pairs_are_evaluated():
     # Untrained it gives back what it sees.
     np.testing.assert_allclose(numbers["mse"], np.square(0.5 * x).mean(), rtol=1e-5)
     assert numbers["l0"] is None and abs(numbers["psnr_gain_db"]) < 1e-4
+
+
+def test_inputs_of_another_shape_are_for_other_families():
+    data = {"x": pictures((4, 4, 1)), "inputs": pictures((2, 2, 1))}
+    recipe = recipes.unet((4, 4, 1)).replace(corruption=corruptions.identity)
+    with pytest.raises(ValueError, match=r"that of x, the only one that a UNet sees"):
+        jaxae.fit(recipe, data, key=KEY, progress=False)

@@ -50,18 +50,24 @@ def compress(arguments: Arguments) -> None:
     import jaxae
     from jaxae import compression
     from jaxae.compression.densities import check_pixels
-    from jaxae.errors import require
+    from jaxae.compression.files import check_images
+    from jaxae.errors import ensure, require
     from train.code_priors import code_prior
-    from train.data import read_images
+    from train.data import read_examples
     from train.data.folder import check_pixels_stay
 
     out = arguments.out
     require(not out.exists(), "--out", str(out), "a path that does not exist yet")
     if arguments.input.is_dir():
         check_pixels_stay(arguments.input)
-    images = read_images(arguments.input)
-    model = jaxae.load(arguments.run)
-    check_pixels(model.recipe)  # before a prior is fitted
+    found = read_examples(arguments.input)
+    gaps = f"{arguments.input}: 'missing' must be left out, a file holds images whole"
+    ensure(found.missing is None or not found.missing.any(), gaps)
+    own = f"{arguments.input}: 'inputs' must be left out, a file is of what is encoded"
+    ensure(found.inputs is None, own)
+    images, model = found.images, jaxae.load(arguments.run)
+    check_pixels(model.recipe)  # before a prior is fitted, as all that takes no time
+    check_images(model, images)
     prior = code_prior(model, arguments.run, arguments.prior, fit=True)
     with constriction_needed():
         source = str(arguments.run)

@@ -16,7 +16,7 @@ from flax import linen as nn
 from jaxae import corruptions, likelihoods, preparation, schedules
 from jaxae.corruptions import Compose, Corruption, identity
 from jaxae.errors import ArgumentError, choose
-from jaxae.networks.pairs import BY_NAME, Pair
+from jaxae.networks.pairs import BY_NAME, Pair, check_no_family
 from jaxae.preparation import Scale
 from jaxae.schedules import Schedule
 from jaxae.views import Condition
@@ -141,6 +141,12 @@ def named(condition: str) -> str:
     return condition.partition(":")[0]
 
 
+class _Network(Words):
+    def read(self, text: str, name: str, steps_per_epoch: int) -> Any:
+        check_no_family(name, text, "the preset unet")
+        return super().read(text, name, steps_per_epoch)
+
+
 class _Critic(Words):
     def read(self, text: str, name: str, steps_per_epoch: int) -> nn.Module:
         pair: Pair = super().read(text, name, steps_per_epoch)
@@ -150,7 +156,7 @@ class _Critic(Words):
 WEIGHT = _Weight(SCHEDULES, "NUMBER|SCHEDULE")
 CORRUPTION = _Corruption(CORRUPTIONS, "CORRUPTION[+CORRUPTION]")
 LIKELIHOOD = Words(likelihoods.BY_NAME, "LIKELIHOOD")
-NETWORK = Words(BY_NAME, "NETWORK")
+NETWORK = _Network(BY_NAME, "NETWORK")
 CONDITION = _Condition({}, "NAME[:CATEGORIES]")
 SCALE = Words(SCALES, "SCALE")
 CRITIC = _Critic(BY_NAME, "NETWORK")

@@ -16,6 +16,7 @@ from jaxtyping import UInt8
 from jaxae._version import __version__
 from jaxae.compression.bit_swap import BitSwap
 from jaxae.compression.bits_back import BitsBack
+from jaxae.compression.densities import levels_of
 from jaxae.compression.indexed import Indexed
 from jaxae.compression.stack import Stack, random_words
 from jaxae.errors import ArgumentError, ensure, require
@@ -112,7 +113,7 @@ def compress(
     scheme, source = _scheme(model, prior), os.fspath(source)
     require(len(source) <= LONGEST, "source", f"{len(source)} letters", "a path")
     images = np.asarray(images)
-    step = _check_images(model, images, scheme.levels)
+    step = check_images(model, images)
     levels = (images // np.uint8(step)).reshape(len(images), -1).astype(np.int32)
     stack = Stack()
     for i in reversed(range(len(levels))):  # so that the first comes off first
@@ -248,7 +249,7 @@ def _header(text: bytes) -> Header:
     return header
 
 
-def _check_images(model: Model, images: np.ndarray, levels: int) -> int:
+def check_images(model: Model, images: np.ndarray) -> int:
     """The step between two levels, in pixel values.
 
     Raises:
@@ -256,6 +257,7 @@ def _check_images(model: Model, images: np.ndarray, levels: int) -> int:
     """
     require(images.dtype == np.uint8, "images", str(images.dtype), "bytes (uint8)")
     check_rows(model.module.shape, images.shape, "images")
+    levels = levels_of(model.module.likelihood)
     step = 255 // (levels - 1)
     if levels == 2 and images.max() <= 1:
         return 1

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Bool, PyTree
+from jaxtyping import Bool, PyTree
 
 from jaxae.checks import check_count, check_key
 from jaxae.recipe import Model, Recipe
@@ -16,6 +16,10 @@ from jaxae.training.batch import model_batch
 from jaxae.types import AnyArray, Batch, Variables
 
 PerExample = Callable[..., PyTree]
+
+CHUNKS = 8
+"""That go through the device at a time: all data, or what is made of them, may be too
+large for it."""
 
 
 def map_examples(
@@ -46,19 +50,36 @@ def map_examples(
     """
     check_key(key)
     check_count("chunk", chunk)
-    keys = jax.random.split(key, data["x"].shape[0])
-    mapped = _mapped(
-        function, model.recipe, chunk, static, model.variables, data, keys, shared
-    )
-    leaves = jax.tree.leaves(mapped)
-    traced = any(isinstance(leaf, Tracer) for leaf in leaves)
-    return mapped if traced else jax.device_get(mapped)
+    count = data["x"].shape[0]
+    keys = jax.random.split(key, count)
+    settled = function, model.recipe, chunk, static, model.variables
+    leaves = jax.tree.leaves((model.variables, dict(data), keys, shared))
+    if any(isinstance(leaf, Tracer) for leaf in leaves):
+        return _mapped(*settled, data, keys, shared)
+
+    def mapped(rows: slice) -> PyTree[np.ndarray]:
+        """What lies on the disk is read when its turn comes."""
+        own = {name: values[rows] for name, values in data.items()}
+        return jax.device_get(_mapped(*settled, own, keys[rows], shared))
+
+    size = CHUNKS * chunk
+    first = mapped(slice(0, size))
+    if count <= size:
+        return first
+    made = jax.tree.map(lambda u: np.empty((count, *u.shape[1:]), u.dtype), first)
+    for start in range(0, count, size):
+        rows = slice(start, start + size)
+        part = mapped(rows) if start else first
+        jax.tree.map(lambda all, own, rows=rows: np.copyto(all[rows], own), made, part)
+    return made
 
 
-def known_values(data: Mapping[str, AnyArray]) -> Bool[Array, "n ..."]:
+def known_values(data: Mapping[str, AnyArray]) -> Bool[AnyArray, "n ..."]:
     """Where x is known, of its shape."""
     missing = data.get("missing", np.zeros((), bool))
-    return jnp.broadcast_to(~missing, data["x"].shape)
+    on_device = isinstance(data["x"], jax.Array) or isinstance(missing, jax.Array)
+    xp = jnp if on_device else np
+    return xp.broadcast_to(~missing, data["x"].shape)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))

@@ -163,9 +163,10 @@ def _data_range(recipe: Recipe, data: Mapping[str, AnyArray]) -> Float[AnyArray,
     if x.dtype == np.uint8 or not isinstance(recipe.prepare, Scale):
         return np.ones((), np.float32)
     known = known_values(data)
-    spread = jnp.max(x, where=known, initial=-np.inf)
-    spread -= jnp.min(x, where=known, initial=np.inf)
-    return jnp.where(spread > 0, spread, 1.0)
+    xp = jnp if isinstance(known, jax.Array) else np
+    spread = xp.max(x, where=known, initial=-np.inf)
+    spread -= xp.min(x, where=known, initial=np.inf)
+    return xp.where(spread > 0, spread, xp.ones_like(spread))
 
 
 def _quality(

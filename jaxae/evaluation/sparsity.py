@@ -9,14 +9,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jaxae.errors import require
-from jaxae.evaluation.examples import known_values, map_examples
+from jaxae.evaluation.examples import CHUNKS, known_values, map_examples
 from jaxae.inputs import check_data, check_model
 from jaxae.models.family import call
 from jaxae.networks.dictionary import Dictionary, normalize_rows
 from jaxae.recipe import Model, Recipe
 from jaxae.types import Batch, Variables
-
-_CHUNKS = 8  # go through the device at a time: the codes of all data may be too large
 
 
 class _Totals(NamedTuple):
@@ -56,7 +54,7 @@ def sparsity(
     discrete = model.module.num_codes > 0
     require(not discrete, "model", "one with discrete codes", "one with real codes")
     data = check_data(model.recipe, data, "data")
-    size, parts, origin = chunk * _CHUNKS, [], None
+    size, parts, origin = chunk * CHUNKS, [], None
     for i, start in enumerate(range(0, len(data["x"]), size)):
         part = {name: values[start : start + size] for name, values in data.items()}
         own = jax.random.fold_in(key, i)

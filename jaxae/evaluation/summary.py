@@ -128,7 +128,8 @@ def _sizes_and_weights(model: Model, data: Any) -> tuple[np.ndarray, np.ndarray]
     """
     checked = check_data(model.recipe, data, "data")
     count = len(checked["x"])
-    sizes = np.asarray(known_values(checked)).reshape(count, -1).sum(axis=1)
+    known = np.asarray(known_values(checked))
+    sizes = known.sum(axis=tuple(range(1, known.ndim)))
     weight = np.asarray(checked.get("weight", np.ones(count)))
     return sizes, np.where(sizes > 0, weight, 0.0)
 

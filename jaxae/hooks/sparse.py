@@ -25,7 +25,9 @@ class TieAtStart(Value):
     products of the atoms with what differs from it (Gao et al. 2024, "Preventing dead
     latents", with the mean for the geometric median). Latents that start unrelated to
     their atoms, or all alike excited by what the examples have in common, die in large
-    numbers. The optimizer forgets what the first step told it of all these.
+    numbers. The optimizer forgets what the first step told it of all these. An encoder
+    of inputs of another shape than x keeps its weights, and its pre-activations are
+    products with what differs from the mean of these.
 
     For the models that `ResampleDead` is for.
     """
@@ -41,13 +43,14 @@ class TieAtStart(Value):
 def _tie(state: TrainState, seen: Observed) -> TrainState:
     model = state.params["model"]
     encoder, decoder = model["bottleneck"], model["decoder"]
-    _check_kernel(encoder["kernel"], decoder["atoms"])
+    _check_kernel(encoder["kernel"], seen)
     atoms = normalize_rows(decoder["atoms"])
+    kernel = atoms.T if _alike(seen) else encoder["kernel"]
     mean = _mean(seen, "x")
-    offset = -(atoms @ _mean(seen, "inputs"))
+    offset = -(_mean(seen, "inputs") @ kernel)
     biases = {name: offset for name in encoder if name.endswith("bias")}
     new = {
-        "bottleneck": {**encoder, "kernel": atoms.T, **biases},
+        "bottleneck": {**encoder, "kernel": kernel, **biases},
         "decoder": {**decoder, "atoms": atoms, "bias": mean},
     }
     params = {**state.params, "model": {**model, **new}}
@@ -58,6 +61,11 @@ def _tie(state: TrainState, seen: Observed) -> TrainState:
             nothing = jnp.zeros([1] * value.ndim, value.dtype)
             opt_state = reset_moments(opt_state, ("model", part, name), nothing, fresh)
     return state._replace(params=params, opt_state=opt_state)
+
+
+def _alike(seen: Observed) -> bool:
+    """Whether inputs have the shape of x, so that atoms are directions of both."""
+    return seen.batch["inputs"].shape == seen.batch["x"].shape
 
 
 def _mean(seen: Observed, field: str) -> Float[Array, " d"]:
@@ -130,17 +138,16 @@ def _resample(
 ) -> TrainState:
     dead = seen.info["dead"]
     model = state.params["model"]
-    center = model["decoder"]["bias"]
+    center, old = model["decoder"]["bias"], model["decoder"]["atoms"]
     chosen = _chosen(seen, key, dead.shape[0], center)
-    old = model["decoder"]["atoms"]
-    _check_kernel(model["bottleneck"]["kernel"], old)
-    directions = {
-        field: _directions(_centred(seen, field, center)[chosen], old)
-        for field in ("x", "inputs")
-    }
-    own = directions["inputs"]
-    encoder = _new_encoder(model["bottleneck"], own, center, dead, scale)
-    atoms = jnp.where(dead[:, None], directions["x"], old)
+    kernel = model["bottleneck"]["kernel"]
+    _check_kernel(kernel, seen)
+    middle = center if _alike(seen) else _mean(seen, "inputs")
+    otherwise = old if _alike(seen) else kernel.T
+    own = _directions(_centred(seen, "inputs", middle)[chosen], otherwise)
+    encoder = _new_encoder(model["bottleneck"], own, middle, dead, scale)
+    directions = _directions(_centred(seen, "x", center)[chosen], old)
+    atoms = jnp.where(dead[:, None], directions, old)
     decoder = {**model["decoder"], "atoms": atoms}
     own = {**model, "bottleneck": encoder, "decoder": decoder}
     params = {**state.params, "model": own}
@@ -203,8 +210,8 @@ def _new_encoder(
     }
 
 
-def _check_kernel(kernel: Float[Array, "m n"], rows: Rows) -> None:
-    features, inputs = kernel.shape[0], rows.shape[1]
+def _check_kernel(kernel: Float[Array, "m n"], seen: Observed) -> None:
+    features, inputs = kernel.shape[0], math.prod(seen.batch["inputs"].shape[1:])
     ensure(
         features == inputs,
         "encoder must give the flattened input for this hook, "

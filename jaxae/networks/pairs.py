@@ -5,7 +5,7 @@ from typing import Any
 
 from flax import linen as nn
 
-from jaxae.errors import ArgumentError, choose, require
+from jaxae.errors import ArgumentError, choose, ensure, require
 from jaxae.networks.activations import Activation
 from jaxae.networks.conv import ConvDecoder, ConvEncoder
 from jaxae.networks.mlp import MLP, MLPDecoder
@@ -144,6 +144,7 @@ def as_pair(network: Networks) -> Pair:
     if isinstance(network, Pair):
         return network
     if isinstance(network, str):
+        check_no_family("network", network, "jaxae.recipes.unet")
         return choose("network", network, BY_NAME)()
     if _is_own(network):
         return Own(*network)
@@ -152,6 +153,13 @@ def as_pair(network: Networks) -> Pair:
         "(encoder, decoder or a function from the outputs' shape to it), "
         f"got {network!r:.200}"
     )
+
+
+def check_no_family(name: str, network: str, instead: str) -> None:
+    """Raises ValueError of the U-Net, which is none of two networks around a code."""
+    family = network.lower().replace("-", "").replace("_", "") == "unet"
+    known = f"{name} must be one of {', '.join(BY_NAME)}, got {network!r}"
+    ensure(not family, f"{known}, which is a family of its own: {instead}")
 
 
 def _is_own(network: Any) -> bool:

@@ -25,6 +25,7 @@ def sparse_autoencoder(
     k_aux: int = 256,
     dead_after: int = 10_000,
     resample_every: int | None = None,
+    input_shape: Shape | None = None,
 ) -> Recipe:
     """A linear encoder, a sparse code and unit-norm atoms, for images or vectors.
 
@@ -47,6 +48,8 @@ def sparse_autoencoder(
         k_aux: Dead latents that AuxK explains an example with.
         dead_after: Examples without activity after which a latent is dead.
         resample_every: Steps between resamplings of dead latents; none unless given.
+        input_shape: The shape of what the encoder sees of one example, where data bring
+            "inputs" of another shape than x, as those of a transcoder may be.
 
     Example:
         >>> import jaxae
@@ -56,7 +59,9 @@ def sparse_autoencoder(
         aux_weight = 1 / 32 if activation.endswith("topk") else 0.0
     bottleneck = Sparse(latent_dim, activation, k, bandwidth, dead_after)
     network = networks.MLP(()), networks.Dictionary
-    module = compose_model(shape, network, bottleneck, "gaussian")
+    module = compose_model(
+        shape, network, bottleneck, "gaussian", input_shape=input_shape
+    )
     objective = SparseReconstruction(sparsity_weight, aux_weight, k_aux)
     hooks: tuple[Hook, ...] = (TieAtStart(),)
     if resample_every is not None:

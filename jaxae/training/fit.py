@@ -85,7 +85,7 @@ def fit(
             not end, or where it can be read only once. Not for an array; a function
             may have it as an attribute.
         tx: An optimizer over {"model": ..., "objective": ...}; Adam at 1e-3 if None.
-        validation: An array or a mapping, to judge every epoch by.
+        validation: An array, a mapping or `Shards`, to judge every epoch by.
         monitor: The metric that the best epoch has least of; unless given the recipe's,
             as "loss", where there are validation data of these: "validation_loss".
             With a weight that is scheduled to grow, "loss" is least early: give

@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxae.checks import check_keys
 from jaxae.errors import ensure, require
 from jaxae.inputs import check_recipe
-from jaxae.recipe import Recipe
+from jaxae.recipe import Model, Recipe
 from jaxae.training.averaging import params_in_use
 from jaxae.training.epoch import make_epoch, make_validation
 from jaxae.training.loop import (
@@ -32,9 +32,10 @@ from jaxae.training.parallel import DATA, default_mesh, make_mesh
 from jaxae.training.placement import local, place_data
 from jaxae.training.runners import Row, as_row, is_array_data, timed
 from jaxae.training.scale import fit_scale, with_scale_of
+from jaxae.training.start import begun, unstarted
 from jaxae.training.state import init_state, trained_model
 from jaxae.training.step import make_train_step
-from jaxae.types import Batch, Prepare, TrainState
+from jaxae.types import Batch, TrainState, Variables
 
 Build = Callable[[Any], tuple[Recipe, optax.GradientTransformation]]
 """From a member's value to its recipe and optimizer. While training the value is traced
@@ -58,6 +59,7 @@ def fit_many(
     mesh: Mesh | None = None,
     accumulate: int = 1,
     remat: bool = False,
+    start: Model | None = None,
     resume: Sequence[Progress] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> list[Fit]:
@@ -87,6 +89,7 @@ def fit_many(
             as many are used as divide S.
         accumulate: Parts that a batch goes through the model in.
         remat: Compute activations again for the backward pass.
+        start: A model that all members begin with, as far as it fits, see `fit`.
         resume: Go on from there, one for every member, all after the same epoch.
         stop: Asked after every epoch whether to end early.
 
@@ -122,15 +125,20 @@ def fit_many(
     _check_values(values, count)
     built = [build(value) for value in each(_as_numbers(values), count)]
     scaled = built[0][0]
-    if resume:
-        scaled = with_scale_of(scaled, resume[0].best.model.recipe)
+    ensure(start is None or resume is None, "start must be left out with resume")
+    earlier = resume[0].best.model if resume else start
+    if isinstance(earlier, Model):
+        scaled = with_scale_of(scaled, earlier.recipe)
     scaled, data = fit_scale(scaled, data)
     recipes = [recipe for recipe, _ in built]
     if scaled is not recipes[0]:
-        build = _prepared(build, scaled.prepare)
-        recipes = [recipe.replace(prepare=scaled.prepare) for recipe in recipes]
+        prepare = scaled.prepare
+        build = _changed(build, lambda recipe: recipe.replace(prepare=prepare))
+        recipes = [recipe.replace(prepare=prepare) for recipe in recipes]
     for recipe in recipes:
         check_recipe(recipe)
+    if start is not None and begun(recipes[0], start) is not recipes[0]:
+        build, recipes = _changed(build, unstarted), list(map(unstarted, recipes))
     mesh = _part_of(default_mesh() if mesh is None else mesh, count)
     data = place_data(recipes[0], data, mesh, "data")
     example = {name: jnp.zeros_like(rows[:2]) for name, rows in data.items()}
@@ -162,31 +170,32 @@ def fit_many(
         return (_member(state, i) for i in range(count))
 
     if resume is None:
-        state = _fresh_states(build, values, key_init, example, mesh)
+        given = None if start is None else jax.device_get(local(start.variables))
+        state = _fresh_states(build, values, key_init, example, given, mesh)
         firsts = zip(recipes, split(state), strict=True)
         resume = [Progress(own, Best(trained_model(r, own))) for r, own in firsts]
     else:
         require(len(resume) == count, "resume", len(resume), f"of {count} members")
-        done = {start.epoch for start in resume}
+        done = {own.epoch for own in resume}
         same = "resume must have all members after the same epoch"
         ensure(len(done) == 1, f"{same}, got epochs {sorted(done)}")
-        state = _stack([start.state for start in resume], mesh)
+        state = _stack([own.state for own in resume], mesh)
 
     members = [
-        Member(recipe, start, monitor, [partial(callback, i) for callback in callbacks])
-        for i, (recipe, start) in enumerate(zip(recipes, resume, strict=True))
+        Member(recipe, own, monitor, [partial(callback, i) for callback in callbacks])
+        for i, (recipe, own) in enumerate(zip(recipes, resume, strict=True))
     ]
     return run_epochs(loop, members, state, epoch, split)
 
 
-def _prepared(build: Build, prepare: Prepare) -> Build:
-    """All members see the same data, with one scale."""
+def _changed(build: Build, change: Callable[[Recipe], Recipe]) -> Build:
+    """What all members have in common, as the scale of the data."""
 
-    def prepared(value: Any) -> tuple[Recipe, optax.GradientTransformation]:
+    def changed(value: Any) -> tuple[Recipe, optax.GradientTransformation]:
         recipe, tx = build(value)
-        return recipe.replace(prepare=prepare), tx
+        return change(recipe), tx
 
-    return prepared
+    return changed
 
 
 def _as_numbers(values: Any) -> Any:
@@ -244,12 +253,17 @@ def _dealt(function: Callable[..., Any], mesh: Mesh, shared: int) -> Callable[..
 
 
 def _fresh_states(
-    build: Build, values: Any, keys: jax.Array, example: Batch, mesh: Mesh
+    build: Build,
+    values: Any,
+    keys: jax.Array,
+    example: Batch,
+    start: Variables | None,
+    mesh: Mesh,
 ) -> TrainState:
-    def init(value: Any, key: jax.Array, example: Batch) -> TrainState:
-        return init_state(*build(value), example, key)
+    def init(value: Any, key: jax.Array, example: Batch, start: Any) -> TrainState:
+        return init_state(*build(value), example, key, start)
 
-    return jax.jit(_dealt(init, mesh, shared=1))(values, keys, example)
+    return jax.jit(_dealt(init, mesh, shared=2))(values, keys, example, start)
 
 
 def _stack(states: Sequence[TrainState], mesh: Mesh) -> TrainState:

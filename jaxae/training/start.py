@@ -58,8 +58,11 @@ def begun(recipe: Recipe, start: Model) -> Recipe:
     parts += [f"left out are {_few(left)}"] * bool(left)
     if afresh or left:
         warnings.warn(f"start: {'; '.join(parts)}", stacklevel=3)
-    if afresh:
-        return recipe
+    return recipe if afresh else unstarted(recipe)
+
+
+def unstarted(recipe: Recipe) -> Recipe:
+    """Without the hooks that make a good start."""
     hooks = (each for each in recipe.hooks if not getattr(each, "at_start", False))
     return recipe.replace(hooks=tuple(hooks))
 

@@ -56,6 +56,19 @@ def test_there_and_back(folder, source, tmp_path, monkeypatch, capsys):
     assert np.array_equal([np.asarray(Image.open(f)) for f in files], images[..., 0])
 
 
+def test_what_a_file_has_no_place_for_is_refused(folder, tmp_path):
+    x = np.load(folder / "images.npy")
+    for field, values in {"missing": x > 9, "inputs": x}.items():
+        path = tmp_path / f"{field}.npz"
+        np.savez(path, x=x, **{field: values})
+        arguments = compress.Arguments(folder / "model", path, tmp_path / "a.jae")
+        with pytest.raises(ArgumentError, match=f"'{field}' must be left out, a file"):
+            compress.compress(arguments)
+    np.savez(path, x=x, missing=np.zeros(x.shape, bool), label=np.arange(5))
+    compress.compress(arguments)
+    assert read_header(arguments.out.read_bytes()).count == 5
+
+
 def test_a_model_that_moved(folder, tmp_path):
     file, out = tmp_path / "a.jae", tmp_path / "out.npy"
     images, model = folder / "images.npy", folder / "model"
@@ -132,6 +145,18 @@ def test_a_run_keeps_the_prior_of_its_codes(vqvae, tmp_path, capsys):
     assert np.array_equal(np.load(tmp_path / "out.npy"), np.load(images))
 
 
+def test_images_are_checked_before_a_prior_is_fitted(vqvae, tmp_path, monkeypatch):
+    monkeypatch.setattr("train.code_priors.code_prior", None)
+    path = tmp_path / "other.npy"
+    for bad, message in (
+        (np.zeros((3, 4, 4, 1), np.uint8), r"images must be of shape \[n, 8, 8, 1\]"),
+        (np.zeros((3, 8, 8, 1), np.float32), r"images must be bytes \(uint8\)"),
+    ):
+        np.save(path, bad)
+        with pytest.raises(ArgumentError, match=message):
+            compress.compress(compress.Arguments(vqvae, path, tmp_path / "a.jae"))
+
+
 def test_a_prior_of_ones_own(vqvae, folder, tmp_path):
     images, file = vqvae.parent / "images.npy", tmp_path / "a.jae"
     model = jaxae.load(vqvae)
@@ -148,5 +173,6 @@ def test_a_prior_of_ones_own(vqvae, folder, tmp_path):
     decompress.decompress(out)
     assert np.array_equal(np.load(tmp_path / "out.npy"), np.load(images))
     with pytest.raises(ArgumentError, match="--prior is for codes of whole numbers"):
+        images = folder / "images.npy"
         arguments = compress.Arguments(folder / "model", images, tmp_path / "b.jae")
         compress.compress(dataclasses.replace(arguments, prior=tmp_path / "prior"))

@@ -155,6 +155,7 @@ def test_words_make_a_part(part, text, value):
         (words.WEIGHT, "linear:0:1:epochs=x", "'x' must be a number"),
         (words.NETWORK, "mlp:4,b", "mlp:4,b: 'b' must be a whole number"),
         (words.NETWORK, "conv:4:big", "conv:4:big: 'big' must be a whole number"),
+        (words.NETWORK, "unet", "a family of its own: the preset unet"),
         (words.NETWORK, "mlp:4:maybe", "must be one of false, no, true, yes"),
         (words.WEIGHT, "linear:0:1", "must be as linear:START:END:STEPS"),
         (words.WEIGHT, "linear:0:1:5:6", "must be as linear:START:END:STEPS"),

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+import jaxae
 from jaxae import Progress, TrainingDiverged, fit, networks, objectives, recipes
 from jaxae.errors import ArgumentError
 from jaxae.training import fit_many, many
@@ -242,6 +243,28 @@ def test_resumed_members_are_those_that_were_never_stopped():
         assert_same(a, b, rtol=0)
     order = [(number, i) for number in range(1, 5) for i in (0, 1)]
     assert [(epoch.number, i) for i, epoch in calls] == order
+
+
+def test_members_begin_with_a_model(three):
+    start = three[0].model
+    wider = recipes.vae((4,), 3, network=networks.FullyConnected((3,)))
+    with pytest.warns(UserWarning, match="start: 5 of 8 arrays are the model's"):
+        found = train(lambda value: (wider, ADAM), 2, epochs=1, start=start)
+    with pytest.warns(UserWarning, match="start: 5 of 8 arrays are the model's"):
+        expected = train_one(wider, seed=1, epochs=1, start=start)
+    assert_same(found[1], expected)
+    with pytest.raises(ArgumentError, match="start must be left out with resume"):
+        train(build_vae, start=start, resume=[progress_of(each) for each in three])
+
+
+def test_hooks_that_make_a_start_are_left_out_where_there_is_one():
+    recipe = recipes.sparse_autoencoder((4,), 6, k=2)
+    start = jaxae.init(recipe, jax.random.key(5))
+    still = (recipe, optax.sgd(0.0))
+    for member in train(lambda value: still, 2, epochs=1, start=start):
+        for part in ("bottleneck", "decoder"):
+            found, own = (m.variables["params"][part] for m in (member.model, start))
+            jax.tree.map(np.testing.assert_array_equal, dict(found), dict(own))
 
 
 @slow

@@ -1,5 +1,7 @@
 """A recipe: a family of auto-encoders as a choice of parts; with variables, a model."""
 
+from __future__ import annotations  # help() shows names, not types
+
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -99,7 +101,7 @@ class Model:
         """The recipe's module."""
         return self.recipe.module
 
-    def replace(self, **changes: Any) -> "Model":
+    def replace(self, **changes: Any) -> Model:
         """The same with another recipe or other variables."""
         return dataclasses.replace(self, **changes)
 

@@ -1,5 +1,7 @@
 """Training a recipe: data, devices, validation and the loop put together."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -64,7 +66,7 @@ def fit(
     remat: bool = False,
     start: Model | None = None,
     resume: Progress | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Callable[[], bool] | None = None,
 ) -> Fit:
     """Trains a recipe.
 

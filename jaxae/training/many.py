@@ -1,5 +1,7 @@
 """Many trainings at once in one program: seeds, and values of a scalar."""
 
+from __future__ import annotations  # help() shows names, not types
+
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -59,7 +61,7 @@ def fit_many(
     accumulate: int = 1,
     remat: bool = False,
     resume: Sequence[Progress] | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Callable[[], bool] | None = None,
 ) -> list[Fit]:
     """Trains S models at once, each as `fit` trains one, to rounding.
 

@@ -5,6 +5,8 @@ averaged over the devices. What jit with shardings computes of the global batch 
 statistics, codebook updates, a critic's batch) every device computes here of its share.
 """
 
+from __future__ import annotations  # help() shows names, not types
+
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

@@ -5,6 +5,8 @@ the same optimizer, in a notebook or a grid search, finds its programs here. The
 of a recipe's scale, which follow from the data, are arguments of the programs.
 """
 
+from __future__ import annotations  # help() shows names, not types
+
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -50,7 +52,7 @@ class Plan(NamedTuple):
     accumulate: int
     remat: bool
 
-    def split(self) -> tuple["Plan", Numbers]:
+    def split(self) -> tuple[Plan, Numbers]:
         """The plan without the numbers of the recipe's scale, and these."""
         recipe, numbers = split_numbers(self.recipe)
         return self._replace(recipe=recipe), numbers

@@ -1,7 +1,7 @@
 """From stored values to the target: (key, values) -> x, and the way back."""
 
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +73,13 @@ class Scale(Value):
     the like undo it, so that users see x in units of their own. Numbers of evaluation
     are of x as it is scaled. Bytes become k/255 first. Inputs of their own are scaled
     as x where they have its shape.
+
+    Attributes:
+        estimated: The fields that `of` sets, None until then. Programs get their values
+            as arrays, so that other data need no other program.
     """
+
+    estimated: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, key: jax.Array, values: Shaped[Array, "..."]) -> Array:
         """From stored values to x."""
@@ -82,7 +88,7 @@ class Scale(Value):
     @property
     def fitted(self) -> bool:
         """Whether its numbers are known."""
-        return True
+        return all(getattr(self, name) is not None for name in self.estimated)
 
     def of(self: S, x: Any, weight: Any = None) -> S:
         """The same with what is not known yet estimated from examples.
@@ -128,21 +134,17 @@ class Standardize(Scale):
         (4, (1, 4))
     """
 
+    estimated: ClassVar = ("mean", "std")
+
     mean: Numbers = None
     std: Numbers = None
     per_feature: bool = True
 
     def __post_init__(self) -> None:
         """Checks that both are given or none, their numbers, and the std."""
-        _settle(self, "mean", "std")
-        if self.std is not None:
+        if _settle(self):
             least = np.min(self.std)
             require(least > 0, "std", self.std, "above 0")
-
-    @property
-    def fitted(self) -> bool:
-        """Whether its numbers are known."""
-        return self.mean is not None
 
     def of(self, x: Any, weight: Any = None) -> "Standardize":
         """See `Scale.of`; as it is if its numbers are known."""
@@ -186,22 +188,18 @@ class MinMax(Scale):
         per_feature: Estimate both for every feature, rather than over all values.
     """
 
+    estimated: ClassVar = ("low", "high")
+
     low: Numbers = None
     high: Numbers = None
     per_feature: bool = True
 
     def __post_init__(self) -> None:
         """Checks that both are given or none, their numbers, and their order."""
-        _settle(self, "low", "high")
-        if self.low is not None and self.high is not None:
+        if _settle(self):
             came = (self.low, self.high)
             apart = np.all(np.asarray(self.high) > np.asarray(self.low))
             require(apart, "low and high", came, "in this order, and apart")
-
-    @property
-    def fitted(self) -> bool:
-        """Whether its numbers are known."""
-        return self.low is not None
 
     def of(self, x: Any, weight: Any = None) -> "MinMax":
         """See `Scale.of`; as it is if its numbers are known."""
@@ -283,28 +281,33 @@ def _numbers(values: Float[np.ndarray, " d"]) -> float | tuple[float, ...]:
     return numbers[0] if len(numbers) == 1 else numbers
 
 
-def _settle(scale: Scale, *names: str) -> None:
-    """Makes the numbers of two fields plain floats, or tuples of as many of them.
+def _settle(scale: Scale) -> bool:
+    """Makes estimated numbers plain floats, or tuples of as many of them.
+
+    Returns:
+        Whether they can be judged: they are there, and JAX does not trace them.
 
     Raises:
         ValueError: One alone is given; or they are not finite, or do not match.
     """
+    names = scale.estimated
     came = [getattr(scale, name) for name in names]
     both = " and ".join(names)
     none = [each is None for each in came]
     require(none[0] == none[1], both, tuple(came), "both given or none")
     if any(none):
-        return
+        return False
     plain = [_plain(*each) for each in zip(names, came, strict=True)]
     sizes = {len(each) for each in plain if isinstance(each, tuple)}
     ensure(len(sizes) < 2, f"{both} must be of as many features, got {sorted(sizes)}")
     for name, numbers in zip(names, plain, strict=True):
         object.__setattr__(scale, name, numbers)  # it is frozen
+    return not _traced(plain)
 
 
 def _plain(name: str, values: Any) -> Any:
     """A float, or a tuple of one for every feature; what JAX traces as it is."""
-    if any(isinstance(each, Tracer) for each in jax.tree.leaves(values)):
+    if _traced(values):
         return values
     array = np.asarray(values)
     real = jnp.issubdtype(array.dtype, jnp.floating)
@@ -315,9 +318,13 @@ def _plain(name: str, values: Any) -> Any:
     return tuple(numbers) if array.ndim else numbers
 
 
+def _traced(values: Any) -> bool:
+    return any(isinstance(each, Tracer) for each in jax.tree.leaves(values))
+
+
 def _along(name: str, numbers: Numbers, x: AnyArray) -> Any:
     """To broadcast against x along its last axis."""
-    if isinstance(numbers, tuple):
+    if np.ndim(numbers):
         size = x.shape[-1] if x.ndim else 1
         each = f"{name} must have a number for each of the {size} features of x, which "
         each += f"are its last axis, or be one number for all, got {len(numbers)}"

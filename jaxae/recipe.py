@@ -1,10 +1,14 @@
 """A recipe: a family of auto-encoders as a choice of parts; with variables, a model."""
 
+from __future__ import annotations  # help() shows names, not types
+
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax.typing import DTypeLike
 
@@ -12,7 +16,7 @@ from jaxae.corruptions import identity
 from jaxae.errors import ensure, require
 from jaxae.models.family import Family
 from jaxae.objectives.base import Objective
-from jaxae.preparation import unit_interval
+from jaxae.preparation import Scale, unit_interval
 from jaxae.types import Corrupt, Hook, Prepare, Variables
 from jaxae.values import Value
 
@@ -56,6 +60,26 @@ class Recipe(Value):
     title: str = "auto-encoder"
 
 
+def split_numbers(recipe: Recipe) -> tuple[Recipe, dict[str, np.ndarray]]:
+    """The recipe without the numbers of its scale, and these by their names.
+
+    A program that is compiled for the former and takes the latter as arrays serves
+    equal recipes with other numbers, too.
+    """
+    scale = recipe.prepare
+    if not isinstance(scale, Scale) or not scale.fitted:
+        return recipe, {}
+    numbers = {name: np.asarray(getattr(scale, name)) for name in scale.estimated}
+    bare = scale.replace(**dict.fromkeys(numbers))
+    return recipe.replace(prepare=bare), numbers
+
+
+def join_numbers(recipe: Recipe, numbers: Mapping[str, Any]) -> Recipe:
+    """The way back from `split_numbers`, where JAX may trace the numbers."""
+    scale: Any = recipe.prepare
+    return recipe.replace(prepare=scale.replace(**numbers)) if numbers else recipe
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Model:
@@ -77,7 +101,7 @@ class Model:
         """The recipe's module."""
         return self.recipe.module
 
-    def replace(self, **changes: Any) -> "Model":
+    def replace(self, **changes: Any) -> Model:
         """The same with another recipe or other variables."""
         return dataclasses.replace(self, **changes)
 

@@ -6,6 +6,8 @@ latent code, `b` examples, `d` latent dimensions; `...` stands for the shape of 
 example.
 """
 
+from __future__ import annotations  # help() shows names, not types
+
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 

@@ -6,16 +6,17 @@ import inspect
 import pkgutil
 
 import pytest
+from flax import linen as nn
 
 import jaxae
 from jaxae import recipes
 
-MODULES = sorted(
-    found.name
+ALL = [
+    importlib.import_module(found.name)
     for found in pkgutil.walk_packages(jaxae.__path__, "jaxae.")
     if not found.ispkg
-    and ">>> " in inspect.getsource(importlib.import_module(found.name))
-)
+]
+MODULES = sorted(each.__name__ for each in ALL if ">>> " in inspect.getsource(each))
 FRONT = [
     *(value for value in vars(jaxae).values() if inspect.isfunction(value)),
     *recipes.FAMILIES,
@@ -31,6 +32,22 @@ def test_examples(name):
     for test in tests:
         runner.run(test)
     assert runner.failures == 0
+
+
+@pytest.mark.parametrize("module", ALL, ids=lambda each: each.__name__)
+def test_help_shows_the_names_of_types_and_no_address(module):
+    others = (nn.Module, Exception)
+    for name, each in vars(module).items():
+        own = getattr(each, "__module__", None) == module.__name__
+        kind = inspect.isclass(each)
+        # Linen gives its modules two fields, exceptions have no signature.
+        shown = inspect.isfunction(each) or (kind and not issubclass(each, others))
+        if not own or not shown or name.startswith("_"):
+            continue
+        for parameter in inspect.signature(each).parameters.values():
+            assert len(str(parameter)) <= 120, f"{name}: {parameter}"
+            # What a value has as its default may be a function.
+            assert kind or " at 0x" not in str(parameter), f"{name}: {parameter}"
 
 
 @pytest.mark.parametrize("function", FRONT, ids=lambda each: each.__name__)

@@ -1,5 +1,7 @@
 """What corruptions have in common, and several of them in a row."""
 
+from __future__ import annotations  # help() shows names, not types
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float

@@ -11,7 +11,7 @@ from jax.core import Tracer
 from jaxtyping import Bool, PyTree
 
 from jaxae.checks import check_count, check_key
-from jaxae.recipe import Model, Recipe
+from jaxae.recipe import Model, Recipe, join_numbers, split_numbers
 from jaxae.training.batch import model_batch
 from jaxae.types import AnyArray, Batch, Variables
 
@@ -35,8 +35,8 @@ def map_examples(
 
     Args:
         function: A pure function defined at the top of a module, so that it compiles
-            once per recipe. `batch` has one example as the model sees it: prepared,
-            and damaged.
+            once per recipe, whatever the numbers of its scale. `batch` has one example
+            as the model sees it: prepared, and damaged.
         model: The trained model.
         data: As it is stored, {"x": [n, ...], ...}.
         key: Every example gets its own key from it, by its number, so that it is
@@ -52,7 +52,8 @@ def map_examples(
     check_count("chunk", chunk)
     count = data["x"].shape[0]
     keys = jax.random.split(key, count)
-    settled = function, model.recipe, chunk, static, model.variables
+    recipe, numbers = split_numbers(model.recipe)
+    settled = function, recipe, chunk, static, numbers, model.variables
     leaves = jax.tree.leaves((model.variables, dict(data), keys, shared))
     if any(isinstance(leaf, Tracer) for leaf in leaves):
         return _mapped(*settled, data, keys, shared)
@@ -88,11 +89,14 @@ def _mapped(
     recipe: Recipe,
     chunk: int,
     static: tuple[Any, ...],
+    numbers: Mapping[str, AnyArray],
     variables: Variables,
     data: Batch,
     keys: jax.Array,
     shared: tuple[Any, ...],
 ) -> PyTree:
+    recipe = join_numbers(recipe, numbers)
+
     def one(example: tuple[Batch, jax.Array]) -> PyTree:
         batch, key = example
         key_batch, key_own = jax.random.split(key)

@@ -1,5 +1,7 @@
 """An encoder and its mirror image, for recipes: from a name, a value or two modules."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from collections.abc import Callable
 from typing import Any
 

@@ -11,6 +11,8 @@ The critic's loss adds its gradient to the total but nothing to its value, so th
 "loss" that training reports is that of the model.
 """
 
+from __future__ import annotations  # help() shows names, not types
+
 import jax
 import jax.numpy as jnp
 import optax

@@ -1,5 +1,7 @@
 """What objectives have in common, and how they are added up."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 

@@ -1,5 +1,7 @@
 """The contractive penalty: the squared Jacobian of the code (Rifai et al. 2011)."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from typing import Literal
 
 import jax

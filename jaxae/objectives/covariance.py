@@ -1,5 +1,7 @@
 """DIP-VAE: codes whose covariance is the identity (Kumar et al. 2018)."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from typing import Literal
 
 import jax

@@ -1,5 +1,7 @@
 """The evidence lower bound (Kingma & Welling 2014) and its common modifications."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from typing import Literal
 
 import jax.numpy as jnp

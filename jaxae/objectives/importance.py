@@ -1,5 +1,7 @@
 """Bounds on log p(x) from several importance-weighted samples of the code."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from typing import Literal
 
 import jax

@@ -1,5 +1,7 @@
 """The maximum mean discrepancy of codes and prior (Gretton et al. 2012)."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from collections.abc import Callable
 from typing import Literal
 

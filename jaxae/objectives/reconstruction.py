@@ -1,5 +1,7 @@
 """The objective of the classic, the denoising and the inpainting auto-encoder."""
 
+from __future__ import annotations  # help() shows names, not types
+
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 from numpyro.distributions import Independent

@@ -1,5 +1,7 @@
 """What regularised auto-encoders charge in place of noise (Ghosh et al. 2020)."""
 
+from __future__ import annotations  # help() shows names, not types
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float

@@ -1,5 +1,7 @@
 """The objective of sparse auto-encoders."""
 
+from __future__ import annotations  # help() shows names, not types
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float

@@ -1,5 +1,7 @@
 """β-TCVAE: the rate in three parts, each with its weight (Chen et al. 2018)."""
 
+from __future__ import annotations  # help() shows names, not types
+
 import math
 from typing import Literal
 

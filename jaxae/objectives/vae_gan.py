@@ -1,5 +1,7 @@
 """The VAE-GAN: a critic of images, whose features also say how alike two are."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from functools import partial
 
 import jax

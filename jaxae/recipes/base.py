@@ -6,6 +6,8 @@ modules of your own, the encoder (x -> features) and a function from the output'
 to the decoder.
 """
 
+from __future__ import annotations  # help() shows names, not types
+
 from flax import linen as nn
 
 from jaxae import likelihoods
@@ -113,20 +115,23 @@ def check_shape(shape: Shape, name: str = "shape") -> None:
 def compose_recipe(
     module: Family,
     objective: Objective,
-    corruption: Corrupt = identity,
+    corruption: Corrupt | None = None,
     *,
     num_samples: int = 1,
     hooks: tuple[Hook, ...] = (),
     monitor: str = "loss",
     title: str = "auto-encoder",
 ) -> Recipe:
-    """A recipe whose data are prepared as its likelihood needs them."""
+    """A recipe whose data are prepared as its likelihood needs them.
+
+    Without a corruption the encoder sees them whole.
+    """
     check_count("num_samples", num_samples)
     return Recipe(
         module=module,
         objective=objective,
         prepare=module.likelihood.prepare,
-        corruption=corruption,
+        corruption=identity if corruption is None else corruption,
         num_samples=num_samples,
         hooks=hooks,
         monitor=monitor,

@@ -1,5 +1,7 @@
 """The codes that samplers are fitted to, and what the samplers have in common."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any

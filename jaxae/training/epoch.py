@@ -1,5 +1,7 @@
 """One pass over data that stay on the device, as one compiled function."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -22,7 +24,7 @@ Share = Callable[[Int[Array, " b"]], Int[Array, " r"]]
 def make_epoch(
     step: Step,
     batch_size: int,
-    share: Share = lambda rows: rows,
+    share: Share | None = None,
     axis_name: str | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """The pure function (state, data) -> (state, mean metrics), one pass in new order.
@@ -34,7 +36,8 @@ def make_epoch(
     Args:
         step: As from `make_train_step`.
         batch_size: Examples of a step.
-        share: From the rows of a batch to those that this device takes, under pmap.
+        share: From the rows of a batch to those that this device takes, under pmap; all
+            by default.
         axis_name: The mapped axis under pmap.
     """
     counted = count_examples(step, axis_name)
@@ -70,7 +73,7 @@ def count_examples(step: Step, axis_name: str | None = None) -> Step:
 def make_validation(
     recipe: Recipe,
     batch_size: int,
-    divide: Callable[[Batch], Batch] = lambda batch: batch,
+    divide: Callable[[Batch], Batch] | None = None,
 ) -> Callable[[dict[str, Params], Variables, Array, Batch, jax.Array], Metrics]:
     """The mean loss and metrics over data, with noise that is fixed by a key.
 
@@ -88,8 +91,9 @@ def make_validation(
     ) -> Metrics:
         def body(i: Array, batch: Batch) -> tuple[Array, Metrics]:
             own = jax.random.fold_in(key, i)
+            divided = batch if divide is None else divide(batch)
             loss, (metrics, *_) = batch_loss(
-                recipe, params, collections, divide(batch), own, step, train=False
+                recipe, params, collections, divided, own, step, train=False
             )
             return i + 1, weigh({"loss": loss, **metrics}, total_weight(batch))
 
@@ -106,7 +110,7 @@ def over_batches(
     data: Batch,
     order: Int[Array, " n"],
     batch_size: int,
-    share: Share = lambda rows: rows,
+    share: Share | None = None,
 ) -> tuple[Carry, Metrics]:
     """Scans `body` over full batches, then calls it on the remainder if there is one.
 
@@ -116,15 +120,17 @@ def over_batches(
         The last carry, and the sum of what `body` returned beside it.
     """
     count = order.shape[0] // batch_size
-    rest = share(order[count * batch_size :])
+
+    def shared(rows: Array) -> Array:
+        return rows if share is None else share(rows)
 
     def take(indices: Array) -> Batch:
         return {name: values[indices] for name, values in data.items()}
 
     def scanned(carry: Carry, indices: Array) -> tuple[Carry, Metrics]:
-        return body(carry, take(share(indices)))
+        return body(carry, take(shared(indices)))
 
-    totals = {}
+    rest, totals = shared(order[count * batch_size :]), {}
     if count:
         full = order[: count * batch_size].reshape(count, batch_size)
         carry, each = jax.lax.scan(scanned, carry, full)

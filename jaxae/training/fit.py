@@ -1,5 +1,7 @@
 """Training a recipe: data, devices, validation and the loop put together."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -64,7 +66,7 @@ def fit(
     remat: bool = False,
     start: Model | None = None,
     resume: Progress | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Callable[[], bool] | None = None,
 ) -> Fit:
     """Trains a recipe.
 
@@ -155,7 +157,7 @@ def fit(
     validate = make_validator(plan, validation, key_validation, batch_size, steps)
     if resume is None:
         given = None if start is None else jax.device_get(local(start.variables))
-        state = init_program(plan)(runner.example, key_init, given)
+        state = init_program(plan.split()[0])(runner.example, key_init, given)
         best = Best(copy_model(trained_model(recipe, state)))
         resume = Progress(state, best)
     else:
@@ -207,11 +209,12 @@ def make_validator(
     if validation is None:
         return lambda state: {}
     data = place_data(plan.recipe, validation, plan.parallel.mesh, "validation")
-    program = validation_program(plan, batch_size)
+    bare, numbers = plan.split()
+    program = validation_program(bare, batch_size)
 
     def validate(state: TrainState) -> Row:
         at = state.step if steps is None else jnp.asarray(steps - 1, jnp.int32)
-        means = jax.device_get(program(state, at, data, key))
+        means = jax.device_get(program(state, at, data, key, numbers))
         return {f"validation_{k}": float(v) for k, v in means.items()}
 
     return validate

@@ -1,5 +1,7 @@
 """The gradient of a batch: at once, or in parts that need less memory."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -39,7 +41,7 @@ def make_gradient(
     *,
     accumulate: int = 1,
     remat: bool = False,
-    gather: Callable[[Params], Params] = lambda params: params,
+    gather: Callable[[Params], Params] | None = None,
 ) -> GradientOf:
     """The pure function (state, batch, key) -> `Gradient`.
 
@@ -50,7 +52,7 @@ def make_gradient(
         def loss(params: dict[str, Params]) -> tuple[Array, Aux]:
             return batch_loss(
                 recipe,
-                gather(params),
+                params if gather is None else gather(params),
                 state.collections,
                 batch,
                 key,

@@ -1,5 +1,7 @@
 """What a model begins with: its variables, their shapes and their names."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial

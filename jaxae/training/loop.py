@@ -132,7 +132,7 @@ class Loop(NamedTuple):
     max_skipped: int
     patience: int | None
     progress: bool
-    stop: Callable[[], bool]
+    stop: Callable[[], bool] | None
 
     def check(self, callbacks: Any, batch_size: Any, accumulate: Any) -> None:
         """Raises ArgumentError for what would be noticed after an epoch only."""
@@ -144,7 +144,8 @@ class Loop(NamedTuple):
             check_count("patience", self.patience)
         several = isinstance(callbacks, Sequence) and all(map(callable, callbacks))
         require(several, "callbacks", callbacks, "a sequence of functions")
-        require(callable(self.stop), "stop", self.stop, "a function")
+        asked = self.stop is None or callable(self.stop)
+        require(asked, "stop", self.stop, "a function")
 
 
 @jax.jit
@@ -185,7 +186,7 @@ def run_epochs(
                 member.add(own, row)
             done = members[0].done
             report(done, _mean(rows))
-            if done < loop.epochs and loop.stop():
+            if done < loop.epochs and loop.stop is not None and loop.stop():
                 break
     states = split(state)
     return [member.result(own) for member, own in zip(members, states, strict=True)]

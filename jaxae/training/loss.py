@@ -1,5 +1,7 @@
 """The mean loss of a batch: what the train step differentiates."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from collections.abc import Mapping, Sequence
 
 import jax

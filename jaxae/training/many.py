@@ -1,5 +1,7 @@
 """Many trainings at once in one program: seeds, and values of a scalar."""
 
+from __future__ import annotations  # help() shows names, not types
+
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -61,7 +63,7 @@ def fit_many(
     remat: bool = False,
     start: Model | None = None,
     resume: Sequence[Progress] | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Callable[[], bool] | None = None,
 ) -> list[Fit]:
     """Trains S models at once, each as `fit` trains one, to rounding.
 

@@ -5,6 +5,8 @@ averaged over the devices. What jit with shardings computes of the global batch 
 statistics, codebook updates, a critic's batch) every device computes here of its share.
 """
 
+from __future__ import annotations  # help() shows names, not types
+
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,6 +21,9 @@ from jaxae.training.loss import Metrics
 from jaxae.training.parallel import DATA, Parallel, replicated
 from jaxae.training.step import Step
 from jaxae.types import Batch, TrainState
+
+MakeStep = Callable[[Any], Step]
+"""From the numbers of a recipe's scale to the step, see `jaxae.training.programs`."""
 
 
 def check_mapped(
@@ -35,8 +40,8 @@ def check_mapped(
     require(enough, "data", examples, f"at least {count}, one for every device")
 
 
-def mapped_epoch(step: Step, batch_size: int, mesh: Mesh) -> Any:
-    """The compiled pass over arrays; see `make_epoch`.
+def mapped_epoch(make_step: MakeStep, batch_size: int, mesh: Mesh) -> Any:
+    """The compiled pass over arrays (state, data, numbers); see `make_epoch`.
 
     Of a last, incomplete batch the rows that the devices do not divide are left out.
     """
@@ -47,15 +52,13 @@ def mapped_epoch(step: Step, batch_size: int, mesh: Mesh) -> Any:
         own = jax.lax.axis_index(DATA) * each
         return jax.lax.dynamic_slice_in_dim(rows, own, each)
 
-    epoch = make_epoch(step, batch_size, share, DATA)
-
     def on_device(
-        _: Array, state: TrainState, data: Batch
+        _: Array, state: TrainState, data: Batch, numbers: Any
     ) -> tuple[TrainState, Metrics]:
-        return epoch(state, data)
+        return make_epoch(make_step(numbers), batch_size, share, DATA)(state, data)
 
-    mapped = _pmap(on_device, mesh, in_axes=(0, None, None), out_axes=None)
-    return jax.jit(lambda state, data: mapped(jnp.arange(count), state, data))
+    mapped = _pmap(on_device, mesh, in_axes=(0, None, None, None), out_axes=None)
+    return jax.jit(lambda *arguments: mapped(jnp.arange(count), *arguments))
 
 
 class MappedStep(NamedTuple):
@@ -63,26 +66,35 @@ class MappedStep(NamedTuple):
 
     Attributes:
         spread: Copies the state to all devices.
-        step: (state, batch) -> (state, metrics) deals out the rows of a global batch.
+        step: (state, batch, numbers) -> (state, metrics) deals out the rows of a global
+            batch.
         collect: Takes one copy back.
     """
 
     spread: Callable[[TrainState], TrainState]
-    step: Step
+    step: Callable[[TrainState, Batch, Any], tuple[TrainState, Metrics]]
     collect: Callable[[TrainState], TrainState]
 
 
-def mapped_step(step: Step, mesh: Mesh) -> MappedStep:
+def mapped_step(make_step: MakeStep, mesh: Mesh) -> MappedStep:
     """The compiled step; its metrics are to be summed and given to `means`."""
     count = mesh.size
-    mapped = _pmap(count_examples(step, DATA), mesh, donate_argnums=0)
+
+    def on_device(
+        state: TrainState, batch: Batch, numbers: Any
+    ) -> tuple[TrainState, Metrics]:
+        return count_examples(make_step(numbers), DATA)(state, batch)
+
+    mapped = _pmap(on_device, mesh, in_axes=(0, 0, None), donate_argnums=0)
     spread = _pmap(lambda _, state: state, mesh, in_axes=(0, None))
 
-    def counted(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def counted(
+        state: TrainState, batch: Batch, numbers: Any
+    ) -> tuple[TrainState, Metrics]:
         rows = batch["x"].shape[0]
         require(rows % count == 0, "data", rows, f"a multiple of {count} rows")
         dealt = {k: v.reshape(count, -1, *v.shape[1:]) for k, v in batch.items()}
-        state, metrics = mapped(state, dealt)
+        state, metrics = mapped(state, dealt, numbers)
         return state, jax.tree.map(lambda x: x[0], metrics)
 
     def collect(state: TrainState) -> TrainState:

@@ -5,6 +5,8 @@ the global one, and so are its noise and its statistics. Only where the arrays l
 so what travels between devices, depends on the layout.
 """
 
+from __future__ import annotations  # help() shows names, not types
+
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -115,9 +117,11 @@ def fsdp(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
 
 
 def by_path(
-    table: Sequence[tuple[str, PartitionSpec]], otherwise: Layout = replicated
+    table: Sequence[tuple[str, PartitionSpec]], otherwise: Layout | None = None
 ) -> Layout:
     """The first regular expression that is found in the path decides.
+
+    Where there is none, `otherwise` does: `replicated`, unless given.
 
     For tensor parallelism in a wide layer, on a mesh with an axis "model":
     `by_path([(r"encoder.*Dense_0.kernel", PartitionSpec(None, "model"))])`.
@@ -138,7 +142,7 @@ def by_path(
             if pattern.search(path):
                 _check_spec(spec, path, shape, mesh)
                 return spec
-        return otherwise(path, shape, mesh)
+        return (otherwise or replicated)(path, shape, mesh)
 
     return layout
 
@@ -157,12 +161,16 @@ def _check_spec(
     require(right, "table", spec, expected)
 
 
-def shardings(tree: Any, mesh: Mesh, layout: Layout = replicated) -> Any:
-    """The `NamedSharding` of every array in a tree, such as a train state."""
+def shardings(tree: Any, mesh: Mesh, layout: Layout | None = None) -> Any:
+    """The `NamedSharding` of every array in a tree, such as a train state.
+
+    By default all are `replicated`.
+    """
+    chosen = layout or replicated
 
     def of(path: Any, leaf: Any) -> NamedSharding:
         name = jax.tree_util.keystr(path, simple=True, separator=".")
-        return NamedSharding(mesh, layout(name, tuple(leaf.shape), mesh))
+        return NamedSharding(mesh, chosen(name, tuple(leaf.shape), mesh))
 
     return jax.tree_util.tree_map_with_path(of, tree)
 
@@ -170,7 +178,7 @@ def shardings(tree: Any, mesh: Mesh, layout: Layout = replicated) -> Any:
 def compile_step(
     step: Callable[[Any, Batch], tuple[Any, Any]],
     mesh: Mesh,
-    layout: Layout = replicated,
+    layout: Layout | None = None,
 ) -> Any:
     """Compiles (state, batch) -> (state, metrics) for a mesh; the state is donated.
 
@@ -180,7 +188,8 @@ def compile_step(
     Args:
         step: As from `make_train_step`.
         mesh: As from `make_mesh`.
-        layout: Where the arrays of the state lie; `place` puts them there.
+        layout: Where the arrays of the state lie, `replicated` by default; `place` puts
+            them there.
 
     Returns:
         The jitted function. The batch may be on the host, or placed by `place_batch`.
@@ -191,7 +200,7 @@ def compile_step(
 def on_mesh(
     step: Callable[[Any, Batch], tuple[Any, Any]],
     mesh: Mesh,
-    layout: Layout = replicated,
+    layout: Layout | None = None,
 ) -> Callable[[Any, Batch], tuple[Any, Any]]:
     """The same step, with its arrays divided: pure, to be compiled, scanned or not.
 

@@ -1,5 +1,7 @@
 """Arrays from this host to the devices of a mesh, and back."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,13 +13,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxae.errors import ensure, require
 from jaxae.inputs import as_fields, check_data
 from jaxae.recipe import Recipe
-from jaxae.training.parallel import DATA, Layout, replicated, shardings
+from jaxae.training.parallel import DATA, Layout, shardings
 from jaxae.types import Batch
 
 T = TypeVar("T")
 
 
-def place(tree: T, mesh: Mesh, layout: Layout = replicated) -> T:
+def place(tree: T, mesh: Mesh, layout: Layout | None = None) -> T:
     """A copy of a tree, such as a train state, with its arrays where the layout says.
 
     On several hosts all must call it, with the same values.

@@ -75,10 +75,11 @@ def array_runner(plan: Plan, data: Any, batch_size: int) -> Runner:
     if plan.parallel.pmap:
         check_mapped(plan.parallel, batch_size, count)
         count -= count % mesh.size  # the rest is left out
-    one_pass = timed(epoch_program(plan, batch_size), count)
+    program, numbers = plan.split()
+    one_pass = timed(epoch_program(program, batch_size), count)
 
     def run(state: TrainState) -> tuple[TrainState, Row]:
-        state, metrics, timing = one_pass(state, data)
+        state, metrics, timing = one_pass(state, data, numbers)
         return state, as_row(metrics) | timing
 
     example = {name: jnp.zeros_like(values[:2]) for name, values in data.items()}
@@ -114,14 +115,15 @@ def stream_runner(
     first, epochs = _epochs(plan.recipe, batches, steps_per_epoch, plan.parallel)
     if plan.parallel.pmap:
         check_mapped(plan.parallel)
-    spread, counted, collect = batch_programs(plan)
+    program, numbers = plan.split()
+    spread, counted, collect = batch_programs(program)
 
     def run(state: TrainState) -> tuple[TrainState, Row]:
         start, count, totals = time.perf_counter(), 0, {}
         state = spread(state)
         for batch in next(epochs, ()):
             count += batch["x"].shape[0]
-            state, new = counted(state, batch)
+            state, new = counted(state, batch, numbers)
             totals = _add(totals, new) if totals else new
         ensure(totals, f"data has no batch left: give {_AGAIN}")
         return collect(state), as_row(_fetch(means(totals))) | _speed(count, start)

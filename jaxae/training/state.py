@@ -1,5 +1,7 @@
 """A fresh train state, and the model in a state."""
 
+from __future__ import annotations  # help() shows names, not types
+
 from collections.abc import Mapping
 
 import jax

@@ -1,5 +1,7 @@
 """The one train step of all families."""
 
+from __future__ import annotations  # help() shows names, not types
+
 import inspect
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
@@ -29,7 +31,7 @@ def make_train_step(
     *,
     accumulate: int = 1,
     remat: bool = False,
-    gather: Callable[[Params], Params] = lambda params: params,
+    gather: Callable[[Params], Params] | None = None,
 ) -> Step:
     """The pure function (state, batch) -> (state, metrics): a gradient and an update.
 

@@ -561,10 +561,10 @@ LEARNED_CODES = recipes.vqvae(
 def test_pmap_keeps_one_state_for_all_devices(mesh, mapped, recipe):
     """Hooks and averages of every device's share, of which all take the same."""
     step = make_train_step(recipe, SGD, DATA)
-    spread, mapped_step, _ = mapped_module.mapped_step(step, mesh)
+    spread, mapped_step, _ = mapped_module.mapped_step(lambda numbers: step, mesh)
     states, batch = spread(start(recipe)), {"x": jnp.asarray(rows(recipe, 16))}
     for _ in range(3):
-        states, metrics = mapped_step(states, batch)
+        states, metrics = mapped_step(states, batch, {})
     assert np.isfinite(metrics["loss"]) and (states.skipped_in_row == 0).all()
     for name, leaf in names(learned(states)).items():
         first = np.broadcast_to(leaf[:1], leaf.shape)

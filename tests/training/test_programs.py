@@ -5,8 +5,10 @@ import numpy as np
 import optax
 import pytest
 
-from jaxae import Objective, Parallel, fit, networks, recipes
+from jaxae import Objective, Parallel, encode, fit, networks, recipes, reconstruct
+from jaxae.evaluation import evaluate
 from jaxae.objectives import ELBO
+from jaxae.preparation import MinMax
 from jaxae.training.parallel import make_mesh, replicated
 from jaxae.training.programs import default_optimizer
 
@@ -32,10 +34,10 @@ class Counting(Objective):
         return ELBO(self.beta).loss(params, trace, context)
 
 
-def recipe_of(beta=1.0, latent_dim=2):
+def recipe_of(beta=1.0, latent_dim=2, **options):
     """Made anew at every call."""
     network = networks.FullyConnected((3,))
-    recipe = recipes.vae((4,), latent_dim, network=network)
+    recipe = recipes.vae((4,), latent_dim, network=network, **options)
     return recipe.replace(objective=Counting(beta))
 
 
@@ -110,6 +112,31 @@ def test_streams_share_their_step():
     # A batch of another size is a trace of the same step, which is kept too.
     assert train(recipe_of(), [X[:4], X[4:6]])[0] == [2]
     assert train(recipe_of(), [X[:4], X[4:6]])[:2] == ([], 0)
+
+
+@pytest.mark.parametrize("form", ["array", "stream"])
+def test_other_numbers_of_a_scale_need_no_other_program(form):
+    """As in a grid search, each of whose folds has a mean of its own."""
+
+    def use(x):
+        """What is made of x, in its units, its scale, and the error."""
+        TRACED.clear()
+        COMPILED.clear()
+        data = x if form == "array" else [x[:4], x[4:]]
+        recipe = recipe_of(likelihood="gaussian").replace(prepare=MinMax())
+        options = {"epochs": 2, "batch_size": 4, "progress": False, "parallel": ONE}
+        key = jax.random.key(0)
+        model = fit(recipe, data, key=key, validation=x, **options).model
+        encode(model, x)
+        numbers = evaluate(model, x, key, nll_samples=2)
+        return reconstruct(model, x), model.recipe.prepare, numbers["mse"]
+
+    expected, known, mse = use(X)
+    # The same training, as a power of 2 changes no rounding.
+    made, scale, same = use(4.0 * X)
+    assert (TRACED, COMPILED) == ([], []) and scale != known
+    np.testing.assert_allclose(made, 4.0 * expected, rtol=1e-5)
+    assert same == pytest.approx(mse, rel=1e-5)
 
 
 def test_an_optimizer_that_is_not_given_is_one_object():

@@ -1,5 +1,7 @@
 """A batch in chunks of examples, so that what is made of them stays in the cache."""
 
+from __future__ import annotations  # help() shows names, not types
+
 import math
 from collections.abc import Callable
 

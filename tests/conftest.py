@@ -20,7 +20,6 @@ os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 import jax
 import pytest
-from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -28,16 +27,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_legacy_prng_key", "error")
 # Eight devices are for the tests that ask for them.
 jax.config.update("jax_default_device", jax.devices()[0])
-# Most tests compile much and compute little: without most optimisations, and once
-# where tests share a program.
+# Most tests compile much and compute little: without most optimisations. Without a
+# cache of programs on the disk too: it took longer than to compile them again.
 jax.config.update("jax_disable_most_optimizations", True)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 with install_import_hook("jaxae", "beartype.beartype"):
     from jaxae.training import programs
 
-MEMORY = 1.2e9
+MEMORY = 1.8e9
 """Bytes that a worker may have before it forgets what it compiled."""
 
 
@@ -46,16 +43,6 @@ def pytest_collection_finish():
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def compiled_programs(tmp_path_factory, worker_id):
-    """A compilation cache for this run, which its workers share."""
-    folder = tmp_path_factory.getbasetemp()
-    folder = folder if worker_id == "master" else folder.parent
-    jax.config.update("jax_compilation_cache_dir", str(folder / "programs"))
-    # Whether there is a cache is decided at the first compilation of the process.
-    reset_cache()
 
 
 @pytest.fixture(autouse=True, scope="module")

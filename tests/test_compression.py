@@ -154,16 +154,16 @@ def test_a_pop_undoes_a_push(of):
 
 @lru_cache
 def quantized(quantizers: int = 1) -> tuple[jaxae.Model, jaxae.Model]:
-    """With codes of whole numbers, and their prior."""
+    """With codes of whole numbers, and a prior of these."""
     network = jaxae.networks.Convolutional((8, 8))
     options = {"likelihood": "beta_binomial", "num_quantizers": quantizers}
     recipe = recipes.vqvae((8, 8, 1), 5, 3, network=network, **options)
-    key, x = jax.random.key(0), pictures()
-    options = {"epochs": 3, "batch_size": 20, "progress": False}
-    own = jaxae.fit(recipe, x, key=key, **options).model
-    codes = jaxae.encode(own, x)
+    own = jaxae.init(recipe, jax.random.key(0))
+    codes = jaxae.encode(own, pictures())
+    assert len(np.unique(codes)) > 1
     sizes = {"width": 8, "depth": 1, "num_heads": 2}
-    return own, samplers.code_density(codes, key, num_codes=5, **sizes)
+    prior = sequence_recipe(codes[0].size, 5, **sizes)
+    return own, jaxae.init(prior, jax.random.key(2))
 
 
 def pictures() -> np.ndarray:

@@ -115,11 +115,11 @@ def _posterior(dim, kappas):
 
 @pytest.fixture(scope="module", params=[2, 3, 8])
 def drawn(request):
-    """(posterior [1, 4], its samples [20000, 1, 4, dim])."""
+    """(posterior [1, 4], its samples [6000, 1, 4, dim])."""
     q = _posterior(request.param, [0.5, 4.0, 50.0, 5000.0])
     # It computes longer than it compiles.
     some = {"xla_backend_optimization_level": 1}
-    draw = jax.jit(lambda key: q.sample(key, (20_000,)), compiler_options=some)
+    draw = jax.jit(lambda key: q.sample(key, (6_000,)), compiler_options=some)
     return q, np.float64(draw(jax.random.key(0)))
 
 
@@ -216,7 +216,7 @@ def test_gradients_of_expectations_reach_the_concentration(dim, kappa):
         z = VonMisesFisher(loc, k.reshape(1, 1)).sample(key)
         return jnp.square(z[0, 0, 1])
 
-    keys = jax.random.split(jax.random.key(4), 20_000)
+    keys = jax.random.split(jax.random.key(4), 6_000)
     draws = jax.jit(jax.vmap(jax.grad(square), in_axes=(None, 0)))
     grads = np.float64(draws(jnp.asarray(kappa), keys))
 
@@ -240,7 +240,7 @@ def test_gradients_of_expectations_reach_the_mean():
     def draw(m, key):
         return a @ VonMisesFisher(unit(m)[None], jnp.full((1,), kappa)).sample(key)[0]
 
-    keys = jax.random.split(jax.random.key(5), 20_000)
+    keys = jax.random.split(jax.random.key(5), 6_000)
     grads = jax.jit(jax.vmap(jax.grad(draw), in_axes=(None, 0)))(start, keys)
     grads = np.float64(grads)
     slope = jax.jit(jax.grad(lambda m: a @ unit(m)))(start)

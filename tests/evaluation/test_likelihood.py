@@ -187,7 +187,7 @@ def _temporary_bytes(num_samples, image_chunk=5, sample_chunk=20):
     static = (num_samples, sample_chunk)
     recipe, variables = LOOSE.recipe, LOOSE.variables
     lowered = examples._mapped.lower(
-        _nll, recipe, image_chunk, static, variables, data, keys, ()
+        _nll, recipe, image_chunk, static, {}, variables, data, keys, ()
     )
     return lowered.compile().memory_analysis().temp_size_in_bytes
 

@@ -14,7 +14,7 @@ from jaxtyping import TypeCheckError
 from scipy.stats import norm
 
 import jaxae
-from jaxae import bottlenecks, likelihoods, preparation, recipes, samplers
+from jaxae import bottlenecks, likelihoods, preparation, recipes
 from jaxae.compression import compress, decompress, files, read_header
 from jaxae.compression import stack as stacks
 from jaxae.compression.bit_swap import BitSwap

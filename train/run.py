@@ -149,6 +149,9 @@ def open_run(path: Path) -> Run:
         saved = json.loads(file.read_text("utf-8"))
         preset, shape = saved["preset"], tuple(saved["shape"])
         seen = saved.get("input_shape")
+        if any(isinstance(value, dict) for value in saved["config"].values()):
+            early = "of jaxae 0.1.0, whose runs are not read: use that, or train again"
+            raise RunError(f"{file}: {early}")
         config = PRESETS[preset].config()
         for option, value in saved["config"].items():
             value = tuple(value) if isinstance(value, list) else value

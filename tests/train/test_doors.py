@@ -319,6 +319,14 @@ def test_runs_of_earlier_versions_name_their_data(moved):
         train_vae(path, other, "--resume")
 
 
+def test_runs_of_the_first_version_are_refused_as_such(tmp_path):
+    config = {"model": {"latent_dim": 2}, "data": "mnist", "epochs": 1}
+    saved = {"preset": "vae", "config": config, "shape": [4, 4, 1], "train_size": 8}
+    (tmp_path / "config.json").write_text(json.dumps(saved))
+    with pytest.raises(RunError, match=r"of jaxae 0\.1\.0, whose runs are not read"):
+        open_run(tmp_path)
+
+
 def test_unread_images_are_recognised(tmp_path):
     x = np.arange(1200 * 2, dtype=np.float32).reshape(1200, 2) / 2400
     np.save(tmp_path / "a.npy", x)

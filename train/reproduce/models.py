@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+from flax import linen as nn
+from jaxtyping import Array, Float
+
 import jaxae
 from jaxae import (
     bottlenecks,
@@ -14,6 +17,7 @@ from jaxae import (
     recipes,
     schedules,
 )
+from jaxae.values import Module
 from train.reproduce.hvae import ConvHVAE
 
 SHAPE = (28, 28, 1)
@@ -81,11 +85,28 @@ def keras_vqvae(steps: int, epochs: int) -> jaxae.Recipe:
     """
     module = recipes.compose_model(
         SHAPE,
-        networks.Convolutional((32, 64)),
+        (networks.ConvEncoder((32, 64)), VQDecoder),
         bottlenecks.VectorQuantizer(128, 16, "gradient"),
         likelihoods.Gaussian(std=(0.0949 / 2) ** 0.5),
     )
     return recipes.compose_recipe(module, objectives.Reconstruction())
+
+
+class VQDecoder(Module):
+    """Keras' decoder: three transposed convolutions.
+
+    Attributes:
+        shape: Of its output.
+    """
+
+    shape: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "b h w d"]) -> Float[Array, "b ..."]:
+        """An image of four times the sides of the codes."""
+        for channels in (64, 32):
+            z = nn.relu(networks.ConvTranspose(channels, stride=2)(z))
+        return networks.ConvTranspose(self.shape[-1])(z)
 
 
 def mattei(steps: int, epochs: int) -> jaxae.Recipe:
@@ -122,13 +143,13 @@ def burda(k: int, *, weighted: bool = True, **options: Any) -> Make:
     return recipe
 
 
-def burda_2(k: int) -> Make:
+def burda_2(k: int, *, weighted: bool = True) -> Make:
     """784-200-200-100-100-100-50 tanh: two stochastic layers, of 100 and of 50."""
 
     def recipe(steps: int, epochs: int) -> jaxae.Recipe:
         upper = networks.FullyConnected((100, 100), activation="tanh")
         options = {"network": TANH, "upper_network": upper, "num_samples": k}
-        stacked = recipes.stacked_vae(SHAPE, (100, 50), **options)
-        return stacked.replace(objective=objectives.IWAE())
+        stacked = recipes.stacked_vae(SHAPE, (100, 50), beta=1.0, **options)
+        return stacked.replace(objective=objectives.IWAE()) if weighted else stacked
 
     return recipe

@@ -158,6 +158,16 @@ def redrawn(initializer: nn.initializers.Initializer) -> Callable[..., jaxae.Mod
     return begin
 
 
+def narrow_codebook(model: jaxae.Model, parts: Parts, key: jax.Array) -> jaxae.Model:
+    """Its entries uniform within 0.05, as Keras' initialiser has them."""
+    del parts
+    params = flatten_dict(model.variables["params"])
+    (path,) = (path for path in params if path[-1] == "codebook")
+    shape = params[path].shape
+    params[path] = jax.random.uniform(key, shape, jnp.float32, -0.05, 0.05)
+    return _with_params(model, unflatten_dict(params))
+
+
 def as_burda(model: jaxae.Model, parts: Parts, key: jax.Array) -> jaxae.Model:
     """Glorot's kernels, and the output's bias as the logit of the mean image."""
     model = redrawn(nn.initializers.glorot_uniform())(model, parts, key)

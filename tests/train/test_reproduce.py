@@ -88,6 +88,42 @@ def test_a_protocol_may_go_on_with_another(tmp_path):
     outcome = still.run(Job(tmp_path, 1))
     assert outcome.configuration["before"]["epochs"] == 4
     assert outcome.value == TINY.run(Job(tmp_path / "before", 1)).value
+    # Of what is done to its end nothing is missing so far.
+    so_far = still.run(Job(tmp_path, 1, so_far=True))
+    assert (so_far.value, so_far.shortened) == (outcome.value, None)
+    longer = replace(still, epochs=2)
+    shortened = longer.run(Job(tmp_path / "half", 1, share=0.5)).shortened
+    assert shortened == "1 of 2 epochs after 2 of 4"
+
+
+def test_a_training_that_patience_ended_is_whole(tmp_path):
+    patient = replace(TINY, patience=1, epochs=9, **adam(0.0))
+    whole = patient.run(Job(tmp_path, 1))
+    assert whole.shortened is None
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+    so_far = patient.run(Job(tmp_path, 1, so_far=True))
+    assert (so_far.value, so_far.shortened) == (whole.value, None)
+
+
+def test_a_whole_result_is_not_lost_for_a_shortened_one(tmp_path, monkeypatch):
+    """Of two seeds one of which was cut off."""
+    row = Row("a tiny one", TINY, 1.0, 0.1, "squares", "https://a.org", 8)
+    monkeypatch.setitem(ROWS, "tiny", row)
+    program.reproduce(program.Arguments(row="tiny", out=tmp_path))
+    file = tmp_path / "reproduction.json"
+    kept = file.read_text()
+    cut, fit = Job(tmp_path / "seed-1", 1, row="tiny"), jaxae.fit
+    with monkeypatch.context() as patch:
+        stop = {"stop": lambda: True}
+        patch.setattr(
+            jaxae, "fit", lambda *args, **kwargs: fit(*args, **kwargs, **stop)
+        )
+        TINY.run(cut)
+    with pytest.raises(
+        RunError, match=r"what came out now of all, 1 of 4 epochs; give"
+    ):
+        program.reproduce(program.Arguments("tiny", so_far=True, seeds=2, out=tmp_path))
+    assert file.read_text() == kept
 
 
 def test_files_beside_what_the_model_promises(tmp_path, monkeypatch, capsys):

@@ -1,9 +1,9 @@
 """`python -m train.reproduce ROW`: run a published protocol, show both numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
@@ -39,7 +39,8 @@ class Arguments:
     """Write the table of the results that are kept here into train/README.md."""
     budget: float | None = None
     """Minutes on two cores for the training with one seed: the schedule is shortened to
-    its share of them, and the result says so."""
+    its share of them, one epoch at least, and the result says so. What is measured
+    then is not shortened."""
     so_far: bool = False
     """Measure what an interrupted run has reached, in place of going on with it; the
     result says after how many epochs."""
@@ -101,6 +102,7 @@ def reproduce(arguments: Arguments) -> None:
     so_far = arguments.so_far
     jobs = [Job(folder / f"seed-{seed}", seed, share, name, so_far) for seed in seeds]
     result = as_json(name, row, seeds, [row.protocol.run(job) for job in jobs])
+    _check_fuller(file, result)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(file, result)
     print(beside(result))
@@ -119,6 +121,16 @@ def _check_place(file: Path, name: str, seeds: Sequence[int]) -> None:
         raise RunError(
             f"{file}: has the seeds {sorted(there)}; give --seed and --seeds that "
             "go over these too, or another --out"
+        )
+
+
+def _check_fuller(file: Path, result: Mapping[str, Any]) -> None:
+    """Raises RunError if a result of the whole protocol would be lost for less."""
+    whole = file.exists() and not read_json(file)["shortened"]
+    if whole and result["shortened"]:
+        raise RunError(
+            f"{file}: is of the whole protocol, what came out now of "
+            f"{result['shortened']}; give another --out"
         )
 
 

@@ -135,6 +135,9 @@ class Training:
 
     def _trained(self, job: Job) -> tuple[jaxae.Model, Parts, dict[str, Any], float]:
         """The model of the best or the last epoch, of what, how, and the seconds."""
+        checkpoints, metrics = job.folder / "checkpoints", job.folder / "metrics.jsonl"
+        if job.so_far and not saved_epochs(checkpoints):
+            raise RunError(f"{job.folder}: has no finished epoch to be measured so far")
         parts, epochs = self.data(job.seed), self._epochs(job)
         steps = -(-len(parts.train["x"]) // self.batch_size)
         recipe, tx = self.recipe(steps, epochs), self.tx(steps, epochs)
@@ -142,22 +145,21 @@ class Training:
         configuration = self._configuration(job, recipe, parts)
         start = None
         if self.after is not None:
-            earlier = job._replace(folder=job.folder / "before")
+            earlier = job._replace(folder=job.folder / "before", so_far=False)
             start, _, own, seconds = self.after._trained(earlier)
             configuration["before"] = own
         elif self.begin is not None:
             key, key_start = jax.random.split(key)
             start = self.begin(jaxae.init(recipe, key_start), parts, key_start)
-        checkpoints, metrics = job.folder / "checkpoints", job.folder / "metrics.jsonl"
         judged = parts.validation is not None
-        if job.so_far and not saved_epochs(checkpoints):
-            raise RunError(f"{job.folder}: has no finished epoch to be measured so far")
         _check_same(job.folder, configuration)
         if job.so_far:
             which = "best" if judged else "last"
-            state, _ = restore_state(checkpoints, recipe, tx, which)
+            state, best = restore_state(checkpoints, recipe, tx, which)
             rows = read_metrics(metrics)[: max(saved_epochs(checkpoints))]
-            configuration["stopped_after"] = len(rows)
+            ended = self.patience is not None and len(rows) - best >= self.patience
+            if not ended and len(rows) < epochs:
+                configuration["stopped_after"] = len(rows)
             model = trained_model(recipe, state)
             return model, parts, configuration, seconds + _seconds(rows)
         resume = _progress(checkpoints, metrics, recipe, tx)
@@ -188,6 +190,9 @@ class Training:
         done = configuration.get("stopped_after", configuration["epochs"])
         if done == self.epochs:
             return None
+        if self.after is not None and done == configuration["epochs"]:
+            earlier = f"{configuration['before']['epochs']} of {self.after.epochs}"
+            return f"{done} of {self.epochs} epochs after {earlier}"
         return f"{done} of {self.epochs} epochs"
 
     def _configuration(

@@ -43,7 +43,7 @@ def as_json(
         "tolerance": row.tolerance,
         "within": abs(value - row.published) <= row.tolerance,
         "unit": row.unit,
-        "shortened": outcomes[0].shortened,
+        "shortened": _shortened([outcome.shortened for outcome in outcomes]),
         "source": row.source,
         "notes": row.notes,
         "seeds": list(seeds),
@@ -54,10 +54,19 @@ def as_json(
     }
 
 
+def _shortened(each: Sequence[str | None]) -> str | None:
+    """What was left out, of each seed where they were not cut off alike."""
+    if len(set(each)) == 1:
+        return each[0]
+    return ", ".join(words or "all" for words in each)
+
+
 def machine() -> str:
     """What ran it, in words."""
     kind = jax.devices()[0].device_kind
-    return f"{kind}, {os.cpu_count()} cores ({platform.machine()})"
+    allowed = getattr(os, "sched_getaffinity", None)  # of which there is none on macOS
+    cores = len(allowed(0)) if allowed else os.cpu_count()
+    return f"{kind}, {cores} cores ({platform.machine()})"
 
 
 def beside(result: Mapping[str, Any]) -> str:

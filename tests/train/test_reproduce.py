@@ -181,7 +181,7 @@ def test_a_row_is_written_with_all_about_it(tmp_path, monkeypatch, capsys):
     *_, line, _, note = results.table(tmp_path).splitlines()
     assert note == "- `tiny`: N" and results.beside(result).endswith("\nN")
     assert "[a tiny one](https://a.org); squares, shortened to 1 of 4 epochs" in line
-    assert line.endswith("| 1 | 0.1 | no |")
+    assert line.endswith("| 1 | 0.1 | no, shortened |")
 
 
 def test_a_result_of_something_else_is_not_lost(tmp_path, monkeypatch):

@@ -98,7 +98,7 @@ def table(folder: Path = RESULTS) -> str:
             f"**{_value(result)}**",
             f"{result['reference']:g}",
             f"{result['tolerance']:g}",
-            "yes" if result["within"] else "no",
+            ("yes" if result["within"] else "no") + ", shortened" * bool(shortened),
         )
         lines.append(f"| {' | '.join(cells)} |")
     notes = [f"- `{each['row']}`: {each['notes']}" for each in found if each["notes"]]

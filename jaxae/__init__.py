@@ -1,4 +1,11 @@
-"""jaxae: auto-encoders for JAX as compositions of a few parts."""
+"""jaxae: auto-encoders for JAX as compositions of a few parts.
+
+`fit` trains one of `recipes`, or a `Recipe` of your own, `fit_many` several at once.
+`encode`, `decode`, `reconstruct`, `repair`, `impute`, `sample`, `interpolate` and
+`traverse` use the model; `posterior` and `likelihood` are its distributions; `save`,
+`load` and `export` keep it. `evaluation` has its numbers, `samplers` priors for codes
+after training, `plotting` pictures, `Shards` data that are read from the disk.
+"""
 
 from jaxae import bottlenecks as bottlenecks
 from jaxae import compression as compression

@@ -160,7 +160,7 @@ def split_missing(x: Any, missing: Any, name: str) -> tuple[Any, Any]:
         ValueError: `missing` is another word, or no mask for x.
     """
     x, missing = unmasked(x, missing, name)
-    x = _as_array(x, name)
+    x = as_array(x, name)
     if isinstance(missing, str):
         require(missing == "nan", "missing", missing, "an array of booleans, or 'nan'")
         require(is_number(x.dtype), name, str(x.dtype), "numbers, NaN where missing")
@@ -216,7 +216,7 @@ def abstract_fields(family: Family, count: Any) -> dict[str, jax.ShapeDtypeStruc
 
 def check_numbers(values: Any, shape: tuple[int, ...], name: str) -> Any:
     """An array of finite numbers of this shape, as it is stored."""
-    values = _as_array(values, name)
+    values = as_array(values, name)
     ensure(
         values.shape == shape and is_number(values.dtype),
         f"{name} must be numbers of shape {list(shape)}, "
@@ -240,7 +240,7 @@ def check_weight(values: Any, count: int, name: str) -> Any:
     return values.astype(np.float32)
 
 
-def _as_array(values: Any, name: str) -> Any:
+def as_array(values: Any, name: str) -> Any:
     """On the host, unless it is traced.
 
     Raises:
@@ -262,8 +262,8 @@ def _as_array(values: Any, name: str) -> Any:
     joined = f"{whole}: join batches, as by numpy.concatenate(list(batches))"
     try:
         array = np.asarray(values)
-    except ValueError as error:  # of unequal lengths
-        raise ArgumentError(joined) from error
+    except ValueError as error:
+        raise ArgumentError(f"{joined}; or its rows are of unequal lengths") from error
     one_object = array.dtype == object and array.ndim == 0
     ensure(not (one_object and hasattr(values, "__iter__")), joined)  # as of a loader
     return array
@@ -279,7 +279,7 @@ def _check_side_field(
     if form := recipe.module.view.fields.get(field):
         return check_condition(values, form, count, own)
     try:
-        values = _as_array(values, own)
+        values = as_array(values, own)
     except ValueError:  # lists of unequal lengths, a mask: nothing looks at them
         if callable(values):
             raise
@@ -354,7 +354,7 @@ def check_examples(
         ValueError: The rank, the shape or the dtype is wrong, a value is not finite,
             bytes are 0 and 1 alone, or there is no example.
     """
-    x = _as_array(x, name)
+    x = as_array(x, name)
     check_rows(shape, x.shape, name)
     if x.dtype == np.uint8:
         levels = "bytes are the levels of pictures, which become k/255"
@@ -384,6 +384,8 @@ def check_rows(shape: tuple[int, ...], came: tuple[int, ...], name: str) -> None
     sizes = ", ".join(map(str, shape))
     grey = shape[-1:] == (1,) and came[1:] == shape[:-1]
     hint = f": add the channel axis, {name}[..., None]" if grey else ""
+    if not came:
+        hint = ": files are opened by jaxae.Shards"
     if came[2:] == shape:
         hint = f": join batches, as by numpy.concatenate({name})"
     count, *size = came or (0, None)
@@ -464,7 +466,9 @@ def _blocks(x: np.ndarray) -> Iterator[slice]:
 
 def _warn_if_unscaled(recipe: Recipe, low: Any, high: Any, name: str) -> None:
     """Of floats that nothing makes smaller; bytes are levels."""
-    if recipe.prepare is unit_interval and max(-low, high) > UNSCALED:
+    plain = recipe.prepare is unit_interval
+    plain = plain and not recipe.module.likelihood.support.is_discrete  # as codes are
+    if plain and max(-low, high) > UNSCALED:
         came = f"got values from {low:g} to {high:g}"
         remedy = f"networks learn best about 0: {SCALE}Standardize())"
         warnings.warn(f"{name} is large, {came}; {remedy}", stacklevel=2)
@@ -518,12 +522,14 @@ def check_mask(mask: Any, shape: tuple[int, ...], name: str) -> Any:
     Raises:
         ValueError: It is no such mask.
     """
-    mask = _as_array(mask, name)
+    mask = as_array(mask, name)
     right = "bool, True where entries are missing"
     require(mask.dtype == bool, name, str(mask.dtype), right)
-    if mask.ndim == len(shape) - 1:
+    # Of vectors it would be a word on whole examples, and is more likely a mistake.
+    if mask.ndim == len(shape) - 1 and mask.ndim > 1:
         mask = mask[..., None]
     one_channel = (*shape[:-1], 1)
     fits = mask.shape in (shape, one_channel)
-    require(fits, name, mask.shape, f"of shape {one_channel}")
+    expected = shape if len(shape) < 3 else one_channel
+    require(fits, name, mask.shape, f"of shape {expected}")
     return mask

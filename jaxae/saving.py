@@ -6,6 +6,7 @@ A folder has the recipe as JSON, see `jaxae.notation`, and the variables as safe
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -84,7 +85,7 @@ def save(model: Model, folder: Folder) -> None:
         _RECIPE_SUM: _recipe_checksum(tree),
     }
     arrays = _on_host(model)
-    folder = Path(folder).resolve()
+    folder = _as_path(folder).resolve()
     _check_place(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Beside it, so that renaming moves no data.
@@ -142,7 +143,7 @@ def load(folder: Folder, *, parts: Iterable[Any] = (), which: Which = "best") ->
     """
     check_choice("which", which, Which)
     own = notation.by_own_names(parts)
-    folder = _find(Path(folder), which)
+    folder = _find(_as_path(folder), which)
     for file in (folder / RECIPE, folder / WEIGHTS):
         if file.is_dir():
             raise CheckpointError(f"{file}: is a directory, not a file of a model")
@@ -158,6 +159,13 @@ def load(folder: Folder, *, parts: Iterable[Any] = (), which: Which = "best") ->
         file = folder / WEIGHTS
         raise CheckpointError(f"{file}: damaged, or not what {RECIPE} was saved with")
     return Model(recipe, variables)
+
+
+def _as_path(folder: Any) -> Path:
+    """Raises ValueError of what is none."""
+    path = isinstance(folder, str | os.PathLike)
+    require(path, "folder", type(folder).__name__, "a path")
+    return Path(folder)
 
 
 def _checksum(file: Path) -> str:

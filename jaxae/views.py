@@ -126,7 +126,8 @@ class Condition(View):
 
     Attributes:
         name: Of the array in the data, as "label" or "age".
-        categories: It holds whole numbers below this; 0 for real numbers.
+        categories: It holds whole numbers below this; 0 for real numbers, which are
+            shown as they are: bring them to about the size of 1.
         shape: Of one example of it; () for a number.
         to: Who is shown it: "encoder", "decoder", or "prior" for one that depends on
             it, as `priors.ConditionalPrior`.

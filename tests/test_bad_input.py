@@ -62,7 +62,7 @@ def with_value(value):
 WRONG_EXAMPLES = {
     "rank": (floats()[..., 0], r"\[n, 4, 3, 1\]: add .* data\[\.\.\., None\]"),
     "one image": (floats()[0], r"of shape \[n, 4, 3, 1\], got \(4, 3, 1\)"),
-    "scalar": (np.float32(1), r"of shape \[n, 4, 3, 1\], got \(\)"),
+    "scalar": (np.float32(1), r"of shape \[n, 4, 3, 1\]: files are .*, got \(\)"),
     "channels": (floats(shape=(4, 3, 3)), r"\[n, 4, 3, 1\], got \(5, 4, 3, 3\)"),
     "flat": (floats(shape=(12,)), r"of shape \[n, 4, 3, 1\], got \(5, 12\)"),
     "empty": (floats(0), "at least one example"),

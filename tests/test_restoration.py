@@ -156,6 +156,7 @@ def test_photographs_with_shot_noise_by_the_command_line(tmp_path):
         )
     words = ["unet", "--data", str(tmp_path / "x.npy"), "--epochs", "4"]
     words += ["--inputs", str(tmp_path / "inputs.npy"), "--batch-size", str(BATCH)]
+    words += ["--model.corruption", "identity"]
     run, restored = tmp_path / "run", []
     preset, config = parse(
         [*words, "--out", str(run), "--optimizer.learning-rate=2e-3"]

@@ -308,3 +308,30 @@ def test_holes_are_filled_with_means_of_what_is_stored():
     quality = reconstruction_quality(model, x, KEY, pixel_means=x.mean(axis=0))
     # Of values of variance 1.
     assert 0.5 < np.mean(quality["hole_mse_mean_fill"]) < 1.5
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            np.where(np.eye(20, 4) > 0, np.nan, 1.0),
+            "finite, but 4 of its values are NaN",
+        ),
+        (
+            {"x": np.zeros((20, 4)), "missing": True},
+            r"missing must be of shape \(20, 4\)",
+        ),
+        (
+            {"x": np.zeros((20, 4)), "missing": np.ones(20, bool)},
+            r"shape \(20, 4\), got",
+        ),
+        ("x.npy", r"files are opened by jaxae\.Shards, got \(\)"),
+        ({"x": [[1.0, 2.0], [1.0]]}, "or its rows are of unequal lengths"),
+    ],
+)
+def test_data_that_a_scale_cannot_be_estimated_from_are_named(data, message):
+    """As they are without a scale."""
+    for prepare in (Standardize(), MinMax(0.0, 1.0)):
+        recipe = recipes.autoencoder((4,), 2).replace(prepare=prepare)
+        with pytest.raises(jaxae.ArgumentError, match=message):
+            jaxae.fit(recipe, data, key=jax.random.key(0), progress=False)

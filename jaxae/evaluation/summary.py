@@ -62,7 +62,9 @@ def evaluate(
 
     Returns:
         A value for each of `NAMES`, None where the family has no such thing; so is
-        `explained_variance` where the data do not vary.
+        `explained_variance` where the data do not vary. Nats are of an example;
+        squared errors of a value as the model sees it, which a scale makes smaller or
+        larger; `psnr_db` of values as they are stored, see `reconstruction_quality`.
 
     Example:
         >>> import jax, numpy as np, jaxae

@@ -87,6 +87,7 @@ def fit(
             not end, or where it can be read only once. Not for an array; a function
             may have it as an attribute.
         tx: An optimizer over {"model": ..., "objective": ...}; Adam at 1e-3 if None.
+            Programs are kept for the very object: give a second training the same one.
         validation: An array, a mapping or `Shards`, to judge every epoch by.
         monitor: The metric that the best epoch has least of; unless given the recipe's,
             as "loss", where there are validation data of these: "validation_loss".

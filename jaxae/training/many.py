@@ -125,7 +125,13 @@ def fit_many(
     hosts = jax.process_count()
     ensure(hosts == 1, f"many models are trained on one host, not on {hosts}")
     _check_values(values, count)
+    member = "a function of a member's value, which returns a recipe and an optimizer"
+    require(callable(build), "build", type(build).__name__, member)
     built = [build(value) for value in each(_as_numbers(values), count)]
+    for made in built:
+        pair = isinstance(made, tuple) and len(made) == 2
+        pair = pair and isinstance(made[0], Recipe)
+        ensure(pair, f"build must be {member}, it returned a {type(made).__name__}")
     scaled = built[0][0]
     ensure(start is None or resume is None, "start must be left out with resume")
     earlier = resume[0].best.model if resume else start

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from jaxae.errors import ensure
+from jaxae.errors import ArgumentError, ensure
 from jaxae.inputs import (
+    as_array,
     as_fields,
     check_examples,
+    check_mask,
     check_rows,
     check_weight,
     split_missing,
@@ -43,7 +45,8 @@ def fit_scale(recipe: Recipe, data: Any, done: int = 0) -> tuple[Recipe, Any]:
     fields = as_fields(recipe, as_batch(first), "data")
     known, weight = _Known(recipe, fields), fields.get("weight")
     if weight is not None:
-        weight = check_weight(_as_rows(weight)[:], len(known), "data['weight']")
+        weight = _as_rows(weight, "data['weight']")
+        weight = check_weight(weight[:], len(known), "data['weight']")
     return recipe.replace(prepare=scale.of(known, weight)), data
 
 
@@ -51,14 +54,24 @@ class _Known:
     """x of data [n, *shape] by slices of rows, as an array would: NaN where missing."""
 
     def __init__(self, recipe: Recipe, fields: Mapping[str, Any]) -> None:
-        self._shape, self._x = recipe.module.shape, _as_rows(fields["x"])
-        self._missing: Any = _as_rows(fields.get("missing"))
+        self._shape, self._x = recipe.module.shape, _as_rows(fields["x"], "data")
+        missing = fields.get("missing")
+        word = missing is None or isinstance(missing, str)
+        self._missing: Any = missing if word else _as_rows(missing, "missing")
         check_rows(self._shape, self._x.shape, "data")
+        if hasattr(self._missing, "shape") and self._missing.shape[:1] != (len(self),):
+            check_mask(self._missing, self._x.shape, "missing")
 
     def __len__(self) -> int:
         return self._x.shape[0]
 
     def __getitem__(self, rows: slice) -> np.ndarray:
+        try:
+            return self._known(rows)
+        except ArgumentError:  # which says how many of all values are wrong
+            return self._known(slice(None))
+
+    def _known(self, rows: slice) -> np.ndarray:
         missing = self._missing
         missing = missing if isinstance(missing, str | None) else missing[rows]
         x, missing = split_missing(self._x[rows], missing, "data")
@@ -70,10 +83,10 @@ class _Known:
         return np.where(missing, np.nan, np.asarray(as_levels(x), np.float32))
 
 
-def _as_rows(values: Any) -> Any:
-    """Numbers as an array, or what is read from the disk, as it is; a word, too."""
-    known = values is None or isinstance(values, str) or hasattr(values, "shape")
-    return values if known else np.asarray(values)
+def _as_rows(values: Any, name: str) -> Any:
+    """Numbers as an array, or what is read from the disk, as it is."""
+    read = hasattr(values, "shape") and hasattr(values, "__getitem__")
+    return values if read else as_array(values, name)
 
 
 def with_scale_of(recipe: Recipe, earlier: Recipe) -> Recipe:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jaxtyping import TypeCheckError
 
 import jaxae
 from jaxae import Progress, TrainingDiverged, fit, networks, objectives, recipes
@@ -325,3 +326,15 @@ def test_choices_cannot_follow_from_a_value():
 
     with pytest.raises(jax.errors.TracerBoolConversionError):
         train(build, values=jnp.asarray([0.0, 1.0, 1.0]))
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (VAE, "build"),
+        (lambda v: VAE, "build must be a function .* returned a Recipe$"),
+    ],
+)
+def test_what_builds_no_member_is_named(build, message):
+    with pytest.raises((ArgumentError, TypeCheckError), match=message):
+        fit_many(build, X, keys=jax.random.split(jax.random.key(0), 2))

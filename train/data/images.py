@@ -115,7 +115,7 @@ def stack(
         if image.shape != stacked.shape[1:]:
             raise DataError(
                 f"images differ in size: {first} is {_describe(stacked[0])}, "
-                f"{name} is {_describe(image)}; give image_size to resize them all"
+                f"{name} is {_describe(image)}; --image-size resizes them all"
             )
         stacked[index] = image
     return stacked

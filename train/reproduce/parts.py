@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -161,7 +162,7 @@ def redrawn(initializer: nn.initializers.Initializer) -> Callable[..., jaxae.Mod
 def narrow_codebook(model: jaxae.Model, parts: Parts, key: jax.Array) -> jaxae.Model:
     """Its entries uniform within 0.05, as Keras' initialiser has them."""
     del parts
-    params = flatten_dict(model.variables["params"])
+    params: dict[Any, Any] = flatten_dict(model.variables["params"])
     (path,) = (path for path in params if path[-1] == "codebook")
     shape = params[path].shape
     params[path] = jax.random.uniform(key, shape, jnp.float32, -0.05, 0.05)

@@ -273,7 +273,7 @@ def test_tfds_images_of_several_sizes(tfds_dir):
     features = {"image": tfds.features.Image(shape=(None, None, 3))}
     examples = [{"image": Image.new("RGB", (8, side))} for side in (6, 7, 8)]
     prepare(tfds_dir, "mixed_sizes", {"train": examples}, features)
-    with pytest.raises(DataError, match=r"mixed_sizes/train\[0\] .* image_size"):
+    with pytest.raises(DataError, match=r"mixed_sizes/train\[0\] .* --image-size"):
         load("tfds:mixed_sizes")
     assert load("tfds:mixed_sizes", image_size=5).test.images.shape == (1, 5, 5, 3)
 
@@ -727,7 +727,7 @@ def test_mixed_sizes_name_two_images_and_the_option(tmp_path):
     save(tmp_path / "b.png", np.zeros((4, 6)))
     save(tmp_path / "c.png", np.zeros((5, 6, 3)))
     with pytest.raises(
-        DataError, match=r"a\.png is 4 x 6 .*c\.png is 5 x 6 .*image_size"
+        DataError, match=r"a\.png is 4 x 6 .*c\.png is 5 x 6 .*--image-size"
     ):
         load(str(tmp_path))
     assert load(str(tmp_path), image_size=8).train.images.shape == (1, 8, 8, 3)

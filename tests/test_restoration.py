@@ -146,7 +146,7 @@ def compare(found, noisy, clean):
 @pytest.mark.slow
 @pytest.mark.usefixtures("optimized")
 def test_photographs_with_shot_noise_by_the_command_line(tmp_path):
-    """Pairs in two files, 5,000 crops seen three times; then whole pictures."""
+    """Pairs in two files, 4,000 crops to learn from; then whole pictures."""
     rng = np.random.default_rng(0)
     batches = pairs(rng, [picture(name) for name in LEARNED])
     drawn = [next(batches) for _ in range(625)]

@@ -289,64 +289,61 @@ ROWS: dict[str, Row] = {
         f"{JOINT}.",
     ),
     **{
-        f"iwae-{k}": Row(
-            f"IWAE, one layer, K = {k}",
-            burda(models.burda(k)),
-            value,
-            0.3,
-            NATS,
-            BURDA,
-            minutes,
-            HALVES,
+        name: Row(about, burda(recipe), value, 0.3, NATS, BURDA, minutes, HALVES)
+        for name, about, recipe, value, minutes in (
+            ("iwae-1", "IWAE, one layer, K = 1", models.burda(1), 86.76, 180),
+            ("iwae-5", "IWAE, one layer, K = 5", models.burda(5), 85.54, 500),
+            ("iwae-50", "IWAE, one layer, K = 50", models.burda(50), 84.78, 4500),
+            (
+                "iwae-2-layers-1",
+                "IWAE, two layers, K = 1",
+                models.burda_2(1),
+                85.33,
+                450,
+            ),
+            (
+                "iwae-2-layers-5",
+                "IWAE, two layers, K = 5",
+                models.burda_2(5),
+                83.89,
+                1200,
+            ),
+            (
+                "iwae-2-layers-50",
+                "IWAE, two layers, K = 50",
+                models.burda_2(50),
+                82.90,
+                9000,
+            ),
+            (
+                "vae-5",
+                "VAE, one layer, 5 samples",
+                models.burda(5, weighted=False),
+                86.47,
+                500,
+            ),
+            (
+                "vae-50",
+                "VAE, one layer, 50 samples",
+                models.burda(50, weighted=False),
+                86.35,
+                4500,
+            ),
+            (
+                "vae-2-layers-5",
+                "VAE, two layers, 5 samples",
+                models.burda_2(5, weighted=False),
+                85.01,
+                1200,
+            ),
+            (
+                "vae-2-layers-50",
+                "VAE, two layers, 50 samples",
+                models.burda_2(50, weighted=False),
+                84.78,
+                9000,
+            ),
         )
-        for k, value, minutes in (
-            (1, 86.76, 180),
-            (5, 85.54, 500),
-            (50, 84.78, 4500),
-        )
-    },
-    **{
-        f"iwae-2-layers-{k}": Row(
-            f"IWAE, two layers, K = {k}",
-            burda(models.burda_2(k)),
-            value,
-            0.3,
-            NATS,
-            BURDA,
-            minutes,
-            HALVES,
-        )
-        for k, value, minutes in (
-            (1, 85.33, 450),
-            (5, 83.89, 1200),
-            (50, 82.90, 9000),
-        )
-    },
-    **{
-        f"vae-{k}": Row(
-            f"VAE, one layer, {k} samples",
-            burda(models.burda(k, weighted=False)),
-            value,
-            0.3,
-            NATS,
-            BURDA,
-            minutes,
-            HALVES,
-        )
-        for k, value, minutes in ((5, 86.47, 500), (50, 86.35, 4500))
-    },
-    **{
-        f"vae-2-layers-{k}": Row(
-            f"VAE, two layers, {k} samples",
-            burda(models.burda_2(k, weighted=False)),
-            value,
-            0.3,
-            NATS,
-            BURDA,
-            minutes,
-            HALVES,
-        )
-        for k, value, minutes in ((5, 85.01, 1200), (50, 84.78, 9000))
     },
     **{
         name: Row(about, protocol, value, 0.3, NATS, TIGHTER, 6000, HALVES)

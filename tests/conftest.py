@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import os
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,8 +20,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 import jax
+import jaxtyping
 import pytest
-from jaxtyping import install_import_hook
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -30,9 +31,37 @@ jax.config.update("jax_default_device", jax.devices()[0])
 # Most tests compile much and compute little: without most optimisations. Without a
 # cache of programs on the disk too: it took longer than to compile them again.
 jax.config.update("jax_disable_most_optimizations", True)
+# Nor do they look at where in the code an operation of a program is from.
+jax.config.update("jax_traceback_in_locations_limit", 0)
 
-with install_import_hook("jaxae", "beartype.beartype"):
+decorate, decorated = jaxtyping.jaxtyped, set()
+
+
+def checked(function=None, *, typechecker):
+    """Shapes and types are checked; those of a closure, the first time it is made.
+
+    To write the checks takes a millisecond, and some functions are made at every call.
+    """
+    if function is None:
+        return partial(checked, typechecker=typechecker)
+    code = getattr(function, "__code__", function)
+    if code in decorated:
+        return function
+    decorated.add(code)
+    return decorate(function, typechecker=typechecker)
+
+
+jaxtyping.jaxtyped = checked
+with jaxtyping.install_import_hook("jaxae", "beartype.beartype"):
     from jaxae.training import programs
+
+LIBC = ctypes.CDLL(None)
+TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # malloc.h
+if hasattr(LIBC, "mallopt"):
+    # What is freed is kept for the next compilation, and given back after a module.
+    LIBC.mallopt(TRIM_THRESHOLD, 2**31 - 1)
+    LIBC.mallopt(MMAP_THRESHOLD, 2**30)
+    LIBC.mallopt(TOP_PAD, 2**26)
 
 MEMORY = 1.8e9
 """Bytes that a worker may have before it forgets what it compiled."""
@@ -49,16 +78,21 @@ def pytest_collection_finish():
 def bounded_memory():
     """Compiled programs are some 2 MB each, and few are of use to other modules."""
     yield
+    give_back()
     if resident_memory() > MEMORY:
         for kept in vars(programs).values():
             if hasattr(kept, "cache_clear"):
                 kept.cache_clear()
         jax.clear_caches()
         gc.unfreeze()
-    gc.collect()
+        give_back()
     gc.freeze()
-    # Back to the system, where the C library does not do so by itself.
-    getattr(ctypes.CDLL(None), "malloc_trim", int)(0)
+
+
+def give_back():
+    """What nothing refers to: to the C library, and from it to the system."""
+    gc.collect()
+    getattr(LIBC, "malloc_trim", int)(0)
 
 
 def resident_memory() -> int:

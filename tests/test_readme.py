@@ -195,7 +195,9 @@ def run_blocks(page, namespace):
 def test_the_code_of_the_first_page_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     after = run_blocks("README.md", {"__name__": "readme"})
+    after = run_blocks("jaxae/README.md", after)  # goes on with what is there
     x, model = after["x"], after["model"]
+    assert np.isfinite(after["whole"]).all()
     assert after["codes"].shape == after["gradient"].shape == (8, 4)
     assert after["again"].shape == after["clean"].shape == (8, 8, 8, 1)
     assert after["nll"].shape == (100,) and np.isfinite(after["nll"]).all()

@@ -15,9 +15,9 @@ import pytest
 
 import jaxae
 from jaxae import recipes
-from jaxae.exporting import export
 from jaxae.recipe import Model
 from jaxae.samplers.autoregressive import sequence_recipe
+from jaxae.saving.programs import export
 from jaxae.training import Epoch, init_state
 from jaxae.training.checkpoint import abstract_state, save_epochs
 from jaxae.training.state import variables

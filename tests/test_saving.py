@@ -33,7 +33,7 @@ from jaxae.errors import ArgumentError, CheckpointError
 from jaxae.evaluation import nll_nats
 from jaxae.recipe import Model
 from jaxae.samplers.flow import flow_density
-from jaxae.saving import FORMAT
+from jaxae.saving.models import FORMAT
 from jaxae.training.initial import abstract_variables, by_name
 from jaxae.values import Value
 from tests.test_protocol import NAMES, recipe_of
@@ -311,7 +311,9 @@ def test_what_is_no_model_is_not_replaced(name, folder):
     assert contents(folder) == before
 
 
-@pytest.mark.parametrize("step", ["jaxae.saving.save_file", "pathlib.Path.rename"])
+@pytest.mark.parametrize(
+    "step", ["jaxae.saving.models.save_file", "pathlib.Path.rename"]
+)
 def test_a_model_stays_where_the_next_cannot_be_written(step, folder, monkeypatch):
     def fail(*_):
         raise OSError("no space left on device")

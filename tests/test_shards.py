@@ -133,7 +133,7 @@ def test_a_scale_is_estimated_from_all_shards():
 
 
 def test_a_model_takes_them_in_their_order(tmp_path, monkeypatch):
-    monkeypatch.setattr("jaxae.inference.BLOCK", 4)
+    monkeypatch.setattr("jaxae.inference.encoding.BLOCK", 4)
     data, options = jaxae.Shards(sources(tmp_path)), {"key": KEY, "progress": False}
     fits = [jaxae.fit(RECIPE, X, validation=v, epochs=1, **options) for v in (data, X)]
     assert (

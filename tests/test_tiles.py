@@ -7,8 +7,8 @@ import optax
 import pytest
 
 import jaxae
-from jaxae import networks, recipes, tiles
-from jaxae.inference import repair
+from jaxae import networks, recipes
+from jaxae.inference import repair, tiles
 from jaxae.preparation import Standardize
 from jaxae.recipe import Model
 from jaxae.training import init_state, trained_model

@@ -6,7 +6,7 @@ from typing import Any, overload
 import numpy as np
 
 import jaxae
-from jaxae.streams import Rows
+from jaxae.streaming.batches import Rows
 from train.config import Config
 from train.data import Dataset, LazySplit, Split, load
 from train.data.rows import LazyRows

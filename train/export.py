@@ -9,9 +9,9 @@ import tyro
 from train.commands import parse
 
 if TYPE_CHECKING:
-    from jaxae.exporting import Part
     from jaxae.models.family import Family
     from jaxae.recipe import Model
+    from jaxae.saving.programs import Part
     from jaxae.views import Field
 
 Platform = Literal["cpu", "cuda", "rocm", "tpu"]
@@ -67,12 +67,12 @@ def export(arguments: Arguments) -> None:
     """
     import jax
 
-    import jaxae.exporting
+    import jaxae.saving.programs
     from train.run import open_run, restore_model, write_json
 
     run = open_run(arguments.run)
     model, epoch = restore_model(run)
-    parts = jaxae.exporting.export(model, platforms=arguments.platforms)
+    parts = jaxae.saving.programs.export(model, platforms=arguments.platforms)
     about = {
         "preset": run.preset,
         "epoch": epoch,

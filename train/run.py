@@ -14,7 +14,7 @@ import optax
 import jaxae
 from jaxae import notation
 from jaxae.preparation import Scale
-from jaxae.saving import OF_RUN
+from jaxae.saving.models import OF_RUN
 from jaxae.training import trained_model
 from jaxae.training.checkpoint import Which, restore_state
 from train.config import Config, Optimizer

@@ -14,7 +14,7 @@ from jaxae.corruptions import identity
 from jaxae.errors import ensure, require
 from jaxae.inputs import check_data
 from jaxae.preparation import Scale
-from jaxae.streams import shuffled_batches
+from jaxae.streaming.batches import shuffled_batches
 from jaxae.training import Epoch, Parallel, Progress, trained_model
 from jaxae.training.checkpoint import abstract_state, save_epochs, saved_epochs
 from jaxae.training.many import fit_many

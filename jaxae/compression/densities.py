@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from numpyro.distributions import Distribution, Independent, Normal, constraints
 
-from jaxae.distributions.elementwise import Categorical, grey_levels
+from jaxae.distributions.levels import Categorical, grey_levels
 from jaxae.errors import ArgumentError, ensure, require
 from jaxae.evaluation.likelihood import check_generative
 from jaxae.likelihoods import Likelihood

@@ -15,7 +15,7 @@ from numpyro import distributions as dist
 from numpyro.distributions import constraints
 from numpyro.distributions.util import promote_shapes
 
-from jaxae.distributions.elementwise import LEVELS, grey_levels
+from jaxae.distributions.levels import LEVELS, grey_levels
 
 _TOP = LEVELS - 1.0
 _FAR = 8.0  # from where on three terms of Stirling's series have float32's precision

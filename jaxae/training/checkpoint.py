@@ -1,16 +1,13 @@
 """The best and the last train states on disk, written by orbax beside the training."""
 
-import errno
-import logging
 import shutil
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from math import inf, isfinite
-from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -21,30 +18,36 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
-from jaxae import notation
 from jaxae.errors import CheckpointError
 from jaxae.inputs import abstract_batch
-from jaxae.preparation import unfitted
 from jaxae.recipe import Recipe
 from jaxae.training.initial import unscaled
 from jaxae.training.loop import Best, Epoch, Progress, copied
 from jaxae.training.monitor import check_monitor
 from jaxae.training.parallel import Parallel, shardings
 from jaxae.training.state import init_state, trained_model
+from jaxae.training.stored import (
+    VALUE,
+    DamagedCheckpoint,
+    Folder,
+    as_recorded,
+    open_manager,
+    other_than,
+    read,
+    reader,
+    record,
+    said_as_damaged,
+)
 from jaxae.types import TrainState
-from jaxae.values import fields_of
 
 Which = Literal["best", "last"]
-Folder = str | PathLike[str]
-Other = Callable[[Mapping[str, Any] | None], str | None]
-_VALUE = "monitored"
-_RECIPE = "recipe"
+
 _FREE = frozenset({"recipe.monitor", "recipe.title"})
+
 _FREE_IN_A_MODEL = frozenset(
     {"recipe.objective", "recipe.corruption", "recipe.num_samples", "recipe.hooks"}
 )
-_EMPTY = "an empty container"
-_NOT_DAMAGE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
+
 T = TypeVar("T")
 
 
@@ -69,13 +72,13 @@ def save_epochs(
         OSError: The directory cannot be written to, or the disk is full.
         CheckpointError: There are later checkpoints already.
     """
-    best = policies.BestN(get_metric_fn=lambda metrics: -metrics[_VALUE], n=keep)
+    best = policies.BestN(get_metric_fn=lambda metrics: -metrics[VALUE], n=keep)
     kept = policies.AnyPreservationPolicy([policies.LatestN(keep), best])
     directory = Path(directory)
     # By ourselves: orbax does not mind a file in the way until the first save.
     directory.mkdir(parents=True, exist_ok=True)
     _put_damaged_aside(directory, saved_epochs(directory), _value)
-    with _manager(directory, preservation_policy=kept) as manager:
+    with open_manager(directory, preservation_policy=kept) as manager:
 
         def save(epoch: Epoch) -> None:
             check_monitor(monitor, sorted(epoch.metrics))
@@ -88,8 +91,8 @@ def save_epochs(
                     epoch.number,
                     # A copy, since the next epoch reuses the state's buffers.
                     args=ocp.args.StandardSave(copied(epoch.state)),
-                    metrics={_VALUE: value if better else inf},
-                    custom_metadata=_record(epoch.recipe),
+                    metrics={VALUE: value if better else inf},
+                    custom_metadata=record(epoch.recipe),
                 )
             if not saved:
                 raise CheckpointError(
@@ -166,15 +169,15 @@ def restore_state(
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     state = abstract_state(recipe, tx)
     target = _target(state, jax.tree.map(lambda _: device, state))
-    with _reader(directory) as manager:
+    with reader(directory) as manager:
         saved = manager.all_steps()
         if not saved:
             raise CheckpointError(f"{directory}: no finished epoch was saved there")
         epoch = max(saved)
         if which == "best":
             epoch = min(saved, key=partial(_value, manager, directory))
-        differs = _other_than(recipe, _FREE | _FREE_IN_A_MODEL)
-        return _read(manager, directory, epoch, target, differs), epoch
+        differs = other_than(recipe, _FREE | _FREE_IN_A_MODEL)
+        return read(manager, directory, epoch, target, differs), epoch
 
 
 def restore_progress(
@@ -202,24 +205,24 @@ def restore_progress(
         CheckpointError: There is none that can be read, or it is of another recipe.
     """
     directory = Path(directory)
-    differs = _other_than(recipe, _FREE)
+    differs = other_than(recipe, _FREE)
     state = abstract_state(recipe, tx)
     target = _target(state, shardings(state, parallel.mesh, parallel.layout))
-    with _reader(directory) as manager:
+    with reader(directory) as manager:
         values = _values_or_warn(manager, directory)
         damaged = set(manager.all_steps()) - values.keys()
         saved = sorted(values, reverse=True)
         for number in [each for each in saved if epoch is None or each <= epoch]:
-            restored = _or_warn(_read, manager, directory, number, target, differs)
+            restored = _or_warn(read, manager, directory, number, target, differs)
             if restored is None:
                 damaged.add(number)
                 continue
-            recipe = _as_recorded(recipe, manager, number)
+            recipe = as_recorded(recipe, manager, number)
             best = Best(trained_model(recipe, restored))
             for value, each in _by_value(values, number):
                 found = restored
                 if each != number:
-                    found = _or_warn(_read, manager, directory, each, target, differs)
+                    found = _or_warn(read, manager, directory, each, target, differs)
                 if found is not None:
                     best = Best(trained_model(recipe, found), each, value)
                     break
@@ -267,9 +270,9 @@ def _values_or_warn(
 
 def _value(manager: ocp.CheckpointManager, directory: Path, epoch: int) -> float:
     """What was monitored, where it was the best when it was saved; else infinite."""
-    with _said_as_damaged(directory, epoch):
+    with said_as_damaged(directory, epoch):
         metrics = manager.metrics(epoch)
-        return inf if metrics is None else float(metrics[_VALUE])
+        return inf if metrics is None else float(metrics[VALUE])
 
 
 def _or_warn(
@@ -298,7 +301,7 @@ def _make_way(manager: ocp.CheckpointManager, directory: Path, epoch: Epoch) -> 
     if not later:
         return
     where = jax.tree.map(lambda leaf: leaf.sharding, epoch.state)
-    _put_damaged_aside(directory, later, _read, _target(epoch.state, where))
+    _put_damaged_aside(directory, later, read, _target(epoch.state, where))
     manager.reload()
 
 
@@ -310,7 +313,7 @@ def _put_damaged_aside(
         return
     aside = directory.with_name(f"{directory.name}-damaged")
     to = f"it is put aside, into {aside}"
-    with _reader(directory) as manager:
+    with reader(directory) as manager:
         damaged = [
             each
             for each in epochs
@@ -332,143 +335,6 @@ def _put_aside(directory: Path, epoch: int, aside: Path) -> None:
 def _wait_for_all(what: str) -> None:
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
-
-
-class DamagedCheckpoint(CheckpointError):
-    """It cannot be read, as opposed to: it is not the one asked for."""
-
-
-@contextmanager
-def _reader(directory: Path) -> Iterator[ocp.CheckpointManager]:
-    if not directory.is_dir():
-        raise CheckpointError(f"{directory}: no such directory of checkpoints")
-    # The values are read by `_value`: here a damaged one would be no `CheckpointError`.
-    with (
-        _quiet(),
-        _manager(directory, read_only=True, lightweight_initialize=True) as manager,
-    ):
-        yield manager
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """orbax warns of options that are as they should be; errors are raised anyway."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-def _read(
-    manager: ocp.CheckpointManager,
-    directory: Path,
-    epoch: int,
-    target: TrainState,
-    other: Other = lambda record: None,
-) -> TrainState:
-    with _said_as_damaged(directory, epoch):
-        about, kind = manager.metadata(epoch), "recipe"
-        differs = other(about.custom_metadata)
-        if differs is None:
-            item: Any = about.item_metadata
-            differs, kind = _difference(target, item.tree), "architecture or optimizer"
-        if differs is None:
-            state: Any = manager.restore(epoch, args=ocp.args.StandardRestore(target))
-            return state
-    raise CheckpointError(
-        f"{directory / str(epoch)}: the checkpoint is of another {kind} than asked "
-        f"for: {differs}"
-    )
-
-
-def _as_recorded(recipe: Recipe, manager: ocp.CheckpointManager, epoch: int) -> Recipe:
-    """With the scale that was estimated then, where the recipe's is not known."""
-    record = manager.metadata(epoch).custom_metadata
-    if not record or not unfitted(recipe.prepare):
-        return recipe
-    ((_, fields),) = record[_RECIPE].items()
-    own = notation.by_own_names([type(recipe.prepare)])
-    return recipe.replace(prepare=notation.read(fields["prepare"], own))
-
-
-def _record(recipe: Recipe | None) -> dict[str, Any] | None:
-    """What is noted beside a state: arrays of the same shapes may mean other things."""
-    return None if recipe is None else {_RECIPE: notation.outline(recipe)}
-
-
-def _other_than(recipe: Recipe, free: Set[str]) -> Other:
-    """From what was noted to the attribute that differs, if there is one."""
-    asked = notation.outline(recipe)
-    if unfitted(recipe.prepare):  # its numbers are those of the training
-        fields = fields_of(recipe.prepare).items()
-        free = free | {f"recipe.prepare.{k}" for k, value in fields if value is None}
-
-    def may_differ(path: str) -> bool:
-        return path in free or path.endswith(".dtype")  # see `compute_in`
-
-    def other(record: Mapping[str, Any] | None) -> str | None:
-        if not record:  # of a loop of the user's own, or of an earlier version
-            return None
-        return notation.difference(record[_RECIPE], asked, may_differ)
-
-    return other
-
-
-@contextmanager
-def _said_as_damaged(directory: Path, epoch: int) -> Iterator[None]:
-    try:
-        yield
-    except (ValueError, TypeError, KeyError, OSError, AttributeError) as error:
-        if isinstance(error, OSError) and error.errno in _NOT_DAMAGE:
-            raise
-        message = str(error).split(". ")[0][:300]
-        raise DamagedCheckpoint(
-            f"{directory / str(epoch)}: the checkpoint is damaged: {message}"
-        ) from error
-
-
-def _difference(target: TrainState, stored: Any) -> str | None:
-    """The first array or empty container that is not in both trees alike.
-
-    Said before orbax reads: it would say so from the middle of many reads, and in words
-    that do not tell another optimizer from damage.
-    """
-    asked, found = _contents(target), _contents(stored)
-    paths = {path for path, _ in asked.items() ^ found.items()}
-    if not paths:
-        return None
-    # An array tells more than a container.
-    path = min(paths, key=lambda p: (_EMPTY in (asked.get(p), found.get(p)), p))
-    there, here = found.get(path, "not there"), asked.get(path, "nothing")
-    return f"{path} is {there}, asked for was {here}"
-
-
-def _contents(tree: Any) -> dict[str, str]:
-    """Path -> what is there; without the key, which is stored as its words.
-
-    Optimizers differ in containers without arrays too, such as `optax.EmptyState`.
-    """
-    flat = ocp.tree.to_flat_dict(tree, sep=".", keep_empty_nodes=True)
-    return {
-        path: f"an array of shape {tuple(x.shape)}" if hasattr(x, "shape") else _EMPTY
-        for path, x in flat.items()
-        if path != "key"
-    }
-
-
-def _manager(directory: Path, **options: Any) -> ocp.CheckpointManager:
-    return ocp.CheckpointManager(
-        directory.absolute(),
-        item_handlers=ocp.StandardCheckpointHandler(),
-        options=ocp.CheckpointManagerOptions(
-            best_fn=lambda metrics: metrics[_VALUE],
-            best_mode="min",
-            **options,
-        ),
-    )
 
 
 def abstract_state(recipe: Recipe, tx: optax.GradientTransformation) -> TrainState:

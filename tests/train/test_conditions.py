@@ -10,9 +10,9 @@ import pytest
 
 import jaxae
 from jaxae.errors import ArgumentError
-from jaxae.exporting import Part
 from jaxae.inputs import abstract_fields
 from jaxae.preparation import Standardize
+from jaxae.saving.programs import Part
 from jaxae.views import PARTS, Chain, Condition
 from train import apply, evaluate, export
 from train.__main__ import parse
@@ -256,7 +256,9 @@ def test_what_an_exported_part_takes_in_words(shape, x):
 def test_an_export_that_fails_writes_nothing(run, tmp_path, monkeypatch):
     form = jax.ShapeDtypeStruct((2,), np.float32)
     part = Part(b"", {"unheard of": form}, form)
-    monkeypatch.setattr("jaxae.exporting.export", lambda *_, **__: {"encoder": part})
+    monkeypatch.setattr(
+        "jaxae.saving.programs.export", lambda *_, **__: {"encoder": part}
+    )
     with pytest.raises(KeyError):
         export.export(export.Arguments(run.path, tmp_path / "out"))
     assert not (tmp_path / "out").exists()

@@ -21,7 +21,7 @@ import pytest
 import jaxae
 from jaxae import Parallel, networks, recipes
 from jaxae.errors import ArgumentError
-from jaxae.streams import shuffled_batches
+from jaxae.streaming.batches import shuffled_batches
 from jaxae.training.parallel import fsdp, make_mesh, replicated
 from jaxae.training.placement import Share, local
 from train.__main__ import parse

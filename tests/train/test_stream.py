@@ -17,7 +17,7 @@ from PIL import Image
 
 import jaxae
 from jaxae.errors import ArgumentError
-from jaxae.streams import shuffled_batches
+from jaxae.streaming.batches import shuffled_batches
 from jaxae.training.placement import Share
 from train.data import DataError, LazySplit, load, mnist
 from train.data import images as images_module
@@ -223,7 +223,7 @@ def test_grain_is_imported_where_it_is_needed_and_ends_with_the_program(
     code = (
         "import sys\n"
         "from train.data import load\n"
-        "from jaxae.streams import shuffled_batches\n"
+        "from jaxae.streaming.batches import shuffled_batches\n"
         f"data = load({str(tmp_path / 'x.npy')!r}, stream=True)\n"
         "assert 'grain' not in sys.modules\n"
         "stream = shuffled_batches({'x': data.train.images}, 4, 0)\n"

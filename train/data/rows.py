@@ -8,7 +8,7 @@ import numpy as np
 from train.errors import DataError
 
 if TYPE_CHECKING:  # it imports JAX
-    from jaxae.streams import Rows
+    from jaxae.streaming.batches import Rows
 
 CHUNK = 250  # examples decoded at once
 

@@ -9,7 +9,8 @@ from jaxtyping import Array, Float
 
 from jaxae.checks import check_count
 from jaxae.errors import ensure, given, require
-from jaxae.inference import decode, encode
+from jaxae.inference.decoding import decode
+from jaxae.inference.encoding import encode
 from jaxae.inputs import check_model
 from jaxae.recipe import Model
 

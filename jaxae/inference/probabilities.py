@@ -8,7 +8,9 @@ from numpyro.distributions import Distribution
 
 from jaxae.checks import check_key
 from jaxae.errors import ensure, given
-from jaxae.inference import Codes, decoder_batch, embed, encoder_batch
+from jaxae.inference.base import Codes
+from jaxae.inference.decoding import decoder_batch, embed
+from jaxae.inference.encoding import encoder_batch
 from jaxae.models.family import Family, call
 from jaxae.recipe import Model
 from jaxae.types import Batch, Variables

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from jaxae.checks import check_count
 from jaxae.errors import ArgumentError, ensure, require
 from jaxae.inputs import check_unmasked, unmasked
-from jaxae.streams import shuffled_batches
+from jaxae.streaming.batches import shuffled_batches
 
 
 class Shards:

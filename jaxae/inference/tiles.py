@@ -12,7 +12,8 @@ from jaxtyping import Array, Float
 
 from jaxae.checks import check_count
 from jaxae.errors import ensure, require
-from jaxae.inference import CHUNK, repair
+from jaxae.inference.base import CHUNK
+from jaxae.inference.repairing import repair
 from jaxae.inputs import (
     check_conditions,
     check_examples,

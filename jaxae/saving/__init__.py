@@ -1,0 +1,1 @@
+"""Trained models as files: with their recipe, or as programs that need JAX alone."""

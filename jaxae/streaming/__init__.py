@@ -1,0 +1,1 @@
+"""Data that are read from the disk as they are needed."""

@@ -159,10 +159,8 @@ def fit(
     if resume is None:
         given = None if start is None else jax.device_get(local(start.variables))
         state = init_program(plan.split()[0])(runner.example, key_init, given)
-        best = Best(copy_model(trained_model(recipe, state)))
-        resume = Progress(state, best)
-    else:
-        # A copy, as the epochs donate it.
+        resume = Progress(state, Best(copy_model(trained_model(recipe, state))))
+    else:  # a copy, as the epochs donate it
         mesh, layout, _ = plan.parallel
         resume = resume._replace(state=place(resume.state, mesh, layout))
 

@@ -124,35 +124,17 @@ def fit_many(
     ensure(is_array_data(data), f"data must be an array or a mapping, got {kind}")
     hosts = jax.process_count()
     ensure(hosts == 1, f"many models are trained on one host, not on {hosts}")
-    _check_values(values, count)
-    member = "a function of a member's value, which returns a recipe and an optimizer"
-    require(callable(build), "build", type(build).__name__, member)
-    built = [build(value) for value in each(_as_numbers(values), count)]
-    for made in built:
-        pair = isinstance(made, tuple) and len(made) == 2
-        pair = pair and isinstance(made[0], Recipe)
-        ensure(pair, f"build must be {member}, it returned a {type(made).__name__}")
-    scaled = built[0][0]
     ensure(start is None or resume is None, "start must be left out with resume")
+    built = _built(build, values, count)
     earlier = resume[0].best.model if resume else start
-    if isinstance(earlier, Model):
-        scaled = with_scale_of(scaled, earlier.recipe)
-    scaled, data = fit_scale(scaled, data)
-    recipes = [recipe for recipe, _ in built]
-    if scaled is not recipes[0]:
-        prepare = scaled.prepare
-        build = _changed(build, lambda recipe: recipe.replace(prepare=prepare))
-        recipes = [recipe.replace(prepare=prepare) for recipe in recipes]
-    for recipe in recipes:
-        check_recipe(recipe)
+    build, recipes, data = _with_one_scale(build, built, data, earlier)
     if start is not None and begun(recipes[0], start) is not recipes[0]:
         build, recipes = _changed(build, unstarted), list(map(unstarted, recipes))
     mesh = _part_of(default_mesh() if mesh is None else mesh, count)
     data = place_data(recipes[0], data, mesh, "data")
     example = {name: jnp.zeros_like(rows[:2]) for name, rows in data.items()}
-    monitor = choose_monitor(
-        monitor, recipes[0], built[0][1], example, validation is not None
-    )
+    judged = validation is not None
+    monitor = choose_monitor(monitor, recipes[0], built[0][1], example, judged)
     key_init, key_validation = jax.vmap(jax.random.split, out_axes=1)(keys)
 
     def train(value: Any, state: TrainState, data: Batch) -> tuple[TrainState, Metrics]:
@@ -163,10 +145,9 @@ def fit_many(
     steps = -(-data["x"].shape[0] // batch_size)
     one_pass = jax.jit(_dealt(train, mesh, shared=1), donate_argnums=1)
     one_pass = timed(one_pass, data["x"].shape[0])
-    judged = None
-    if validation is not None:
-        judged = place_data(recipes[0], validation, mesh, "validation")
-    validate = _validator(build, judged, batch_size, epochs * steps, mesh)
+    if judged:
+        validation = place_data(recipes[0], validation, mesh, "validation")
+    validate = _validator(build, validation, batch_size, epochs * steps, mesh)
 
     def epoch(state: TrainState) -> tuple[TrainState, list[Row]]:
         state, metrics, timing = one_pass(values, state, data)
@@ -183,17 +164,61 @@ def fit_many(
         firsts = zip(recipes, split(state), strict=True)
         resume = [Progress(own, Best(trained_model(r, own))) for r, own in firsts]
     else:
-        require(len(resume) == count, "resume", len(resume), f"of {count} members")
-        done = {own.epoch for own in resume}
-        same = "resume must have all members after the same epoch"
-        ensure(len(done) == 1, f"{same}, got epochs {sorted(done)}")
-        state = _stack([own.state for own in resume], mesh)
-
+        state = _stack(_same_epoch(resume, count), mesh)
     members = [
         Member(recipe, own, monitor, [partial(callback, i) for callback in callbacks])
         for i, (recipe, own) in enumerate(zip(recipes, resume, strict=True))
     ]
     return run_epochs(loop, members, state, epoch, split)
+
+
+def _built(
+    build: Build, values: Any, count: int
+) -> list[tuple[Recipe, optax.GradientTransformation]]:
+    """What it makes of every member's value.
+
+    Raises:
+        ValueError: The values are of other members, or what is made is no such pair.
+    """
+    _check_values(values, count)
+    member = "a function of a member's value, which returns a recipe and an optimizer"
+    require(callable(build), "build", type(build).__name__, member)
+    built = [build(value) for value in each(_as_numbers(values), count)]
+    for made in built:
+        pair = isinstance(made, tuple) and len(made) == 2
+        pair = pair and isinstance(made[0], Recipe)
+        ensure(pair, f"build must be {member}, it returned a {type(made).__name__}")
+    return built
+
+
+def _with_one_scale(
+    build: Build,
+    built: Sequence[tuple[Recipe, optax.GradientTransformation]],
+    data: Any,
+    earlier: Any,
+) -> tuple[Build, list[Recipe], Any]:
+    """With the scale of the data, or of an earlier model, in all recipes."""
+    recipes = [recipe for recipe, _ in built]
+    scaled = recipes[0]
+    if isinstance(earlier, Model):
+        scaled = with_scale_of(scaled, earlier.recipe)
+    scaled, data = fit_scale(scaled, data)
+    if scaled is not recipes[0]:
+        prepare = scaled.prepare
+        build = _changed(build, lambda recipe: recipe.replace(prepare=prepare))
+        recipes = [recipe.replace(prepare=prepare) for recipe in recipes]
+    for recipe in recipes:
+        check_recipe(recipe)
+    return build, recipes, data
+
+
+def _same_epoch(resume: Sequence[Progress], count: int) -> list[TrainState]:
+    """The members' states, which have come equally far."""
+    require(len(resume) == count, "resume", len(resume), f"of {count} members")
+    done = {own.epoch for own in resume}
+    same = "resume must have all members after the same epoch"
+    ensure(len(done) == 1, f"{same}, got epochs {sorted(done)}")
+    return [own.state for own in resume]
 
 
 def _changed(build: Build, change: Callable[[Recipe], Recipe]) -> Build:

@@ -63,7 +63,7 @@ if hasattr(LIBC, "mallopt"):
     LIBC.mallopt(MMAP_THRESHOLD, 2**30)
     LIBC.mallopt(TOP_PAD, 2**26)
 
-MEMORY = 1.8e9
+MEMORY = 2.1e9
 """Bytes that a worker may have before it forgets what it compiled."""
 
 

@@ -205,7 +205,7 @@ def _is_part(thing: Any) -> bool:
 
 
 def _name(thing: Any) -> str | None:
-    """Of a class or a function; None where it would not be found again."""
+    """The name of a class or a function; None where it would not be found again."""
     own = _own_name(thing) if is_named(thing) else None
     return _library_name(thing) or own
 

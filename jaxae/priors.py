@@ -174,7 +174,7 @@ class VampPrior(Module):
         return DiagonalMixture(jnp.zeros(self.components, loc.dtype), loc[0], scale[0])
 
     def _conditions(self, fields: Mapping[str, Field]) -> dict[str, Array]:
-        """Of each pseudo-input, whose number is read as one digit per category."""
+        """What pseudo-inputs are shown: a number is read as one digit per category."""
         sizes = {k: math.prod(f.shape) for k, f in fields.items() if f.categories}
         combinations = math.prod(fields[k].categories ** n for k, n in sizes.items())
         one = f"at least {combinations}, one for each combination of the categories "

@@ -65,7 +65,7 @@ class View(Value):
         return frozenset(self.fields)
 
     def shown_to(self, *parts: Part) -> dict[str, Field]:
-        """Of `fields` those that any of these is shown."""
+        """Those of `fields` that any of these parts is shown."""
         return {k: form for k, form in self.fields.items() if {*parts} & {*form.to}}
 
     @property

@@ -4,6 +4,7 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+from pathlib import Path
 
 import pytest
 from flax import linen as nn
@@ -48,6 +49,16 @@ def test_help_shows_the_names_of_types_and_no_address(module):
             assert len(str(parameter)) <= 120, f"{name}: {parameter}"
             # What a value has as its default may be a function.
             assert kind or " at 0x" not in str(parameter), f"{name}: {parameter}"
+
+
+def test_docstrings_say_what_a_thing_is():
+    """And not of what it is."""
+    root = Path(__file__).parents[1]
+    files = [
+        path for folder in ("jaxae", "train") for path in root.glob(f"{folder}/**/*.py")
+    ]
+    assert len(files) > 200
+    assert [f for f in files if '"""Of ' in f.read_text(encoding="utf-8")] == []
 
 
 @pytest.mark.parametrize("function", FRONT, ids=lambda each: each.__name__)

@@ -154,7 +154,7 @@ def _looking(task: Task, module: "Family") -> tuple["Part", ...]:
 
 
 def _of_the_file(arguments: Arguments, module: "Family") -> dict[str, np.ndarray]:
-    """Of what the task needs to be shown all that --label does not say, by name.
+    """What the task needs to be shown and --label does not say, by name.
 
     Raises:
         ArgumentError: Something is not given, or an option is of no use to the model.

@@ -23,7 +23,7 @@ class Arguments:
     out: Path = Path("out.jae")
     """The file to write."""
     prior: Path | None = None
-    """Of codes of whole numbers, a folder that `jaxae.save` wrote; if not given, it is
+    """A prior of whole numbers, a folder that `jaxae.save` wrote; if not given, it is
     fitted to those of the run's training data and kept with the run."""
 
 

@@ -105,7 +105,7 @@ def describe(name: str, part: "Part", model: "Model") -> dict[str, Any]:
 
 
 def _meanings(family: "Family") -> dict[str, str]:
-    """Of all that a part may take, by name."""
+    """What a part may take, by name."""
     kind = _kind(family.shape_seen)
     levels = "; bytes divided by 255, so in [0, 1]" if kind == "images" else ""
     whole = f", whole numbers below {family.num_codes}" if family.num_codes else ""
@@ -130,7 +130,7 @@ def _kind(shape: tuple[int, ...]) -> str:
 
 
 def _form(shapes: Any) -> dict[str, Any]:
-    """Of one array, or of a tuple of them."""
+    """As JSON: of one array, or of a tuple of them."""
     if isinstance(shapes, tuple):
         return {"tuple": [_form(each) for each in shapes]}
     sizes = [size if isinstance(size, int) else str(size) for size in shapes.shape]

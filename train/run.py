@@ -67,7 +67,7 @@ class Run(NamedTuple):
 
     @property
     def steps(self) -> int:
-        """Of the whole training."""
+        """How many the whole training has."""
         return self.config.epochs * self.steps_per_epoch
 
     @property
@@ -79,12 +79,12 @@ class Run(NamedTuple):
 
     @property
     def checkpoints(self) -> Path:
-        """Of the best and the last epoch."""
+        """Where the states of the best and the last epoch are."""
         return self.path / "checkpoints"
 
     @property
     def models(self) -> Path:
-        """Of the best and the last epoch, for `jaxae.load`."""
+        """Where the models of the best and the last epoch are, for `jaxae.load`."""
         return self.path / OF_RUN
 
     @property

@@ -214,7 +214,7 @@ def _underlying(make: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _parameters(make: Callable[..., Any]) -> list[str]:
-    """Of a part's arguments those that words can say; linen adds two of its own."""
+    """Those arguments of a part that words can say; linen adds two of its own."""
     given = make.keywords if isinstance(make, partial) else {}
     names = signature(_underlying(make)).parameters
     return [n for n in names if n not in ("parent", "name") and n not in given]

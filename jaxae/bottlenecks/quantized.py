@@ -223,7 +223,7 @@ class VectorQuantizer(Bottleneck):
     def _means(
         self, new: Statistics, old: Float[Array, "q m d"]
     ) -> Float[Array, "q m d"]:
-        """Of the features that chose each code."""
+        """The mean of the features that chose a code, for each."""
         counts, size = new["counts"], self.codebook_size
         total = counts.sum(axis=-1, keepdims=True)
         smooth = (counts + _SMOOTHING) / (total + size * _SMOOTHING) * total

@@ -18,7 +18,7 @@ from jaxae.types import Latent
 SparseActivation = Literal["l1", "topk", "batch_topk", "jump_relu", "gated"]
 
 THRESHOLD_MOMENTUM = 0.9
-"""Of BatchTopK's running threshold: what a batch counts beside the next one.
+"""Decay of BatchTopK's running threshold: what a batch counts beside the next one.
 
 At 0.99 the thresholds of weights left long ago have a part: after 120 steps from data
 off the origin 2.6 latents were active outside training for a `k` of 4; at 0.9, 4.2.

@@ -29,14 +29,14 @@ Buckets = Int[np.ndarray, " n"]
 Moments = tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]
 
 WIDER = 2.0
-"""Of a grid, than p(z_i): codes of images that the model expects less are on it too.
+"""How much wider than p(z_i) a grid is: codes of images that are less expected fit too.
 
 The outermost buckets begin at 7 standard deviations of p(z_i); those in the middle are
 1/800 of one wide, far less than what a posterior leaves open.
 """
 
 SAMPLES = 2**10
-"""Of p(z_i), for a grid."""
+"""Draws of p(z_i) that a grid is made by."""
 
 
 class BitSwap(Densities):
@@ -136,7 +136,7 @@ def _likelihood(
 def _samples(
     module: Family, variables: Variables
 ) -> tuple[Float[Array, "samples ..."], ...]:
-    """Of every code, top first; one at a time, as all programs here."""
+    """Draws of every code, top first; one at a time, as all programs here."""
 
     def draw(key: jax.Array) -> tuple[Float[Array, "..."], ...]:
         codes = call(module, variables, key, 1, {}, method="sample_codes")

@@ -25,7 +25,7 @@ from jaxae.recipe import Model, Recipe
 from jaxae.types import AnyArray, Batch, Variables
 
 Codes = tuple[Float[AnyArray, "k b ..."], ...]
-"""Of one image, [1, 1, ...] each, top first."""
+"""The codes of one image, [1, 1, ...] each, top first."""
 
 program = partial(
     jax.jit,

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, UInt32
 from jaxae.errors import ensure, importing
 
 BUCKETS = 2**12
-"""Of a latent dimension, all of the same mass under N(0, 1): its prior, or a grid's.
+"""Buckets of a latent dimension: of one mass under N(0, 1), its prior or a grid's.
 
 As many as Townsend et al. (2019) take. Every one has a 2**-24 of the posterior at
 least: more buckets would draw more codes from where the posterior is not.
@@ -148,7 +148,7 @@ def _check_gaussian(mean: np.ndarray, std: np.ndarray) -> None:
 
 
 def _mass_below(edge: float, mean: float, std: float) -> float:
-    """Of N(mean, std²), at an edge between two buckets as constriction counts them."""
+    """That of N(mean, std²), at an edge between buckets, as constriction counts it."""
     return 0.5 * math.erfc((mean - _EDGES[int(edge + 0.5)]) / (std * math.sqrt(2.0)))
 
 

@@ -38,7 +38,7 @@ class Event(dist.Independent):
     """`Independent` with a sum over the values of an event that is fast on the CPU."""
 
     def log_prob(self, value, intermediates=None):
-        """Of the whole event, in nats: [k, b]."""
+        """The log density of the whole event, in nats: [k, b]."""
         base = self.base_dist
         if isinstance(base, Bernoulli):
             value = jnp.asarray(value, base.logits.dtype)

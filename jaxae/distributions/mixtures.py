@@ -48,7 +48,7 @@ class DiagonalMixture(dist.Distribution):
         super().__init__((1, 1), jnp.shape(loc)[-1:], validate_args=False)
 
     def log_prob(self, value, intermediates=None):
-        """Of codes [k, b, d], in nats: [k, b]."""
+        """The log density of codes [k, b, d], in nats: [k, b]."""
         log_scale = jnp.log(self.scale)
         constant = (
             jax.nn.log_softmax(self.logits)

@@ -27,7 +27,7 @@ from numpyro.distributions.util import promote_shapes
 from jaxae.checks import check_count
 
 NODES = 256
-"""Of the quadrature; enough for up to some thousand dimensions."""
+"""Points of the quadrature; enough for up to some thousand dimensions."""
 
 _LEAST_ANGLE = 1e-6  # keeps sin θ above 0 at both ends
 
@@ -322,7 +322,7 @@ def _kl_to_uniform(concentration: Array, dim: int) -> Array:
 
 
 def _unit(vectors: Float[Array, "... d"]) -> Float[Array, "... d"]:
-    """Of length 1."""
+    """Scaled to length 1."""
     return vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
 
 

@@ -15,9 +15,9 @@ Predictor = Literal["random_forest", "lasso"]
 
 TREES = 10
 DEPTHS = (2, 4, 8, 16)
-"""Of the trees: the one with the highest accuracy on validation rows is taken."""
+"""How deep a tree may be: the depth that is best on validation rows is taken."""
 PENALTIES = (0.1, 0.01, 0.001)
-"""Of the Lasso, likewise."""
+"""Weights of the Lasso's penalty, one of which is taken likewise."""
 
 
 def dci(

@@ -104,7 +104,7 @@ def _has_known_means(model: Model) -> bool:
 
 
 def _latents(model: Model) -> tuple[Latent, ...]:
-    """Of shapes."""
+    """What the encoder makes, as shapes."""
     encode = partial(call, model.module, model.variables, method="encode")
     return jax.eval_shape(encode, abstract_batch(model.recipe), jax.random.key(0))
 

@@ -69,7 +69,7 @@ def _alike(seen: Observed) -> bool:
 
 
 def _mean(seen: Observed, field: str) -> Float[Array, " d"]:
-    """Of every value, over the examples that it is known of; 0 of one without any."""
+    """Over the examples that a value is known of; 0 where there is none."""
     values = _flat(seen, field)
     known = _known(seen, field).astype(values.dtype)
     weight = seen.batch.get("weight")
@@ -222,7 +222,7 @@ def _check_kernel(kernel: Float[Array, "m n"], seen: Observed) -> None:
 def _mean_of_living(
     values: Float[Array, " n"], dead: Bool[Array, " n"]
 ) -> Float[Array, ""]:
-    """Of all values where no latent lives."""
+    """All values count where no latent lives."""
     counts = jnp.where(dead.all(), True, ~dead).astype(values.dtype)
     return (values * counts).sum() / counts.sum()
 

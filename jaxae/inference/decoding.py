@@ -137,7 +137,7 @@ def _check_code(code: Any, form: jax.ShapeDtypeStruct, num_codes: int) -> Array:
 
 
 def _code_shapes(model: Model, side: Batch) -> Any:
-    """Of one example's code, and its dtype: [1, ...], or a tuple of them."""
+    """Shape and dtype of one example's code, [1, ...], or a tuple of them."""
     x = jax.ShapeDtypeStruct((1, *model.module.shape_seen), jnp.float32)
     fields = abstract_fields(model.module, 1) | {
         k: jax.ShapeDtypeStruct((1, *v.shape[1:]), v.dtype) for k, v in side.items()

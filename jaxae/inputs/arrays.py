@@ -50,7 +50,7 @@ def check_unmasked(values: Any, name: str) -> None:
 
 
 def is_number(dtype: Any) -> bool:
-    """Of booleans, whole or real numbers, those of JAX's own types too."""
+    """Whether it is of booleans, whole or real numbers, of JAX's own types too."""
     return np.dtype(dtype).kind in "biu" or jnp.issubdtype(dtype, jnp.floating)
 
 

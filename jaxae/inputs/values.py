@@ -112,7 +112,7 @@ class _Seen(NamedTuple):
 
 
 def _seen(recipe: Recipe, x: np.ndarray, known: np.ndarray | None) -> _Seen | None:
-    """Of those that are known, if there are any; whether the likelihood takes them."""
+    """What the known values are like, and if the likelihood takes them."""
     # In NumPy wherever the preparation is known: a batch of a stream is checked while
     # the device works on the one before, and must not wait for it.
     if isinstance(recipe.prepare, Scale):
@@ -139,7 +139,7 @@ def _blocks(x: np.ndarray) -> Iterator[slice]:
 
 
 def warn_if_unscaled(recipe: Recipe, low: Any, high: Any, name: str) -> None:
-    """Of floats that nothing makes smaller; bytes are levels."""
+    """For floats that nothing makes smaller; bytes are levels."""
     plain = recipe.prepare is unit_interval
     plain = plain and not recipe.module.likelihood.support.is_discrete  # as codes are
     if plain and max(-low, high) > UNSCALED:

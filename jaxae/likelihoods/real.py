@@ -21,7 +21,7 @@ from jaxae.likelihoods.base import (
 )
 
 VARIANCE_MOMENTUM = 0.9
-"""Of the running mean of `Gaussian("optimal")`: what a batch counts beside the next."""
+"""Decay of `Gaussian("optimal")`'s mean: what a batch counts beside the next."""
 
 
 class Gaussian(Likelihood):

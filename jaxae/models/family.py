@@ -36,7 +36,7 @@ class Family(Module):
 
     @property
     def shape_seen(self) -> tuple[int, ...]:
-        """Of what the encoder sees: `input_shape`, if a family has it, or `shape`."""
+        """What the encoder sees: `input_shape` where there is one, or `shape`."""
         return getattr(self, "input_shape", None) or self.shape
 
     @property

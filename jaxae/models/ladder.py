@@ -113,7 +113,7 @@ class LadderVAE(Family):
 
     @property
     def _sides(self) -> list[tuple[int, int]]:
-        """Of the image and after every halving."""
+        """The sides of the image, and those after every halving."""
         count = len(self.channels) + bool(self.stem)
         return halvings((self.shape[0], self.shape[1]), count)
 
@@ -146,7 +146,7 @@ class LadderVAE(Family):
         return tuple(latent._replace(mean=still.z[0]) for latent, still in pairs)
 
     def _features(self, batch: Batch) -> list[Array]:
-        """Of every size, the smallest first."""
+        """Features of every size, the smallest first."""
         features = []
         h = shown_by(self.view.encoder, batch)
         if self.stem:

@@ -9,7 +9,7 @@ from jaxae.averages import any_weight, running_mean, weighted_mean
 from jaxae.precision import widened
 
 MOMENTUM = 0.9
-"""Of the running moments: what a batch counts beside the next one.
+"""Decay of the running moments: what a batch counts beside the next one.
 
 The layers below learn, so that older moments are those of another function. At 0.99,
 which is linen's, the squared error of an MLP auto-encoder outside training was 3.3

@@ -143,7 +143,7 @@ def _judge(module: FeatureCritic, params: Params, images: Array) -> tuple[Array,
 
 
 def _images(trace: Trace, context: Context) -> Float[Array, "k2 b ..."]:
-    """Of the codes and of as many from the prior, with gradients to the decoder."""
+    """Made of the codes and as many from the prior, with gradients to the decoder."""
     latent = only_latent(trace)
     codes = jnp.concatenate([stop_gradient(latent.z), prior_codes(latent, context.key)])
     return jnp.asarray(context.decode(context.params, (codes,)).mean)

@@ -36,6 +36,6 @@ def label_axes(axes: Axes, x: str = "", y: str = "", title: str = "") -> None:
 
 
 def add_legend(axes: Axes, **where: Any) -> None:
-    """Of all that has a label, on white: lines may pass below it."""
+    """All that has a label, on white: lines may pass below it."""
     look = {"labelcolor": INK, "edgecolor": "white", "framealpha": 0.9}
     axes.legend(fontsize=TEXT, **look, **where)

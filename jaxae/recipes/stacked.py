@@ -16,7 +16,7 @@ from jaxae.recipes.base import compose_model, compose_recipe
 from jaxae.recipes.ladder import WARM_UP
 
 LIMITS = (-6.0, 2.0)
-"""Of log std of the posteriors: what one layer draws is what the next one sees."""
+"""Bounds of the posteriors' log std: what one layer draws is what the next one sees."""
 
 BOUNDED = FullyConnected((128,), activation="tanh")
 
@@ -75,7 +75,7 @@ def stacked_vae(
 
 
 def _layer(width: int, latent_dim: int, network: Networks) -> AutoEncoder:
-    """Of codes with `width` dimensions, as Gaussians with a std for each."""
+    """A model of codes with `width` dimensions, as Gaussians with a std for each."""
     likelihood = likelihoods.Gaussian("per_value")
     bottleneck = bottlenecks.Gaussian(latent_dim, LIMITS)
     return compose_model((width,), network, bottleneck, likelihood)

@@ -30,7 +30,7 @@ from jaxae.types import Batch, Variables
 from jaxae.views import Plain, View
 
 LEARNING_RATE = 3e-3
-"""Of the optimizer of `autoregressive`, at its highest."""
+"""The highest that the optimizer of `autoregressive` has."""
 
 
 class Sequences(Distribution):
@@ -67,7 +67,7 @@ class Sequences(Distribution):
         return jnp.asarray(self.likelihood.elementwise(logits, None).log_prob(codes))
 
     def logits(self, codes: Int[Array, "b t"]) -> Float[Array, "b t m"]:
-        """Of every value of every code, given the codes before it."""
+        """Those of every value of every code, given the codes before it."""
         return call(self.network, self.variables, codes)
 
     def sample(

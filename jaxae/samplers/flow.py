@@ -134,7 +134,7 @@ class FlowDensity(dist.Distribution):
         super().__init__((1, 1), shape, validate_args=False)
 
     def log_prob(self, value: Any, intermediates: Any = None) -> Array:
-        """Of x [b, *shape] or [k, b, *shape], in nats: [1, b] or [k, b]."""
+        """log p(x) of [b, *shape] or [k, b, *shape], in nats: [1, b] or [k, b]."""
         lead = value.shape[: value.ndim - len(self.event_shape)]
         flat = value.reshape(*(1, *lead)[-2:], -1)
         u, log_det = call(self.module, self.variables, flat, method="inverse")

@@ -174,7 +174,7 @@ def _checksum(file: Path) -> str:
 
 
 def _recipe_checksum(tree: notation.Tree) -> str:
-    """Of the canonical JSON: how a file is laid out does not count."""
+    """By the canonical JSON: how a file is laid out does not count."""
     text = json.dumps(tree, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -24,7 +24,7 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 """What JAX can compile a program for."""
 
 Shapes = Any
-"""Of arrays [b, ...] with a symbolic b: a `jax.ShapeDtypeStruct`, or a tuple."""
+"""Those of arrays [b, ...] with a symbolic b: a `jax.ShapeDtypeStruct`, or a tuple."""
 
 
 class Part(NamedTuple):
@@ -162,7 +162,7 @@ def _as_shown(side: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _input_shapes(family: Family) -> tuple[jax.ShapeDtypeStruct, dict[str, Shapes]]:
-    """Of images, and of what else there is in a batch that the networks look at."""
+    """Those of x, and of what else there is in a batch that the networks look at."""
     (b,) = jax.export.symbolic_shape("b")
     shape = family.shape_seen
     # As corruptions make masks: one value per pixel, or per entry of a vector.

@@ -31,7 +31,7 @@ class Rows(Protocol):
 
     @property
     def dtype(self) -> np.dtype:
-        """Of every example."""
+        """The type of every value."""
         ...
 
     def __len__(self) -> int:

@@ -112,7 +112,7 @@ def _table(rows: Sequence[tuple[str, str, str, str]]) -> str:
 
 
 def _operations(recipe: Recipe) -> float:
-    """Of a forward pass over one example."""
+    """What a forward pass over one example takes."""
 
     def forward(variables: Variables, batch: Any, key: jax.Array) -> Any:
         return call(recipe.module, variables, batch, key).likelihood.mean

@@ -37,7 +37,7 @@ KEPT = 16
 """Trainings whose programs are kept, the latest ones."""
 
 Numbers = Mapping[str, Any]
-"""Of a recipe's scale, by their names; none where it has none."""
+"""Those of a recipe's scale, by their names; none where it has none."""
 
 
 class Plan(NamedTuple):

@@ -39,7 +39,7 @@ class Arguments:
     cases: tyro.conf.Positional[tuple[Name, ...]] = ()
     """What is measured; everything if not given."""
     rounds: int = 5
-    """Of each peer, in turn; the medians count."""
+    """How often each peer is timed, in turn; the medians count."""
     peers: tuple[Peer, ...] = PEERS
     """Those that take part, as far as their packages are there."""
     python: tuple[str, ...] = ()
@@ -129,7 +129,7 @@ def present(asked: Sequence[str], pythons: Mapping[str, Path]) -> list[str]:
 
 
 def make_images(case: Case) -> np.ndarray:
-    """Of a round: grey bytes for training, black and white test images for p(x)."""
+    """For a round: grey bytes for training, black and white test images for p(x)."""
     data = load("mnist")
     if case.task == "nll":
         return np.where(data.test.images[: case.images] < 128, 0, 255).astype(np.uint8)

@@ -44,7 +44,7 @@ class Case:
 
     @property
     def flops(self) -> int:
-        """Of one image: two for every multiply-add of a layer, and nothing else.
+        """For one image: two for every multiply-add of a layer, and nothing else.
 
         Training costs every layer three products, of which the first one needs no
         gradient by its input. Products with padding count; transposed convolutions

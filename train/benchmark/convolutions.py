@@ -61,7 +61,7 @@ class Arguments:
 
 
 class Shape(NamedTuple):
-    """Of a layer."""
+    """What a layer is."""
 
     transposed: bool
     side: int

@@ -39,13 +39,13 @@ class Arguments:
     nll_samples: int = 0
     """Importance samples per test image; 0 leaves the log-likelihood out."""
     rounds: int = 3
-    """Of both; the medians count."""
+    """How often both are timed; the medians count."""
     out: Path | None = None
     """FILE.json for the result."""
 
 
 class Seconds(NamedTuple):
-    """Of all seeds together.
+    """What all seeds together took.
 
     Attributes:
         program: From the command to the report.

@@ -11,7 +11,7 @@ Digests = tuple[str, ...]
 
 
 def digests(parts: Mapping[str, Split | LazySplit]) -> Digests:
-    """Of all parts of a data set, before it is divided further."""
+    """What identifies all parts of a data set, before it is divided further."""
     found = {}
     for part, split in sorted(parts.items()):
         for field, values in split.arrays().items():

@@ -181,7 +181,7 @@ def _read_all(
 
 
 def _holes(paths: list[Path], name: str) -> list[np.ndarray]:
-    """Of every mask [h, w, 1], True where it is white."""
+    """Every mask as [h, w, 1], True where it is white."""
     colour = _has_colours(paths)
     masks = [_decode(path, colour).max(axis=-1, keepdims=True) for path in paths]
     half = half_white(max(float(mask.max()) for mask in masks), name)

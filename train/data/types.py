@@ -36,7 +36,7 @@ class Split(NamedTuple):
 
     @property
     def input_shape(self) -> tuple[int, ...] | None:
-        """Of what the encoder sees, where that is not the shape of the images."""
+        """The shape of what the encoder sees, where it is not that of the images."""
         if self.inputs is None or self.inputs.shape[1:] == self.images.shape[1:]:
             return None
         return self.inputs.shape[1:]

@@ -34,7 +34,7 @@ def sizes_beside(model: jaxae.Model, parts: Parts, key: jax.Array) -> dict[str, 
 
 
 def other_files(images: np.ndarray) -> dict[str, float]:
-    """Of bz2 for all bytes, or bits, in a row and of PNG for each image."""
+    """What bz2 makes of all bytes, or bits, in a row, and PNG of each image."""
     deep = (images[images > 0] < images.max()).any()
     row = images.tobytes() if deep else np.packbits(images > 0).tobytes()
     png = sum(len(_png(image[..., 0], "L" if deep else "1")) for image in images)

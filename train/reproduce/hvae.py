@@ -20,7 +20,7 @@ from jaxae.views import Plain, View
 UNITS = 300
 LATENT_DIM = 40
 LIMITS = (-3.0, 1.0)
-"""Of log std: the log variance is kept in [-6, 2] there."""
+"""Bounds of log std: the log variance is kept in [-6, 2] there."""
 
 WIDE = ((32, 7, 1), (32, 3, 2), (64, 5, 1), (64, 3, 2), (6, 3, 1))
 NARROW = ((32, 3, 1), (32, 3, 2), (64, 3, 1), (64, 3, 2), (6, 3, 1))

@@ -33,7 +33,7 @@ def keras_autoencoder(steps: int, epochs: int) -> jaxae.Recipe:
 
 GATED = networks.FullyConnected((300, 300), gated=True)
 LIMITS = (-3.0, 1.0)
-"""Of log std: the log variance is kept in [-6, 2] there."""
+"""Bounds of log std: the log variance is kept in [-6, 2] there."""
 
 
 def tomczak(steps: int, epochs: int, vamp: bool = False) -> jaxae.Recipe:

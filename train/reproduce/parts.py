@@ -86,13 +86,13 @@ def nll(num_samples: int) -> Measure:
 
 
 def negative_elbo(model: jaxae.Model, parts: Parts, key: jax.Array) -> float:
-    """Of an image, in nats, by one sample of the code."""
+    """The mean over images, in nats, by one sample of the code."""
     each = elbo_terms(model, parts.test, key)["elbo_nats"]
     return -float(np.mean(each, dtype=np.float64))
 
 
 def cross_entropy(model: jaxae.Model, parts: Parts, key: jax.Array) -> float:
-    """Of a pixel, in nats, between grey levels and what is made of them."""
+    """The mean over pixels, in nats, between grey levels and what is made of them."""
     del key
     x = parts.test["x"] / 255.0
     made = np.asarray(_made(model, parts), np.float64).clip(LEAST, 1 - LEAST)
@@ -100,7 +100,7 @@ def cross_entropy(model: jaxae.Model, parts: Parts, key: jax.Array) -> float:
 
 
 def squared_error(model: jaxae.Model, parts: Parts, key: jax.Array) -> float:
-    """Of an image, summed over its pixels in [0, 1]."""
+    """The mean over images of the sum over their pixels in [0, 1]."""
     del key
     error = np.asarray(_made(model, parts), np.float64) - parts.test["x"] / 255.0
     return float(np.square(error).sum(axis=(1, 2, 3)).mean())
@@ -197,7 +197,7 @@ def normalised_adam(rate: float) -> optax.GradientTransformation:
 
 
 def adam_in_stages(steps: int, epochs: int) -> optax.GradientTransformation:
-    """Of Burda et al. (2016), with a rate by `stages`."""
+    """The optimizer of Burda et al. (2016), with a rate by `stages`."""
     return optax.adam(stages(steps, epochs), eps=1e-4)
 
 

@@ -16,7 +16,7 @@ from train.reproduce.protocol import Outcome
 from train.reproduce.rows import ROWS, Row
 
 RESULTS = Path(__file__).parent / "results"
-"""Of the rows that were run in full, or as far as they say."""
+"""What the rows reached that were run, in full or as far as they say."""
 PAGE = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- reproduced: begin -->", "<!-- reproduced: end -->"
 
@@ -82,7 +82,7 @@ def beside(result: Mapping[str, Any]) -> str:
 
 
 def table(folder: Path = RESULTS) -> str:
-    """Of all results in a folder, in the order of the rows, as Markdown."""
+    """All results in a folder, in the order of the rows, as Markdown."""
     files = [folder / f"{name}.json" for name in ROWS]
     found = [json.loads(file.read_text("utf-8")) for file in files if file.exists()]
     lines = [

@@ -161,7 +161,7 @@ class _Program:
                 self._entry = computation[2] if computation[1] else self._entry
 
     def totals(self) -> _Totals:
-        """Of the whole program."""
+        """What the whole program does."""
         if not self._entry:
             raise ArgumentError("text must be a program of XLA, got one without ENTRY")
         return self._of_computation(self._entry)
@@ -269,7 +269,7 @@ def _elements(tuple_type: str) -> list[str]:
 
 
 def _bytes(types: str) -> int:
-    """Of all arrays in a type, without the padding of tiled layouts."""
+    """What all arrays in a type take, without the padding of tiled layouts."""
     return sum(_array_bytes(*found) for found in _ARRAY.findall(types))
 
 

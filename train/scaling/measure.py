@@ -29,7 +29,7 @@ class Measured(NamedTuple):
 
     @property
     def images_per_second(self) -> float:
-        """Of all devices together."""
+        """What all devices do together."""
         return self.point.batch_size / self.step_seconds
 
 

@@ -21,7 +21,7 @@ from train.presets import PRESETS
 from train.scaling.arguments import Arguments, Mode
 
 TRAIN_SIZE, TRAINING_STEPS = 50_000, 10_000
-"""Of the training that the step is taken from; only schedules know of them."""
+"""What the step's training would have; only schedules know of it."""
 
 
 class Point(NamedTuple):
@@ -70,7 +70,7 @@ class Study(NamedTuple):
         return batch
 
     def shapes(self) -> TrainState:
-        """Of the state, without its values."""
+        """The state without its values."""
         return jax.eval_shape(self.init)
 
 

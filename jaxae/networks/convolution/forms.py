@@ -136,7 +136,7 @@ def scatter_x(y: Array, kernel: Array, geometry: Geometry) -> Array:
 
 
 def mirror_x(y: Array, kernel: Array, geometry: Geometry) -> Array:
-    """Of stride 1: a convolution of y with the taps from the last to the first."""
+    """For stride 1: a convolution of y with the taps from the last to the first."""
     pads = zip(geometry.kernel, (geometry.rows, geometry.columns), strict=True)
     rows, columns = ((k - 1 - low, k - 1 - high) for k, (low, high) in pads)
     return canonical(y, kernel[::-1, ::-1].transpose(0, 1, 3, 2), 1, rows, columns)

@@ -9,11 +9,11 @@ from jaxtyping import Array
 Pads = tuple[int, int]
 """Before and after, along one axis."""
 Pair = tuple[int, int]
-"""Of rows and of columns."""
+"""For the rows and for the columns."""
 
 
 class Geometry(NamedTuple):
-    """Of a convolution.
+    """What a convolution is, but for its values.
 
     Attributes:
         stride: In pixels of x.
@@ -43,13 +43,13 @@ class Geometry(NamedTuple):
 
     @property
     def taps(self) -> list[Pair]:
-        """Of the kernel, row by row."""
+        """The kernel's places, row by row."""
         rows, columns = self.kernel
         return list(itertools.product(range(rows), range(columns)))
 
     @property
     def meetings(self) -> Iterator["Meeting"]:
-        """Of the taps that meet x at all, row by row."""
+        """Where the taps that meet x at all do so, row by row."""
         for i, j in self.taps:
             starts, sizes = self.first(i, j), zip(self.image, self.reduced, strict=True)
             (x, y), (u, v) = (

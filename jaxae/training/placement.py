@@ -26,7 +26,8 @@ def place(tree: T, mesh: Mesh, layout: Layout | None = None) -> T:
     """
     where = shardings(tree, mesh, layout)
     if jax.process_count() == 1:  # from whatever devices it is on
-        return jax.device_put(tree, where, may_alias=False)
+        tree = jax.device_put(tree, where)
+    # Even with `may_alias=False`, one of several devices may have the arrays as they are.
     return jax.jit(_copies, out_shardings=where)(tree)
 
 

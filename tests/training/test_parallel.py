@@ -107,6 +107,17 @@ def steps(recipe, mesh, layout, batch, count=20, tx=SGD, **options):
     return state, np.asarray(losses)
 
 
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_what_is_placed_is_a_copy(count):
+    """The step takes the state that it is given, and what was placed serves again."""
+    mesh = make_mesh(devices=jax.devices()[:count])
+    kept = {"mean": jnp.ones(3), "count": jnp.zeros((), jnp.int32)}
+    add = jax.jit(lambda tree: jax.tree.map(lambda x: x + 1, tree), donate_argnums=0)
+    for _ in range(2):
+        add(place(kept, mesh))
+    assert not any(leaf.is_deleted() for leaf in kept.values())
+
+
 def assert_close(a, b, atol=1e-5):
     def check(path, x, y):
         name = jax.tree_util.keystr(path)

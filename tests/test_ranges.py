@@ -41,6 +41,37 @@ def everywhere(recipe, x):
     yield lambda: reconstruction_quality(Model(recipe, {}), x, KEY)
 
 
+ROUNDED = {
+    "bernoulli": recipes.vae((6,), 2, network=MLP),
+    "continuous": recipes.vae((6,), 2, network=MLP, likelihood="continuous_bernoulli"),
+    "levels": recipes.vae((6,), 2, network=MLP, likelihood="categorical"),
+    "clipping": denoiser(CLIPPING),
+}
+
+
+@pytest.mark.parametrize("kind", ROUNDED)
+def test_what_rounding_took_out_of_the_unit_interval_is_put_back(kind):
+    """As scikit-learn's MinMaxScaler does in float32, by one unit in the last place."""
+    recipe = ROUNDED[kind]
+    x = (NORMAL > 0).astype(np.float32)
+    off = np.where(x == 1, np.nextafter(np.float32(1), np.float32(2)), -1e-8)
+    checked = check_data(recipe, off.astype(np.float32), "data")["x"]
+    np.testing.assert_array_equal(checked, x)
+    beyond = np.where(x == 1, np.float32(1.000002), x)
+    with pytest.raises(ArgumentError, match="data must"):
+        check_data(recipe, beyond, "data")
+
+
+def test_values_of_any_size_stay_as_they_are_and_codes_are_those_of_the_whole():
+    any_size = recipes.vae((6,), 2, network=MLP, likelihood="gaussian")
+    tiny = np.full((2, 6), -1e-8, np.float32)
+    np.testing.assert_array_equal(check_data(any_size, tiny, "data")["x"], tiny)
+    model = jaxae.init(ROUNDED["continuous"], KEY)
+    ones = np.ones((2, 6), np.float32)
+    codes = jaxae.encode(model, np.nextafter(ones, np.float32(2)))
+    np.testing.assert_array_equal(codes, jaxae.encode(model, ones))
+
+
 VAMP = recipes.vamp_vae((6,), 2, components=3, network=MLP, likelihood="gaussian")
 UNIT_INTERVAL = {
     "clipping": (denoiser(CLIPPING), r"corruptions\.GaussianNoise\(std=0\.1, clip=Tr"),

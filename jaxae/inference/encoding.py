@@ -23,6 +23,7 @@ from jaxae.inputs import (
     check_values,
     shard_rows,
     split_missing,
+    unrounded,
 )
 from jaxae.models.family import Family, call
 from jaxae.recipe import Model
@@ -171,6 +172,7 @@ def encoder_batch(
     # Damage and another view may have any values.
     same = model.module.sees_x and recipe.corruption is identity
     if same and not isinstance(x, Tracer):
+        x = unrounded(recipe, x)
         _warn_of_values(model, x, missing)
     x = prepare_inputs(recipe, jax.random.key(0), jnp.asarray(x))
     shown = shown_beside(model, len(x), conditions, *model.module.encoded_with)

@@ -29,3 +29,4 @@ from jaxae.inputs.values import UNSCALED as UNSCALED
 from jaxae.inputs.values import check_examples as check_examples
 from jaxae.inputs.values import check_scalable as check_scalable
 from jaxae.inputs.values import check_values as check_values
+from jaxae.inputs.values import unrounded as unrounded

@@ -21,6 +21,7 @@ from jaxae.inputs.values import (
     check_examples,
     check_scalable,
     check_values,
+    unrounded,
     warn_if_unscaled,
 )
 from jaxae.models.family import Family
@@ -65,7 +66,8 @@ def check_data(recipe: Recipe, data: Any, name: str) -> dict[str, Any]:
     """
     fields = as_fields(recipe, data, name)
     x, missing = split_missing(fields.pop("x"), fields.pop("missing", None), name)
-    checked = {"x": check_examples(recipe.module.shape, x, name)}
+    x = check_examples(recipe.module.shape, x, name)
+    checked = {"x": unrounded(recipe, x)}
     view = recipe.module.view
     own = type(recipe.module).__name__
     whole = f"{name} must be known whole: {own} of {view!r} takes no missing values"

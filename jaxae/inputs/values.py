@@ -19,6 +19,9 @@ from jaxae.values import expression
 LEAST_BYTES = 64
 """Values from which on bytes of 0 and 1 alone are no chance."""
 
+ROUNDING = 4 * float(np.finfo(np.float32).eps)
+"""What scaling to [0, 1] in float32 may be off by."""
+
 _BLOCK = 2**20
 """Values that are looked at together."""
 
@@ -65,6 +68,33 @@ def check_examples(
         + f"; {gaps}" * any(bool(np.isnan(x[rows]).any()) for rows in _blocks(x)),
     )
     return x
+
+
+def unrounded(recipe: Recipe, x: Any) -> Any:
+    """x with what rounding took out of [0, 1] put back, if the recipe wants it there.
+
+    `MinMaxScaler` of scikit-learn makes 1.0000001 of some largest values in float32.
+    """
+    plain = recipe.prepare is unit_interval or recipe.prepare is binarize
+    if isinstance(x, Tracer) or x.dtype != np.float32 or not plain:
+        return x
+    low, high = _extremes(x)
+    inside = 0.0 <= low and high <= 1.0
+    beyond = not (low >= -ROUNDING and high <= 1.0 + ROUNDING)
+    return x if inside or beyond or not _wants_unit_interval(recipe) else x.clip(0, 1)
+
+
+def _wants_unit_interval(recipe: Recipe) -> bool:
+    """Whether a part takes 1 and not what is just above."""
+    if recipe.prepare is binarize or _takes_unit_interval(recipe):
+        return True
+    at, above = recipe.module.likelihood.support(np.float32([1.0, 1.0 + ROUNDING]))
+    return bool(at and not above)
+
+
+def _extremes(x: np.ndarray) -> tuple[float, float]:
+    least, most = zip(*((x[r].min(), x[r].max()) for r in _blocks(x)), strict=True)
+    return float(min(least)), float(max(most))
 
 
 def check_values(

@@ -27,7 +27,7 @@ def place(tree: T, mesh: Mesh, layout: Layout | None = None) -> T:
     where = shardings(tree, mesh, layout)
     if jax.process_count() == 1:  # from whatever devices it is on
         tree = jax.device_put(tree, where)
-    # Even with `may_alias=False`, one of several devices may have the arrays as they are.
+    # Even with `may_alias=False` one of several devices may share what it has.
     return jax.jit(_copies, out_shardings=where)(tree)
 
 

@@ -88,7 +88,9 @@ def _wants_unit_interval(recipe: Recipe) -> bool:
     """Whether a part takes 1 and not what is just above."""
     if recipe.prepare is binarize or _takes_unit_interval(recipe):
         return True
-    at, above = recipe.module.likelihood.support(np.float32([1.0, 1.0 + ROUNDING]))
+    at, above = recipe.module.likelihood.support(
+        np.array([1.0, 1.0 + ROUNDING], np.float32)
+    )
     return bool(at and not above)
 
 

@@ -45,7 +45,12 @@ def _posterior_mean(
     return jnp.concatenate([latent.mean[0].reshape(-1) for latent in latents])
 
 
-def active_units(codes: Float[AnyArray, "n d"], *, threshold: float = 0.01) -> int:
+def active_units(
+    codes: Float[AnyArray, "n d"],
+    *,
+    threshold: float = 0.01,
+    weight: Float[AnyArray, " n"] | None = None,
+) -> int:
     """The dimensions whose posterior mean varies over the data.
 
     Burda et al. (2016), section 5.2: those with Var_x(E[z_j | x]) > 0.01.
@@ -53,8 +58,14 @@ def active_units(codes: Float[AnyArray, "n d"], *, threshold: float = 0.01) -> i
     Args:
         codes: The means of q(z | x), see `posterior_means`.
         threshold: In squared units of z.
+        weight: How often each example counts; None for once.
     """
-    return int((np.var(np.asarray(codes), axis=0) > threshold).sum())
+    codes = np.asarray(codes)
+    if weight is None or not np.any(weight):
+        return int((np.var(codes, axis=0) > threshold).sum())
+    offsets = codes - np.average(codes, axis=0, weights=weight)
+    variance = np.average(offsets**2, axis=0, weights=weight)
+    return int((variance > threshold).sum())
 
 
 def codebook_usage(
@@ -70,7 +81,8 @@ def codebook_usage(
 
     Returns:
         `codebook_usage`: the share of the codes that occur; `codebook_perplexity`:
-        exp of the entropy, in nats, of how often they do. Means over the codebooks.
+        exp of the entropy, in nats, of how often they do. Means over the codebooks;
+        an example counts by its weight.
 
     Raises:
         ValueError: The data are not as the model needs them, or the code is of real
@@ -83,7 +95,9 @@ def codebook_usage(
     data = check_data(model.recipe, data, "data")
     codes = map_examples(_indices, model, data, key, chunk)
     columns = codes.reshape(-1, books).T
-    counts = np.stack([np.bincount(column, minlength=size) for column in columns])
+    weight = np.asarray(data.get("weight", np.ones(len(codes))))
+    weight = np.repeat(weight, columns.shape[1] // len(codes))
+    counts = np.stack([np.bincount(own, weight, minlength=size) for own in columns])
     return {
         "codebook_usage": float((counts > 0).mean()),
         "codebook_perplexity": float(

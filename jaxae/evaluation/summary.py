@@ -85,7 +85,8 @@ def evaluate(
     if is_generative(model.recipe):
         numbers |= _means(elbo_terms(model, data, key), weight)
         if _has_known_means(model):
-            numbers["active_units"] = active_units(posterior_means(model, data, key))
+            codes = posterior_means(model, data, key)
+            numbers["active_units"] = active_units(codes, weight=weight)
     if is_generative(model.recipe) and nll_samples:
         each = nll_nats(model, data, key, num_samples=nll_samples)
         nll = _mean(np.asarray(each), weight)

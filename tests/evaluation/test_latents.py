@@ -38,6 +38,15 @@ def test_usage_and_perplexity_are_means_over_the_codebooks(books):
     assert 1 < found["codebook_perplexity"] <= 5 * found["codebook_usage"]
 
 
+def test_an_example_counts_by_its_weight():
+    model, x = fresh(recipes.vqvae((4,), 5, 2, network=LINEAR), count=8)
+    weight = np.array([0, 1, 2, 0, 1, 3, 1, 0], np.float32)
+    repeated = np.repeat(x, weight.astype(int), axis=0)
+    found = codebook_usage(model, {"x": x, "weight": weight}, KEY)
+    assert found == pytest.approx(codebook_usage(model, repeated, KEY))
+    assert found != pytest.approx(codebook_usage(model, x, KEY))
+
+
 def test_real_codes_have_no_codebook():
     model, x = fresh(recipes.vae((4,), 2, network=LINEAR))
     with pytest.raises(ValueError, match="these are real numbers"):

@@ -169,6 +169,14 @@ def test_active_units_are_the_dimensions_that_vary():
     assert evaluation.active_units(codes) == 2
     assert evaluation.active_units(codes, threshold=0.005) == 3
     assert evaluation.active_units(codes, threshold=5.0) == 0
+    weight = np.arange(n) % 3 + 0.0
+    repeated = np.repeat(codes, weight.astype(int), axis=0)
+    for at in np.var(repeated, axis=0)[1:]:
+        counts = [
+            evaluation.active_units(codes, threshold=near, weight=weight)
+            for near in (0.999 * at, 1.001 * at)
+        ]
+        assert counts[0] == counts[1] + 1
 
 
 # Scores of a model whose output is known: factor · (what the encoder saw)

@@ -76,7 +76,7 @@ class Fit(NamedTuple):
         model: The best epoch's model: what `encode`, `sample` and the rest take.
         state: The last train state.
         history: One row an epoch: means over the epoch, "validation_..." where there
-            are validation data, "seconds" and "images_per_second" of the pass alone:
+            are validation data, "seconds" and "examples_per_second" of the pass alone:
             over an array without compiling, which is done before.
         best_epoch: From 1; 0 if the monitored metric was finite in none, which only
             `fit_many` returns.

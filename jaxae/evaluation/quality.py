@@ -26,6 +26,12 @@ def mean_squared_error(a: Examples, b: Examples, where: Array | None = None) -> 
     """The mean over the values of each example, in squared units of x.
 
     Over those where `where` is True, if it is given; NaN where that is nothing.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxae
+        >>> x = jnp.zeros((2, 4))
+        >>> jaxae.evaluation.mean_squared_error(x, x + 0.5).tolist()
+        [0.25, 0.25]
     """
     error = jnp.square(a - b)
     if where is None:
@@ -51,6 +57,12 @@ def psnr_db(
 
     Raises:
         ValueError: `data_range` is not above 0.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxae
+        >>> x = jnp.zeros((2, 4))
+        >>> jaxae.evaluation.psnr_db(x, x + 0.1).round(2).tolist()
+        [20.0, 20.0]
     """
     require(data_range > 0, "data_range", data_range, "above 0")
     error = mean_squared_error(a, b, where) / data_range**2
@@ -72,6 +84,12 @@ def ssim(a: Examples, b: Examples, data_range: float = 1.0) -> Scores:
 
     Raises:
         ValueError: These are no images of one shape, or `data_range` is not above 0.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((2, 4, 4, 1), np.float32)
+        >>> jax.jit(jaxae.evaluation.ssim)(x, x).round(3).tolist()
+        [1.0, 1.0]
     """
     images = a.ndim == 4 and a.shape == b.shape
     require(images, "a and b", (a.shape, b.shape), "images [b, h, w, c] of one shape")

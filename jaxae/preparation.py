@@ -36,7 +36,7 @@ def as_levels(values: Shaped[AnyArray, "..."]) -> Any:
 
 
 def binarize(key: jax.Array, values: Shaped[Array, "b _ ..."]) -> Float[Array, "b ..."]:
-    """Draws every pixel as 0 or 1 with its intensity as the probability of 1.
+    """Draws every value as 0 or 1, with itself as the probability of 1.
 
     With a fresh key at every step this is the dynamic binarisation of Salakhutdinov &
     Murray (2008); with a fixed key it is a static one. Probabilities are rounded to
@@ -57,7 +57,7 @@ def as_seen(prepare: Prepare, key: jax.Array, values: Array) -> Array:
 def _uniform_16_bit(key: jax.Array, shape: tuple[int, ...]) -> Int[Array, "b ..."]:
     """Whole numbers below 65,536, two from each random word.
 
-    jax.random.bernoulli hashes a word for every pixel, which takes an eighth of a small
+    jax.random.bernoulli hashes a word for every value, which takes an eighth of a small
     model's step. The halves lie along the second axis: a sharded batch stays sharded.
     """
     rows = shape[1]

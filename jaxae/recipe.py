@@ -91,6 +91,15 @@ class Model:
     Attributes:
         recipe: The family.
         variables: What its module learned and keeps.
+
+    Example:
+        >>> import jax, jaxae
+        >>> network = jaxae.networks.FullyConnected((4,))
+        >>> recipe = jaxae.recipes.vae((6,), latent_dim=2, network=network)
+        >>> new = lambda key: jaxae.init(recipe, key)
+        >>> model = jax.eval_shape(new, jax.random.key(0))  # of shapes alone
+        >>> model.variables["params"]["encoder"]["Dense_0"]["kernel"].shape
+        (6, 4)
     """
 
     recipe: Recipe = dataclasses.field(metadata={"static": True})

@@ -56,6 +56,11 @@ class Latent(NamedTuple):
         indices: The discrete code as whole numbers, [b, ...], or None.
         metrics: Logged with every step: {name: [b]}.
         info: For objectives and hooks that know the bottleneck.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxae
+        >>> mean = jnp.zeros((5, 2))
+        >>> latent = jaxae.Latent(z=mean[None], mean=mean)
     """
 
     z: Shaped[Array, "k b ..."]
@@ -80,6 +85,16 @@ class Trace(NamedTuple):
         likelihood: p(x | z) with batch shape [k, b] and the event shape of the target.
         latents: One for flat models; top first for hierarchical ones.
         missing: True where the target is not known, broadcastable to it, or None.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxae
+        >>> from numpyro.distributions import Normal
+        >>> x, mean = jnp.zeros((5, 6)), jnp.zeros((5, 2))
+        >>> latent = jaxae.Latent(z=mean[None], mean=mean)
+        >>> likelihood = Normal(x[None], 1.0).to_event(1)
+        >>> trace = jaxae.Trace(x, x, None, likelihood, (latent,))
+        >>> trace.likelihood.batch_shape, trace.likelihood.event_shape
+        ((1, 5), (6,))
     """
 
     inputs: Float[Array, "b ..."]
@@ -101,6 +116,15 @@ class Context(NamedTuple):
         encode: (params, inputs) -> latents; the other fields of the batch stay.
         decode: (params, codes) -> p(x | z). Both as outside training: batch
             normalisation takes its running averages.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxae
+        >>> def code_error(trace, context):  # of what was encoded again
+        ...     (again,) = context.encode(context.params, trace.likelihood.mean[0])
+        ...     error = again.mean - trace.latents[0].mean
+        ...     error = jnp.square(error).sum(axis=-1)
+        ...     return error, {"code_error": error}
+        >>> objective = jaxae.objectives.Stateless(code_error)
     """
 
     key: jax.Array
@@ -123,6 +147,13 @@ class TrainState(NamedTuple):
         collections: What else the model keeps, such as batch statistics.
         opt_state: Of the optimizer over `params`.
         skipped_in_row: Latest updates in a row that were not finite, so not applied.
+
+    Example:
+        >>> import jax, jaxae
+        >>> def decay(state, observed, key):  # a hook
+        ...     smaller = jax.tree.map(lambda p: 0.999 * p, state.params["model"])
+        ...     return state._replace(params={**state.params, "model": smaller})
+        >>> recipe = jaxae.recipes.vae((6,), latent_dim=2).replace(hooks=(decay,))
     """
 
     step: Int[Array, ""]

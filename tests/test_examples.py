@@ -10,7 +10,6 @@ import pytest
 from flax import linen as nn
 
 import jaxae
-from jaxae import recipes
 
 ALL = [
     importlib.import_module(found.name)
@@ -19,8 +18,16 @@ ALL = [
 ]
 MODULES = sorted(each.__name__ for each in ALL if ">>> " in inspect.getsource(each))
 FRONT = [
-    *(value for value in vars(jaxae).values() if inspect.isfunction(value)),
-    *recipes.FAMILIES,
+    value
+    for room in (jaxae, jaxae.evaluation, jaxae.recipes, jaxae.training)
+    for value in vars(room).values()
+    if inspect.isfunction(value) or inspect.isclass(value)
+]
+FRONT = [
+    each
+    for each in dict.fromkeys(FRONT)  # some are in several
+    if each.__module__.startswith("jaxae.")
+    and not (inspect.isclass(each) and issubclass(each, Exception))
 ]
 
 
@@ -61,6 +68,6 @@ def test_docstrings_say_what_a_thing_is():
     assert [f for f in files if '"""Of ' in f.read_text(encoding="utf-8")] == []
 
 
-@pytest.mark.parametrize("function", FRONT, ids=lambda each: each.__name__)
-def test_the_front_door_has_examples(function):
-    assert ">>> " in function.__doc__
+@pytest.mark.parametrize("each", FRONT, ids=lambda each: each.__name__)
+def test_the_front_door_has_examples(each):
+    assert ">>> " in each.__doc__

@@ -103,7 +103,7 @@ def test_tpu_on_simulated_devices(tmp_path):
     assert 150 < mean < 250
     assert 0 < sd < 10
 
-    speeds = re.findall(r"^(\d) × cpu: [\d,]+ images/s", text, re.MULTILINE)
+    speeds = re.findall(r"^(\d) × cpu: [\d,]+ examples/s", text, re.MULTILINE)
     assert speeds == ["1", "2", "4", "8"]
     assert "these speeds mean nothing" in text
 

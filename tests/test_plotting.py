@@ -19,7 +19,7 @@ HISTORY = [
         "distortion_nats": 80.0 + 50.0 / n,
         "rate_nats": 20.0,
         "penalty_nats": 0.0,
-        "images_per_second": 1e4,
+        "examples_per_second": 1e4,
     }
     for n in range(1, 6)
 ]

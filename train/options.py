@@ -1,5 +1,6 @@
 """The options of a family, made of its recipe's signature and docstring."""
 
+import re
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, make_dataclass
@@ -33,6 +34,9 @@ Family = Callable[..., jaxae.Recipe]
 
 _OF_THE_DATA = ("shape", "input_shape", "data_size")
 """The arguments that the data decide."""
+
+_WAYS = re.compile(r",? by name.*?(?=[.;](?: |$))")
+"""How a part may be given in Python; the command line has words for it alone."""
 
 
 class Plan(NamedTuple):
@@ -122,7 +126,7 @@ def options_of(family: Family) -> type[Options]:
         text = " ".join(texts.get(name, "").split())
         part = _part(hint)
         if part is not None:
-            parts[name] = part
+            parts[name], text = part, _WAYS.sub("", text)
             hint, default = _in_words(hint, default, part)
         hint = Annotated[hint, argument(text, part)]
         required = default is Parameter.empty

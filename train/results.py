@@ -127,7 +127,7 @@ def _about(
         "best_epoch": epoch,
         "validation_loss": best["validation_loss"],
         "train_seconds": seconds,
-        "images_per_second": len(history) * run.train_size / seconds,
+        "examples_per_second": len(history) * run.train_size / seconds,
         "device": jax.devices()[0].device_kind,
         "jax_version": jax.__version__,
     }

@@ -10,8 +10,18 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from jaxae.averages import any_weight, running_mean
-from jaxae.bottlenecks import codebook as codebooks
 from jaxae.bottlenecks.base import Bottleneck, exact, flat
+from jaxae.bottlenecks.codebook import (
+    count_and_sum,
+    dead_codes,
+    draw_features,
+    nearest_code,
+    per_position,
+    residual_kmeans,
+    rotation_trick,
+    straight_through,
+    usage_metrics,
+)
 from jaxae.checks import check_count
 from jaxae.errors import choose, require
 from jaxae.types import Latent
@@ -21,8 +31,8 @@ Estimator = Literal["straight_through", "rotation"]
 Statistics = Mapping[str, Array]
 
 _ESTIMATORS = {
-    "straight_through": codebooks.straight_through,
-    "rotation": codebooks.rotation_trick,
+    "straight_through": straight_through,
+    "rotation": rotation_trick,
 }
 _SMOOTHING = 1e-5
 
@@ -133,7 +143,7 @@ class VectorQuantizer(Bottleneck):
         del num_samples
         f = self.project(h)
         rows = f.reshape(-1, self.code_dim)
-        weights = codebooks.per_position(weight, f.shape[:-1])
+        weights = per_position(weight, f.shape[:-1])
         key_start, key_revive = jax.random.split(key)
         learning = train and not self.is_initializing()
         if learning and self.codebook == "ema":
@@ -153,7 +163,7 @@ class VectorQuantizer(Bottleneck):
             z,
             penalty=flat(penalty.reshape(f.shape[:-1])).sum(axis=-1),
             indices=chosen if self.num_quantizers > 1 else chosen[..., 0],
-            metrics=codebooks.usage_metrics(chosen, self.codebook_size, weight),
+            metrics=usage_metrics(chosen, self.codebook_size, weight),
             info={
                 "features": stages.swapaxes(0, 1).reshape(
                     *f.shape[:-1], self.num_quantizers, self.code_dim
@@ -188,7 +198,7 @@ class VectorQuantizer(Bottleneck):
         old = {k: self.statistics[k].value for k in ("embedding", "initialized")}
 
         def centres() -> dict[str, Array]:
-            embedding, _ = codebooks.residual_kmeans(
+            embedding, _ = residual_kmeans(
                 key, features, shape, self.kmeans_steps, weights
             )
             return {
@@ -208,9 +218,7 @@ class VectorQuantizer(Bottleneck):
     ) -> None:
         """Statistics, and with them an "ema" codebook, after a batch."""
         old = {name: variable.value for name, variable in self.statistics.items()}
-        count = partial(
-            codebooks.count_and_sum, size=self.codebook_size, weight=weights
-        )
+        count = partial(count_and_sum, size=self.codebook_size, weight=weights)
         counts, sums = jax.vmap(count)(indices, stages)
         batch = {"counts": counts} | ({"sums": sums} if "sums" in old else {})
         before, known = {name: old[name] for name in batch}, any_weight(weights)
@@ -241,10 +249,10 @@ class VectorQuantizer(Bottleneck):
         """Dead codes become random features that count as much as the mean code."""
         if not self.dead_below:
             return new
-        dead = codebooks.dead_codes(new["counts"], self.dead_below) > 0
+        dead = dead_codes(new["counts"], self.dead_below) > 0
 
         def replace() -> dict[str, Array]:
-            rows = codebooks.draw_features(key, stages, self.codebook_size, weights)
+            rows = draw_features(key, stages, self.codebook_size, weights)
             mean = new["counts"].mean(axis=-1, keepdims=True)
             counts = jnp.where(dead, mean, new["counts"])
             wide = dead[..., None]
@@ -264,7 +272,7 @@ def _quantize(
     stages, codes, indices = [], [], []
     rest = features
     for book in books:
-        chosen = codebooks.nearest_code(rest, book)
+        chosen = nearest_code(rest, book)
         stages.append(rest)
         codes.append(book[chosen])
         indices.append(chosen)

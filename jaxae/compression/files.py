@@ -103,11 +103,10 @@ def compress(
         >>> import jax, numpy as np, jaxae
         >>> x = np.random.default_rng(0).integers(0, 2, (20, 4, 4, 1), np.uint8)
         >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
-        >>> key = jax.random.key(0)
-        >>> model = jaxae.fit(recipe, 255 * x, key=key, epochs=1, progress=False).model
+        >>> model = jaxae.init(recipe, jax.random.key(0))  # or `fit(...).model`
         >>> data = jaxae.compression.compress(model, x)
-        >>> bool((jaxae.compression.decompress(model, data) == x).all())
-        True
+        >>> jaxae.compression.read_header(data).count
+        20
     """
     check_model(model)
     scheme, source = _scheme(model, prior), os.fspath(source)
@@ -155,7 +154,13 @@ def decompress(model: Model, data: bytes, *, prior: Model | None = None) -> Imag
         ImportError: constriction is not installed.
 
     Example:
-        See `compress`.
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).integers(0, 2, (20, 4, 4, 1), np.uint8)
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
+        >>> model = jaxae.init(recipe, jax.random.key(0))  # or `fit(...).model`
+        >>> data = jaxae.compression.compress(model, x)
+        >>> bool((jaxae.compression.decompress(model, data) == x).all())
+        True
     """
     check_model(model)
     header, words = _split(data)

@@ -38,10 +38,11 @@ class GaussianNoise(Corruption):
 
 
 class Masking(Corruption):
-    """Every pixel, with all its channels, becomes `fill` with probability `rate`.
+    """Every entry becomes `fill` with probability `rate`.
 
-    Also called pixel dropout, or masking noise (Vincent et al. 2010, section 3.3,
-    https://jmlr.org/papers/v11/vincent10a.html). Vectors lose single entries.
+    Masking noise (Vincent et al. 2010, section 3.3,
+    https://jmlr.org/papers/v11/vincent10a.html). Images [b, h, w, c] lose whole pixels,
+    with all their channels: pixel dropout.
 
     Attributes:
         rate: A probability.

@@ -29,7 +29,7 @@ def posterior_means(
         >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
         >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=2)
         >>> key = jax.random.key(0)
-        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> model = jaxae.init(recipe, key)  # or `fit(...).model`
         >>> jaxae.evaluation.posterior_means(model, x, key).shape
         (20, 2)
     """
@@ -59,6 +59,11 @@ def active_units(
         codes: The means of q(z | x), see `posterior_means`.
         threshold: In squared units of z.
         weight: How often each example counts; None for once.
+
+    Example:
+        >>> import numpy as np, jaxae
+        >>> jaxae.evaluation.active_units(np.array([[0.1, 3.0], [0.1, -1.0]]))
+        1
     """
     codes = np.asarray(codes)
     if weight is None or not np.any(weight):
@@ -87,6 +92,15 @@ def codebook_usage(
     Raises:
         ValueError: The data are not as the model needs them, or the code is of real
             numbers.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 4), np.float32)
+        >>> recipe = jaxae.recipes.lfq_autoencoder((4,), 3, network="mlp")
+        >>> model = jaxae.init(recipe, jax.random.key(0))  # or `fit(...).model`
+        >>> usage = jaxae.evaluation.codebook_usage(model, x, jax.random.key(1))
+        >>> sorted(usage)
+        ['codebook_perplexity', 'codebook_usage']
     """
     check_model(model)
     module = model.module

@@ -101,7 +101,14 @@ def elbo_terms(
 
 
 def is_generative(recipe: Recipe) -> bool:
-    """Whether p(x) is defined: a prior, a posterior and a normalised likelihood."""
+    """Whether p(x) is defined: a prior, a posterior and a normalised likelihood.
+
+    Example:
+        >>> import jaxae
+        >>> families = jaxae.recipes.vae, jaxae.recipes.autoencoder
+        >>> [jaxae.evaluation.is_generative(family((6,))) for family in families]
+        [True, False]
+    """
     return recipe.module.likelihood.normalized and recipe.module.generative
 
 

@@ -1,4 +1,4 @@
-"""How close images are to what they should be."""
+"""How close reconstructions are to what they should be."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,14 +18,20 @@ from jaxae.preparation import Scale, as_seen, inverse
 from jaxae.recipe import Model, Recipe
 from jaxae.types import AnyArray, Batch, Variables
 
-Images = Float[Array, "b ..."]
+Examples = Float[Array, "b ..."]
 Scores = Float[Array, " b"]
 
 
-def mean_squared_error(a: Images, b: Images, where: Array | None = None) -> Scores:
+def mean_squared_error(a: Examples, b: Examples, where: Array | None = None) -> Scores:
     """The mean over the values of each example, in squared units of x.
 
     Over those where `where` is True, if it is given; NaN where that is nothing.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxae
+        >>> x = jnp.zeros((2, 4))
+        >>> jaxae.evaluation.mean_squared_error(x, x + 0.5).tolist()
+        [0.25, 0.25]
     """
     error = jnp.square(a - b)
     if where is None:
@@ -35,29 +41,35 @@ def mean_squared_error(a: Images, b: Images, where: Array | None = None) -> Scor
 
 
 def psnr_db(
-    a: Images, b: Images, data_range: float = 1.0, where: Array | None = None
+    a: Examples, b: Examples, data_range: float = 1.0, where: Array | None = None
 ) -> Scores:
     """The peak signal-to-noise ratio of each example, in decibels.
 
-    10 log₁₀(data_range² / mean squared error), and at most 100 dB, so that one image
-    that comes back exactly (a hole cut out of its black background, say) does not make
-    a mean infinite.
+    10 log₁₀(data_range² / mean squared error), and at most 100 dB, so that one example
+    that comes back exactly (an image with a hole cut out of its black background, say)
+    does not make a mean infinite.
 
     Args:
-        a: The images [b, ...].
+        a: Examples [b, ...].
         b: What they are compared with.
-        data_range: From the lowest to the highest value that images can have.
+        data_range: From the lowest to the highest value that x can have.
         where: See `mean_squared_error`.
 
     Raises:
         ValueError: `data_range` is not above 0.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxae
+        >>> x = jnp.zeros((2, 4))
+        >>> jaxae.evaluation.psnr_db(x, x + 0.1).round(2).tolist()
+        [20.0, 20.0]
     """
     require(data_range > 0, "data_range", data_range, "above 0")
     error = mean_squared_error(a, b, where) / data_range**2
     return -10.0 * jnp.log10(jnp.maximum(error, 1e-10))
 
 
-def ssim(a: Images, b: Images, data_range: float = 1.0) -> Scores:
+def ssim(a: Examples, b: Examples, data_range: float = 1.0) -> Scores:
     """The structural similarity of each image, the mean over windows and channels.
 
     Wang et al. (2004), "Image quality assessment: from error visibility to structural
@@ -66,12 +78,18 @@ def ssim(a: Images, b: Images, data_range: float = 1.0) -> Scores:
     with a side below 11 get the largest odd window that fits.
 
     Args:
-        a: The images [b, h, w, c].
+        a: Images [b, h, w, c].
         b: What they are compared with.
         data_range: From the lowest to the highest value that images can have.
 
     Raises:
         ValueError: These are no images of one shape, or `data_range` is not above 0.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((2, 4, 4, 1), np.float32)
+        >>> jax.jit(jaxae.evaluation.ssim)(x, x).round(3).tolist()
+        [1.0, 1.0]
     """
     images = a.ndim == 4 and a.shape == b.shape
     require(images, "a and b", (a.shape, b.shape), "images [b, h, w, c] of one shape")
@@ -118,7 +136,7 @@ def reconstruction_quality(
     """How well every example comes back through the bottleneck.
 
     The target is what the model has to explain: binarised, by the key, if the recipe
-    does so. The code is the posterior's mean. Where the corruption removes pixels and
+    does so. The code is the posterior's mean. Where the corruption removes values and
     damages no other, only those are taken from the model, as in `jaxae.repair`.
 
     Squared errors are of x as it is prepared. PSNR and SSIM are of x as it is stored,
@@ -135,8 +153,8 @@ def reconstruction_quality(
     Returns:
         `mse` and `psnr_db`, each [n], and `ssim` of images; `psnr_damaged_db` and
         `psnr_gain_db` where there is damage; `hole_mse`, and `hole_mse_mean_fill` if
-        given the means, where pixels are removed: the mean over the removed values,
-        NaN for an example that by chance lost none.
+        given the means, where values are removed: the mean over these, NaN
+        for an example that by chance lost none.
 
     Example:
         >>> import jax, numpy as np, jaxae
@@ -181,9 +199,9 @@ def _quality(
     target, inputs = batch["x"], batch["inputs"]
     missing, hole = batch.get("missing"), hole_of(recipe, batch)
     known = None if missing is None else ~missing
-    output = restored(recipe, variables, batch, key)
+    output = repaired(recipe, variables, batch, key)
 
-    def stored(x: Images) -> Images:
+    def stored(x: Examples) -> Examples:
         return inverse(recipe.prepare, x) / data_range
 
     scores = {
@@ -213,12 +231,12 @@ def hole_of(recipe: Recipe, batch: Batch) -> Array | None:
     return counted("hole", mask, batch.get("missing"))
 
 
-def restored(
+def repaired(
     recipe: Recipe, variables: Variables, batch: Batch, key: jax.Array
-) -> Images:
+) -> Examples:
     """What the model makes of `batch["inputs"]`, only in the holes if there are any.
 
-    Where the corruption does more than to cut holes, all pixels are the model's.
+    Where the corruption does more than to cut holes, all values are the model's.
     """
     output = _mean_reconstruction(recipe, variables, batch, key)
     inputs, target, mask = batch["inputs"], batch["x"], batch.get("mask")
@@ -230,7 +248,7 @@ def restored(
 
 def _mean_reconstruction(
     recipe: Recipe, variables: Variables, batch: Batch, key: jax.Array
-) -> Images:
+) -> Examples:
     """The mean of p(x | z) at the code without its noise."""
     module = recipe.module
     latents = call(module, variables, batch, key, method="encode")

@@ -49,6 +49,15 @@ def sparsity(
     Raises:
         ValueError: The data are not as the model needs them, or the code is of whole
             numbers.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> x = np.random.default_rng(0).random((20, 6), np.float32)
+        >>> recipe = jaxae.recipes.sparse_autoencoder((6,), 8, k=2)
+        >>> model = jaxae.init(recipe, jax.random.key(0))  # or `fit(...).model`
+        >>> numbers = jaxae.evaluation.sparsity(model, x, jax.random.key(1))
+        >>> numbers["num_latents"], numbers["l0"]
+        (8, 2.0)
     """
     check_model(model)
     discrete = model.module.num_codes > 0
@@ -91,11 +100,9 @@ def atoms(model: Model) -> Float[Array, "n ..."]:
         ValueError: The decoder is no `Dictionary`.
 
     Example:
-        >>> import jax, numpy as np, jaxae
-        >>> x = np.random.default_rng(0).random((20, 6), np.float32)
+        >>> import jax, jaxae
         >>> recipe = jaxae.recipes.sparse_autoencoder((6,), 8, k=2)
-        >>> key = jax.random.key(0)
-        >>> model = jaxae.fit(recipe, x, key=key, epochs=1, progress=False).model
+        >>> model = jaxae.init(recipe, jax.random.key(0))  # or `fit(...).model`
         >>> jaxae.evaluation.atoms(model).shape
         (8, 6)
     """

@@ -29,12 +29,12 @@ class Bernoulli(Likelihood):
 
 
 class BinaryCrossEntropy(Likelihood):
-    """The binary cross-entropy loss on grey values, as in Keras and most tutorials.
+    """The binary cross-entropy of values in [0, 1], as in Keras and most tutorials.
 
     `log_prob` is minus the cross-entropy in nats between x and sigmoid(outputs). It is
     NOT a log-likelihood: exp(log_prob) does not integrate to 1 over [0, 1] (see
     `ContinuousBernoulli`), and its best value is not 0 but minus the entropy of
-    the pixels. The mean is sigmoid(outputs); samples are 0 or 1, with that mean.
+    the values. The mean is sigmoid(outputs); samples are 0 or 1, with that mean.
     """
 
     values = UNIT_INTERVAL
@@ -46,7 +46,7 @@ class BinaryCrossEntropy(Likelihood):
 
 
 class ContinuousBernoulli(Likelihood):
-    """Grey values in [0, 1] with density ∝ exp(outputs · x).
+    """Values in [0, 1] with density ∝ exp(outputs · x).
 
     The binary cross-entropy with the normaliser that it lacks (Loaiza-Ganem &
     Cunningham 2019). The mean is not sigmoid(outputs), but nearer to 1/2.

@@ -39,5 +39,10 @@ def by_name(name: str) -> Likelihood:
 
     Raises:
         ValueError: `name` is unknown; the message lists the known ones.
+
+    Example:
+        >>> import jaxae
+        >>> jaxae.likelihoods.by_name("gaussian_shared")
+        likelihoods.Gaussian(std='shared')
     """
     return choose("likelihood", name, BY_NAME)()

@@ -44,6 +44,18 @@ class AutoEncoder(Family):
     Raises:
         ValueError: The view shows a prior something that there is none for, or nothing
             to one that depends on it.
+
+    Example:
+        >>> import jaxae
+        >>> from jaxae import bottlenecks, likelihoods, networks
+        >>> module = jaxae.AutoEncoder(
+        ...     shape=(6,),
+        ...     encoder=networks.MLP((32,)),
+        ...     bottleneck=bottlenecks.Gaussian(latent_dim=2),
+        ...     decoder=networks.MLPDecoder((6,), (32,)),
+        ...     likelihood=likelihoods.Gaussian(),
+        ... )
+        >>> recipe = jaxae.Recipe(module, jaxae.objectives.ELBO())
     """
 
     shape: tuple[int, ...]

@@ -70,6 +70,12 @@ class LadderVAE(Family):
         ValueError: `shape` is not that of an image, a size is below 1, there are no
             channels, the range is not increasing, or the view shows the decoder what it
             does not show the prior.
+
+    Example:
+        >>> import jaxae
+        >>> likelihood = jaxae.likelihoods.Bernoulli()
+        >>> module = jaxae.LadderVAE((16, 16, 1), likelihood, channels=(8, 16))
+        >>> recipe = jaxae.recipes.compose_recipe(module, jaxae.objectives.ELBO())
     """
 
     shape: tuple[int, ...]

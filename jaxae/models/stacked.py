@@ -34,6 +34,13 @@ class Stacked(Family):
     Raises:
         ValueError: A part is of another kind; when a trace is first seen also if the
             sizes of both do not fit.
+
+    Example:
+        >>> import jaxae
+        >>> lower = jaxae.recipes.vae((6,), 4, likelihood="gaussian").module
+        >>> upper = jaxae.recipes.vae((4,), 2, likelihood="gaussian_shared").module
+        >>> module = jaxae.Stacked(lower, upper)
+        >>> recipe = jaxae.recipes.compose_recipe(module, jaxae.objectives.ELBO())
     """
 
     lower: AutoEncoder

@@ -57,6 +57,14 @@ class UNet(Family):
     Raises:
         ValueError: `shape` is not that of an image, a size is below 1, there are no
             channels, or the view shows a prior something, which there is none of.
+
+    Example:
+        >>> import jaxae
+        >>> likelihood = jaxae.likelihoods.Gaussian()
+        >>> module = jaxae.UNet((32, 32, 3), likelihood, channels=(8, 16))
+        >>> noise = jaxae.corruptions.GaussianNoise(0.1)
+        >>> objective = jaxae.objectives.Reconstruction()
+        >>> recipe = jaxae.Recipe(module, objective, corruption=noise)
     """
 
     shape: tuple[int, ...]

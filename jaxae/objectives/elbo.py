@@ -48,6 +48,12 @@ class ELBO(Objective):
 
     Raises:
         ValueError: An argument is outside its range, or the model has no posterior.
+
+    Example:
+        >>> import jaxae
+        >>> warm_up = jaxae.schedules.Linear(0.0, 1.0, steps=1000)
+        >>> jaxae.objectives.ELBO(beta=warm_up, free_bits=0.1).kl
+        'auto'
     """
 
     beta: Weight = 1.0

@@ -79,6 +79,12 @@ class IWAE(Objective):
             the samples do not divide into the groups, the model has no posterior or,
             unless the gradient is plain, several latents, or a posterior whose density
             is known at its own samples alone (with "piwae" that is allowed).
+
+    Example:
+        >>> import jaxae
+        >>> objective = jaxae.objectives.IWAE("doubly_reparameterized")
+        >>> recipe = jaxae.recipes.vae((6,), latent_dim=2, num_samples=8)
+        >>> recipe = recipe.replace(objective=objective)
     """
 
     gradient: Gradient = "plain"

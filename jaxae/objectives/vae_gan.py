@@ -1,4 +1,4 @@
-"""The VAE-GAN: a critic of images, whose features also say how alike two are."""
+"""The VAE-GAN: a critic of examples, whose features also say how alike two are."""
 
 from __future__ import annotations  # help() shows names, not types
 
@@ -31,9 +31,9 @@ from jaxae.types import Context, Params, Trace
 class ImageCritic(Objective):
     """Rate + distortion of a critic's features + weight · GAN (Larsen et al. 2016).
 
-    The critic D tells the data x from reconstructions x̃ and from images x_p of codes
-    drawn from the prior, where an image is the mean of p(x | z). One backward pass
-    serves three players, each with its own part of the loss (algorithm 1):
+    The critic D tells the data x from reconstructions x̃ and from examples x_p of
+    codes drawn from the prior; both are means of p(x | z). One backward pass serves
+    three players, each with its own part of the loss (algorithm 1):
 
     - The encoder minimises KL(q(z | x) || p(z)) + 1/2 |D_l(x) - D_l(x̃)|². D_l are the
       critic's features, and the second term is the -log p(D_l(x) | z) of a Gaussian of
@@ -45,15 +45,15 @@ class ImageCritic(Objective):
     - The critic minimises its cross-entropy in telling x from x̃ and x_p. It counts x
       as much as the other two together, where the paper counts each kind once.
 
-    All players see the same parameters at a step. The likelihood of the pixels is
-    logged, but not trained; nor is any scale that it learns. Images that D judges are
-    decoded as outside training, see `Context.decode`. The loss may rise while images
-    get better, as it is in units of features that the critic still learns: the best
+    All players see the same parameters at a step. The likelihood of x is logged, but
+    not trained; nor is any scale that it learns. What is made for D is decoded as
+    outside training, see `Context.decode`. The loss may rise while reconstructions get
+    better, as it is in units of features that the critic still learns: the best
     epoch is better chosen by `distortion_nats`, see `fit`'s `monitor`.
 
     Metrics: `feature_distortion_nats`; `generator_loss`, -log D in nats; `critic_loss`,
     the critic's cross-entropy in nats, ln 2 where it knows nothing; `critic_accuracy`;
-    and of the pixels `elbo_nats`, `distortion_nats` and `rate_nats`, see `ELBO`.
+    and of x `elbo_nats`, `distortion_nats` and `rate_nats`, see `ELBO`.
 
     Attributes:
         critic: x -> features, such as `networks.ConvEncoder()`, without batch
@@ -98,7 +98,7 @@ class ImageCritic(Objective):
         module = FeatureCritic(self.critic)
         learning = partial(_judge, module, params)
         frozen = partial(_judge, module, stop_gradient(params))
-        real, made = trace.target[None], _images(trace, context)
+        real, made = trace.target[None], _made(trace, context)
 
         error = frozen(real)[0] - frozen(trace.likelihood.mean)[0]
         distortion = 0.5 * jnp.square(error).sum(axis=-1).mean(axis=0)
@@ -106,44 +106,44 @@ class ImageCritic(Objective):
         fake = learning(stop_gradient(made))[1]
         own, verdicts = contest(jnp.broadcast_to(learning(real)[1], fake.shape), fake)
 
-        kl, pixels = rate(only_latent(trace)), -log_likelihood(trace).mean(axis=0)
+        kl, nll = rate(only_latent(trace)), -log_likelihood(trace).mean(axis=0)
         total = kl + distortion + weight_at(self.weight, context.step) * generator
         return total + penalty(trace) + gradient_only(own), {
             "feature_distortion_nats": distortion,
             "generator_loss": generator,
             **verdicts,
-            "elbo_nats": -pixels - kl,
-            "distortion_nats": pixels,
+            "elbo_nats": -nll - kl,
+            "distortion_nats": nll,
             **name_rates([kl]),
         }
 
 
 class FeatureCritic(nn.Module):
-    """Images [k, b, ...] -> (features [k, b, f], logits [k, b]), high for real images.
+    """Examples [k, b, ...] -> (features [k, b, f], logits [k, b]), high for real ones.
 
     Attributes:
-        encoder: Images [n, ...] -> features [n, ...], which are flattened.
+        encoder: Examples [n, ...] -> features [n, ...], which are flattened.
     """
 
     encoder: nn.Module
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "k b ..."]
+        self, x: Float[Array, "k b ..."]
     ) -> tuple[Float[Array, "k b f"], Float[Array, "k b"]]:
-        """What the critic makes of the images."""
-        k, b = images.shape[:2]
-        features = self.encoder(images.reshape(k * b, *images.shape[2:]))
+        """What the critic makes of the examples."""
+        k, b = x.shape[:2]
+        features = self.encoder(x.reshape(k * b, *x.shape[2:]))
         features = features.reshape(k, b, -1)
         return features, nn.Dense(1)(features)[..., 0]
 
 
-def _judge(module: FeatureCritic, params: Params, images: Array) -> tuple[Array, Array]:
-    return call(module, {"params": params}, images)
+def _judge(module: FeatureCritic, params: Params, x: Array) -> tuple[Array, Array]:
+    return call(module, {"params": params}, x)
 
 
-def _images(trace: Trace, context: Context) -> Float[Array, "k2 b ..."]:
-    """Made of the codes and as many from the prior, with gradients to the decoder."""
+def _made(trace: Trace, context: Context) -> Float[Array, "k2 b ..."]:
+    """Decoded from the codes and as many of the prior; with gradients to decoders."""
     latent = only_latent(trace)
     codes = jnp.concatenate([stop_gradient(latent.z), prior_codes(latent, context.key)])
     return jnp.asarray(context.decode(context.params, (codes,)).mean)

@@ -119,8 +119,8 @@ def vae_gan(
 
     Examples are compared by the features of a critic, which also tells them from made
     ones; see `objectives.ImageCritic`. Of the likelihood the mean alone is trained.
-    Under the Bernoulli likelihood the critic would tell binarised images from grey ones
-    at a glance.
+    Under the Bernoulli likelihood the critic would tell binarised examples from such
+    means at a glance.
 
     Args:
         shape: The shape of one example.

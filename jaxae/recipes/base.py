@@ -40,6 +40,12 @@ def compose_model(
 
     Raises:
         ValueError: A name is unknown, or a shape is not made of positive sizes.
+
+    Example:
+        >>> from jaxae import bottlenecks, recipes
+        >>> module = recipes.compose_model((6,), "mlp", bottlenecks.FSQ(), "gaussian")
+        >>> module.bottleneck, module.likelihood
+        (bottlenecks.FSQ(), likelihoods.Gaussian())
     """
     check_shape(shape)
     if input_shape is not None:
@@ -125,6 +131,14 @@ def compose_recipe(
     """A recipe whose data are prepared as its likelihood needs them.
 
     Without a corruption the encoder sees them whole.
+
+    Example:
+        >>> from jaxae import bottlenecks, objectives, recipes
+        >>> code = bottlenecks.Gaussian(latent_dim=2)
+        >>> module = recipes.compose_model((6,), "mlp", code, "bernoulli")
+        >>> recipe = recipes.compose_recipe(module, objectives.ELBO())
+        >>> recipe.prepare.__name__
+        'binarize'
     """
     check_count("num_samples", num_samples)
     return Recipe(

@@ -27,10 +27,10 @@ def sparse_autoencoder(
     resample_every: int | None = None,
     input_shape: Shape | None = None,
 ) -> Recipe:
-    """A linear encoder, a sparse code and unit-norm atoms, for images or vectors.
+    """A linear encoder, a sparse code and unit-norm atoms.
 
     Gao et al. 2024, https://arxiv.org/abs/2406.04093, and the activations of
-    `bottlenecks.Sparse`. Give vectors [n, d] about unit variance: the weights and
+    `bottlenecks.Sparse`. Give values of about unit variance: the weights and
     `bandwidth` count in their unit.
 
     Args:

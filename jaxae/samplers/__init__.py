@@ -5,9 +5,9 @@ is one for models that have it. The others are fitted to the codes of the traini
 the aggregate posterior q(z) = E_x[q(z | x)], and so serve models without a prior, and
 those whose prior q(z) does not match:
 
-    codes = samplers.aggregate_codes(model, images, key)
+    codes = samplers.aggregate_codes(model, x, key)
     sampler = samplers.gaussian_mixture(codes, key)
-    images = jaxae.decode(model, sampler(key, 64))
+    examples = jaxae.decode(model, sampler(key, 64))
 """
 
 from jaxae.samplers.autoregressive import autoregressive as autoregressive

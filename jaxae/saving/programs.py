@@ -53,8 +53,9 @@ def export(
 
     x is float32 in the units of the data, pictures in [0, 1]; codes and x are means, so
     that there is no key. What the networks are shown besides is a further argument of
-    the parts that look at it, by its name: `missing`, a boolean mask [b, h, w, 1], True
-    where pixels are missing, and conditions, as int32 labels [b]. To an encoder that is
+    the parts that look at it, by its name: `missing`, a boolean mask, True where values
+    are missing ([b, h, w, 1] of images, else of x's shape), and conditions, as int32
+    labels [b]. To an encoder that is
     not shown the mask, what is missing is to be given as 0 in prepared units. Nothing
     is checked any more.
 
@@ -165,7 +166,7 @@ def _input_shapes(family: Family) -> tuple[jax.ShapeDtypeStruct, dict[str, Shape
     """Those of x, and of what else there is in a batch that the networks look at."""
     (b,) = jax.export.symbolic_shape("b")
     shape = family.shape_seen
-    # As corruptions make masks: one value per pixel, or per entry of a vector.
+    # As corruptions make masks: one value per pixel of images, else per entry.
     mask = (*shape[:-1], 1) if len(shape) == 3 else shape
     needs = family.view.needs
     known = {

@@ -39,6 +39,13 @@ def make_epoch(
         share: From the rows of a batch to those that this device takes, under pmap; all
             by default.
         axis_name: The mapped axis under pmap.
+
+    Example:
+        >>> import jax, optax, jaxae
+        >>> recipe = jaxae.recipes.autoencoder((6,), latent_dim=2)
+        >>> step = jaxae.make_train_step(recipe, optax.adam(1e-3))
+        >>> epoch = jaxae.training.make_epoch(step, batch_size=10)
+        >>> epoch = jax.jit(epoch, donate_argnums=0)  # of (state, {"x": x})
     """
     counted = count_examples(step, axis_name)
 
@@ -80,6 +87,11 @@ def make_validation(
     Returns the pure function (params, collections, step, data, key) -> means; scheduled
     weights have their values at `step`. `divide` is applied to every batch, see
     `jaxae.training.parallel.divide`.
+
+    Example:
+        >>> import jax, jaxae
+        >>> recipe = jaxae.recipes.autoencoder((6,), latent_dim=2)
+        >>> validate = jax.jit(jaxae.training.make_validation(recipe, batch_size=10))
     """
 
     def validate(

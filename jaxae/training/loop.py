@@ -28,6 +28,14 @@ class Epoch(NamedTuple):
         metrics: The epoch's row of the history.
         improved: Whether this is the best epoch so far.
         recipe: What is trained, as `fit` and `fit_many` say it.
+
+    Example:
+        >>> import jaxae
+        >>> def say(epoch):  # for `fit(..., callbacks=[say])`
+        ...     if epoch.improved:
+        ...         print(epoch.number, epoch.metrics["loss"])
+        >>> say(jaxae.Epoch(3, state=None, metrics={"loss": 0.25}, improved=True))
+        3 0.25
     """
 
     number: int
@@ -60,6 +68,14 @@ class Progress(NamedTuple):
         epoch: Epochs done.
         history: Their rows, where they are to be in the history again.
         damaged: Epochs with a checkpoint that cannot be read.
+
+    Example:
+        >>> import jaxae
+        >>> from jaxae.training.loop import Best
+        >>> model = jaxae.Model(jaxae.recipes.vae((6,), latent_dim=2), variables={})
+        >>> fitted = jaxae.Fit(model, None, [{"epoch": 1, "loss": 0.5}], best_epoch=1)
+        >>> best = Best(fitted.model, epoch=1, value=0.5)
+        >>> resume = jaxae.Progress(fitted.state, best, 1, fitted.history)  # for `fit`
     """
 
     state: TrainState
@@ -76,10 +92,18 @@ class Fit(NamedTuple):
         model: The best epoch's model: what `encode`, `sample` and the rest take.
         state: The last train state.
         history: One row an epoch: means over the epoch, "validation_..." where there
-            are validation data, "seconds" and "images_per_second" of the pass alone:
+            are validation data, "seconds" and "examples_per_second" of the pass alone:
             over an array without compiling, which is done before.
         best_epoch: From 1; 0 if the monitored metric was finite in none, which only
             `fit_many` returns.
+
+    Example:
+        >>> import jaxae
+        >>> model = jaxae.Model(jaxae.recipes.vae((6,), latent_dim=2), variables={})
+        >>> history = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}]
+        >>> fitted = jaxae.Fit(model, state=None, history=history, best_epoch=2)
+        >>> [row["loss"] for row in fitted.history]
+        [0.5, 0.25]
     """
 
     model: Model

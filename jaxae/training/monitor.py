@@ -13,7 +13,7 @@ from jaxae.training.state import init_state
 from jaxae.training.step import make_train_step
 from jaxae.types import Batch
 
-_OF_THE_LOOP = ("epoch", "seconds", "images_per_second")
+_OF_THE_LOOP = ("epoch", "seconds", "examples_per_second")
 
 
 def choose_monitor(

@@ -40,6 +40,14 @@ class Parallel(NamedTuple):
         pmap: With `jax.pmap` instead of shardings: every device has noise and batch
             statistics of its share alone; statistics are then averaged, and of
             codebooks those of the first device count. For one host, and `replicated`.
+
+    Example:
+        >>> import jax, jaxae
+        >>> from jaxae.training.parallel import fsdp, make_mesh
+        >>> mesh = make_mesh(devices=jax.devices()[:1])
+        >>> parallel = jaxae.Parallel(mesh, layout=fsdp)  # for `fit`
+        >>> dict(parallel.mesh.shape)
+        {'data': 1}
     """
 
     mesh: Mesh

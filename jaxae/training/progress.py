@@ -50,7 +50,7 @@ def summary(metrics: Mapping[str, int | float]) -> str:
     shown = {
         "loss": ("loss", ".4f"),
         "validation_loss": ("validation", ".4f"),
-        "images_per_second": ("images/s", ",.0f"),
+        "examples_per_second": ("examples/s", ",.0f"),
     }
     return "  ".join(
         f"{label} {metrics[name]:{form}}"

@@ -220,4 +220,4 @@ def as_row(metrics: Mapping[str, np.ndarray | np.floating | float]) -> Row:
 
 def _speed(count: int, start: float) -> Row:
     seconds = time.perf_counter() - start
-    return {"seconds": seconds, "images_per_second": count / seconds}
+    return {"seconds": seconds, "examples_per_second": count / seconds}

@@ -34,6 +34,16 @@ def init_state(
         key: A typed key. Weights, noise and data order all follow from it.
         start: Another model's variables, to begin with as far as they fit by name and
             shape; see `jaxae.training.start`.
+
+    Example:
+        >>> import jax, numpy as np, optax, jaxae
+        >>> recipe = jaxae.recipes.autoencoder((6,), latent_dim=2)
+        >>> batch = {"x": np.zeros((1, 6), np.float32)}
+        >>> tx, key = optax.sgd(0.1), jax.random.key(0)
+        >>> new = lambda key: jaxae.training.init_state(recipe, tx, batch, key)
+        >>> state = jax.eval_shape(new, key)  # of shapes alone; or jax.jit(new)(key)
+        >>> sorted(state.params)
+        ['model', 'objective']
     """
     key_init, key_train = jax.random.split(key)
     trace, variables = init_variables(recipe, batch, key_init)
@@ -65,5 +75,16 @@ def variables(state: TrainState) -> Variables:
 
 
 def trained_model(recipe: Recipe, state: TrainState) -> Model:
-    """What `encode`, `sample` or `evaluate` work on."""
+    """What `encode`, `sample` or `evaluate` work on.
+
+    Example:
+        >>> import jax, numpy as np, optax, jaxae
+        >>> recipe = jaxae.recipes.autoencoder((6,), latent_dim=2)
+        >>> batch = {"x": np.zeros((1, 6), np.float32)}
+        >>> def untrained(key):
+        ...     state = jaxae.training.init_state(recipe, optax.sgd(0.1), batch, key)
+        ...     return jaxae.training.trained_model(recipe, state)
+        >>> jax.eval_shape(untrained, jax.random.key(0)).recipe == recipe
+        True
+    """
     return Model(recipe, variables(state))

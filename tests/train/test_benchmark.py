@@ -59,8 +59,8 @@ def test_two_peers_train_the_same_model_in_turn(measured):
         assert row["images"] == 200  # whole batches
         assert 300 < row["loss"] < 550
         assert row["peak_bytes"] > 2**26
-        assert row["images_per_second"]["median"] == 200 / row["seconds"][0]
-        flops = row["flops_per_image"] * row["images_per_second"]["median"]
+        assert row["examples_per_second"]["median"] == 200 / row["seconds"][0]
+        flops = row["flops_per_image"] * row["examples_per_second"]["median"]
         assert row["share_of_peak"] == pytest.approx(flops / 1e11)
     assert rows[0]["ratio"]["median"] == 1.0
     assert rows[1]["ratio"]["median"] == rows[1]["seconds"][0] / rows[0]["seconds"][0]
@@ -99,7 +99,7 @@ def test_the_json_has_all_that_a_reader_needs(measured):
     assert set(made["machine"]) == {"processor", "threads"}
     assert set(made["rows"][0]) == {
         *("case", "peer", "parameters", "images", "batch_size", "seconds"),
-        *("images_per_second", "ratio", "loss", "flops_per_image", "share_of_peak"),
+        *("examples_per_second", "ratio", "loss", "flops_per_image", "share_of_peak"),
         *("peak_bytes", "device_peak_bytes"),
     }
 

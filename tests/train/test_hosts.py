@@ -274,7 +274,7 @@ def result(out: Path) -> dict:
         name: value
         for name, value in numbers.items()
         if isinstance(value, float)
-        and name not in ("train_seconds", "images_per_second")
+        and name not in ("train_seconds", "examples_per_second")
     }
 
 

@@ -50,6 +50,8 @@ def test_every_argument_is_an_option_that_says_what_it_is(family):
     texts = help_of(options_of(family))
     assert set(texts) == set(signature(family).parameters) - DECIDED_BY_THE_DATA
     assert all(len(text.strip()) > 5 for text in texts.values()), texts
+    of_python = ("of your own", "as a module", "as a pair")
+    assert not [text for text in texts.values() for way in of_python if way in text]
     assert options_of(family).__doc__.strip()
 
 

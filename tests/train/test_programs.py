@@ -42,7 +42,7 @@ RESULT_KEYS = {
     "active_units",
     "mse",
     "psnr_db",
-    "images_per_second",
+    "examples_per_second",
     "train_seconds",
 }
 
@@ -126,7 +126,7 @@ def test_the_vae_leaves_all_that_a_run_has(vae):
     rows = vae.history()
     assert [row["epoch"] for row in rows] == [1, 2]
     assert rows[-1]["validation_loss"] < rows[0]["validation_loss"]
-    assert all(0 < row["images_per_second"] for row in rows)
+    assert all(0 < row["examples_per_second"] for row in rows)
 
 
 def test_tensorboard_files_hold_scalars_and_pictures(vae):

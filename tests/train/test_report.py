@@ -82,7 +82,7 @@ CONFIG = {
 RESULT = {
     "nll_nats": 98.76543,
     "nll_samples": 5000,
-    "images_per_second": 12345.678,
+    "examples_per_second": 12345.678,
     "mse": 0.000123456,
     "device": "<script>alert(1)</script>",
     "psnr_db": None,

@@ -24,7 +24,7 @@ from train.training import train
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 600  # seconds; what takes longer hangs
-TIMES = ("seconds", "images_per_second", "train_seconds")
+TIMES = ("seconds", "examples_per_second", "train_seconds")
 OPTIONS = "--model.latent-dim 2 --model.network mlp:32 --nll-samples 0".split()
 
 

@@ -149,9 +149,9 @@ def test_speed_and_efficiency(measured):
     _, _, result = measured
     for mode in ("strong", "weak"):
         rows = [row for row in result["rows"] if row["mode"] == mode]
-        own = [row["images_per_second"] / row["devices"] for row in rows]
+        own = [row["examples_per_second"] / row["devices"] for row in rows]
         for row, speed in zip(rows, own, strict=True):
-            step = row["batch_size"] / row["images_per_second"]
+            step = row["batch_size"] / row["examples_per_second"]
             np.testing.assert_allclose(row["step_seconds"], step)
             np.testing.assert_allclose(row["efficiency"], speed / own[0])
             assert row["compile_seconds"] > 0

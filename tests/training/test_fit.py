@@ -87,9 +87,9 @@ def test_bool_images():
 def test_the_history_is_of_the_pass_alone(by_floats):
     row = by_floats[1].history[0]
     expected = "epoch loss distortion_nats penalty_nats grad_norm skipped_steps"
-    assert set(row) == {*expected.split(), "seconds", "images_per_second"}
+    assert set(row) == {*expected.split(), "seconds", "examples_per_second"}
     assert row["epoch"] == 1 and row["skipped_steps"] == 0
-    assert row["images_per_second"] == pytest.approx(8 / row["seconds"])
+    assert row["examples_per_second"] == pytest.approx(8 / row["seconds"])
 
 
 def test_the_result_depends_on_the_key_alone(by_floats):
@@ -359,7 +359,7 @@ def test_progress_without_a_terminal_is_a_line_per_epoch(capsys):
     assert len(lines) == 2
     for number, line in enumerate(lines, 1):
         assert line.startswith(f"epoch {number}/2  loss ")
-        assert "validation " in line and "images/s " in line
+        assert "validation " in line and "examples/s " in line
 
 
 def test_progress_on_a_terminal_is_a_bar(capsys, monkeypatch):
@@ -450,7 +450,7 @@ def test_a_resumed_training_is_one_that_was_never_stopped(images, options, after
         np.testing.assert_array_equal(a, b)
     assert (rest.state.key == whole.state.key).all()
     assert rest.best_epoch == whole.best_epoch
-    timing = {"seconds", "images_per_second"}
+    timing = {"seconds", "examples_per_second"}
     assert untimed(rest.history, timing) == untimed(whole.history, timing)
     # What was done before is as it was, the time too.
     assert rest.history[:after] == half.history == list(resume.history)

@@ -19,7 +19,7 @@ from jaxae.training.placement import place
 from train.scaling.compiled import collectives
 
 slow = pytest.mark.slow
-TIMING = ("seconds", "images_per_second")
+TIMING = ("seconds", "examples_per_second")
 VAE = recipes.vae((4,), 2, network=networks.FullyConnected((3,)))
 NORMALISED = recipes.autoencoder(
     (4,), 2, network=networks.FullyConnected((3,), batch_norm=True)

@@ -494,7 +494,7 @@ def assert_same_training(a, b, atol=1e-5):
     assert_close(learned(a.state), learned(b.state), atol)
     assert_close(a.model.variables, b.model.variables, atol)
     assert a.best_epoch == b.best_epoch
-    timing = ("seconds", "images_per_second")
+    timing = ("seconds", "examples_per_second")
     for mine, its in zip(a.history, b.history, strict=True):
         assert mine.keys() == its.keys()
         for name in mine.keys() - set(timing):

@@ -29,7 +29,7 @@ def draw(rows: Sequence[dict[str, Any]]) -> Figure:
 
 def _panel(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
     start = "second_epoch_seconds" in rows[0]
-    name = "second_epoch_seconds" if start else "images_per_second"
+    name = "second_epoch_seconds" if start else "examples_per_second"
     medians, low, high = np.array([Spread(**row[name]) for row in rows]).T
     style_axes(axes)
     axes.grid(False, axis="y")

@@ -60,7 +60,7 @@ def _cells(row: Row, columns: Columns) -> list[str]:
 
 
 def _speed(row: Row, *which: str) -> str:
-    values = (row["images_per_second"][name] for name in which)
+    values = (row["examples_per_second"][name] for name in which)
     return " to ".join(f"{v:,.0f}" if v >= 100 else f"{v:.1f}" for v in values)
 
 

@@ -86,7 +86,7 @@ class Result:
             "images": self.case.images,
             "batch_size": self.case.batch_size,
             "seconds": [each.seconds for each in self.rounds],
-            "images_per_second": self.speed._asdict(),
+            "examples_per_second": self.speed._asdict(),
             "ratio": reference and ratio(reference, self)._asdict(),
             "loss": last.loss,
             "flops_per_image": self.case.flops,

@@ -12,7 +12,7 @@ import jaxae
 from jaxae import plotting
 from jaxae.corruptions import identity
 from jaxae.evaluation import psnr_db
-from jaxae.evaluation.quality import hole_of, mean_squared_error, restored
+from jaxae.evaluation.quality import hole_of, mean_squared_error, repaired
 from jaxae.training.batch import model_batch
 from train.data.types import Split
 from train.examples import examples, seen, shown_beside
@@ -23,7 +23,7 @@ MAX_CODE_VALUES = 2**23  # in memory for the scatter plot
 _GAPS = " What is not known of an image is black there, and counts nowhere."
 
 _model_batch = jax.jit(model_batch, static_argnums=0)
-_restored = jax.jit(restored, static_argnums=0)
+_repaired = jax.jit(repaired, static_argnums=0)
 
 
 def make_pictures(
@@ -139,7 +139,7 @@ def _restorations(
     recipe, variables = model.recipe, model.variables
     target, damaged, mask = batch["x"], batch["inputs"], batch.get("mask")
     missing, hole = batch.get("missing"), hole_of(recipe, batch)
-    clean = _restored(recipe, variables, batch, key)
+    clean = _repaired(recipe, variables, batch, key)
     how = "as their inputs show them" if pairs else "damaged as in training"
     caption = (
         f"Test images, {how} (upper row), what the model makes of them (middle row), "

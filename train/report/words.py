@@ -53,7 +53,7 @@ _KNOWN = {
     "validation_loss": ("validation loss", "nats per image", "of the best epoch"),
     "best_epoch": ("best epoch", "", "counted from 1"),
     "train_seconds": ("training time", "seconds", "without validation"),
-    "images_per_second": ("training speed", "images per second", ""),
+    "examples_per_second": ("training speed", "examples per second", ""),
 }
 _UNITS = {"nats": "nats per image", "db": "dB", "seconds": "seconds"}
 

@@ -47,7 +47,7 @@ def draw(study: Study, rows: Sequence[Row], title: str) -> Figure:
             _curve(right, own, "overlapped_efficiency", "s:", f"{mode}: full overlap")
         else:
             _ideal_speeds(left, own, "ideal" if mode == modes[0] else "")
-            _curve(left, own, "images_per_second", "o-", WORDS[mode])
+            _curve(left, own, "examples_per_second", "o-", WORDS[mode])
             _curve(right, own, "efficiency", "o-", mode)
     right.axhline(1.0, **_IDEAL, label="ideal")
     right.set_ylim(bottom=0.0, top=max(1.1, right.get_ylim()[1]))
@@ -75,7 +75,7 @@ def _curve(axes: Axes, rows: Sequence[Row], name: str, style: str, label: str) -
 
 def _ideal_speeds(axes: Axes, rows: Sequence[Row], label: str) -> None:
     speeds = [
-        row.images_per_second / row.efficiency
+        row.examples_per_second / row.efficiency
         for row in rows
         if isinstance(row, Measured)
     ]

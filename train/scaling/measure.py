@@ -28,7 +28,7 @@ class Measured(NamedTuple):
     efficiency: float
 
     @property
-    def images_per_second(self) -> float:
+    def examples_per_second(self) -> float:
         """What all devices do together."""
         return self.point.batch_size / self.step_seconds
 

@@ -101,7 +101,7 @@ def _communication(cost: Cost) -> str:
 
 
 _MEASURED: Columns = {
-    "images/s": lambda row: f"{row.images_per_second:,.0f}",
+    "images/s": lambda row: f"{row.examples_per_second:,.0f}",
     "efficiency": lambda row: percent(row.efficiency),
     "compile": lambda row: f"{row.cost.compile_seconds:.1f} s",
 }
@@ -154,7 +154,7 @@ def _flat(row: Row) -> dict[str, Any]:
     del values["point"], values["cost"]
     derived = ("step_seconds", "overlapped_seconds")
     if isinstance(row, Measured):
-        derived = ("images_per_second",)
+        derived = ("examples_per_second",)
     return {
         **row.point._asdict(),
         **values,

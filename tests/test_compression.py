@@ -86,9 +86,14 @@ def test_zeros_and_ones_stay_so():
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", *GREY, "stacked"])
 def test_the_length_is_the_bound(likelihood):
-    """Within what 600 draws of the codes vary by."""
+    """Within what the draws of the codes vary by.
+
+    That is 15 % of an image's bits where it is black and white, 5 % at most where it is
+    grey: 2 % are three standard errors of 600 draws, and five of 180.
+    """
     own = stacked() if likelihood == "stacked" else model(likelihood)
-    key, x = jax.random.key(1), np.concatenate([images(likelihood)] * 10)
+    times = 10 if likelihood == "bernoulli" else 3
+    key, x = jax.random.key(1), np.concatenate([images(likelihood)] * times)
     terms = jaxae.evaluation.elbo_terms(own, x, key, num_samples=50)
     bound = -np.asarray(terms["elbo_nats"], np.float64).sum() / np.log(2)
     assert payload(compress(own, x)) == pytest.approx(bound, rel=0.02)
@@ -173,8 +178,9 @@ def pictures() -> np.ndarray:
 @pytest.mark.parametrize("quantizers", [1, 2])
 def test_codes_of_whole_numbers_lose_nothing(quantizers):
     own, prior = quantized(quantizers)
-    data = compress(own, pictures(), prior=prior)
-    assert np.array_equal(decompress(own, data, prior=prior), pictures())
+    x = pictures()[:20]
+    data = compress(own, x, prior=prior)
+    assert np.array_equal(decompress(own, data, prior=prior), x)
 
 
 def test_the_length_is_that_of_codes_and_pixels():
@@ -192,7 +198,7 @@ def test_the_length_is_that_of_codes_and_pixels():
 
 def test_a_prior_that_is_none_of_the_codes():
     own, prior = quantized()
-    x = pictures()
+    x = pictures()[:20]
     with pytest.raises(ValueError, match=r"code_density made .* got None"):
         compress(own, x)
     with pytest.raises(ValueError, match=r"code_density made .* got AutoEncoder"):
@@ -221,8 +227,9 @@ def test_a_prior_can_be_kept(tmp_path):
     jaxae.save(prior, tmp_path / "prior")
     again = jaxae.load(tmp_path / "prior")
     assert again.recipe == prior.recipe
-    data = compress(own, pictures(), prior=prior)
-    assert np.array_equal(decompress(own, data, prior=again), pictures())
+    x = pictures()[:20]
+    data = compress(own, x, prior=prior)
+    assert np.array_equal(decompress(own, data, prior=again), x)
 
 
 def test_what_is_certain_takes_no_bits():
@@ -265,14 +272,17 @@ def test_buckets_are_drawn_as_the_posterior_says():
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory) -> Path:
-    """A folder of models of all kinds with images, and what is made of these."""
+    """A folder of models of all kinds, images, and what this process makes of these.
+
+    With all threads that it has, on one of eight devices.
+    """
     folder = tmp_path_factory.mktemp("kept")
     for kind, own in (("wide", wide()), ("ladder", ladder()), ("high", high())):
         jaxae.save(own, folder / kind)
         shape = (3, *own.module.shape)
         x = np.random.default_rng(0).integers(0, 2, shape, np.uint8)
         np.save(folder / f"{kind}.npy", x)
-    in_process("", 2, folder)
+        (folder / f"{kind}.jae").write_bytes(compress(own, x))
     return folder
 
 
@@ -286,7 +296,7 @@ def test_the_bytes_do_not_depend_on_threads(kept, flags, cores):
 
 
 def in_process(flags: str, cores: int, folder: Path) -> None:
-    """Makes the files, or checks that it makes those that are there, and back."""
+    """Checks that a process of its own makes the files that are there, and back."""
     program = (
         "import os, jax, numpy as np, jaxae\n"
         "from pathlib import Path\n"
@@ -295,11 +305,11 @@ def in_process(flags: str, cores: int, folder: Path) -> None:
         "for kind in ('wide', 'ladder', 'high'):\n"
         "    model, x = jaxae.load(kind), np.load(f'{kind}.npy')\n"
         "    data, path = compress(model, x), Path(f'{kind}.jae')\n"
-        "    if path.exists():\n"
-        "        assert data == path.read_bytes(), kind\n"
-        "        assert np.array_equal(decompress(model, data), x), kind\n"
-        "    path.write_bytes(data)\n"
+        "    assert data == path.read_bytes(), kind\n"
+        "    assert np.array_equal(decompress(model, data), x), kind\n"
     )
+    # Beside those of this process, by which XLA generates code.
+    flags = f"{os.environ['XLA_FLAGS']} {flags}"
     names = {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     subprocess.run(
         [sys.executable, "-c", program],

@@ -236,26 +236,31 @@ def test_categories_as_learned_vectors():
 IMAGES = RNG.random((COUNT, 8, 8, 1)).astype(np.float32)
 
 
-def test_a_ladder_with_conditions():
-    """What is shown joins every code; the priors below the top depend on it."""
-    label = SHOWN["label"]
-    recipe = recipes.ladder_vae(
-        (8, 8, 1),
-        1,
-        channels=(4, 4),
-        stem=0,
-        num_samples=2,
-        conditions=(Condition("label", 3, embedding=2, to=PARTS),),
+@pytest.fixture(scope="module")
+def ladder():
+    """All of it is shown the label, its way down alone the age."""
+    conditions = (
+        Condition("label", 3, embedding=2, to=PARTS),
+        Condition("age", to=("decoder", "prior")),
     )
-    model = jaxae.fit(recipe, {"x": IMAGES, "label": label}, **FIT).model
-    codes = jaxae.encode(model, IMAGES, label=label)
-    other = jaxae.encode(model, IMAGES, label=2 - label)
+    sizes = {"channels": (4, 4), "stem": 0, "num_samples": 2}
+    recipe = recipes.ladder_vae((8, 8, 1), 1, conditions=conditions, **sizes)
+    shown = {name: SHOWN[name] for name in ("label", "age")}
+    return jaxae.fit(recipe, {"x": IMAGES, **shown}, **FIT).model
+
+
+def test_a_ladder_with_conditions(ladder):
+    """What is shown joins every code; the priors below the top depend on it."""
+    model, label, age = ladder, SHOWN["label"], SHOWN["age"]
+    codes = jaxae.encode(model, IMAGES, label=label, age=age)
+    other = jaxae.encode(model, IMAGES, label=2 - label, age=age)
     assert (codes[1][0] != other[1][0]).any()
-    made = [jaxae.decode(model, codes, label=each) for each in (label, 2 - label)]
+    labels = label, 2 - label
+    made = [jaxae.decode(model, codes, label=each, age=age) for each in labels]
     assert (made[0][0] != made[1][0]).any()
     drawn = [
-        jaxae.inference.sample_codes(model, KEY, COUNT, label=each)
-        for each in (label, 2 - label)
+        jaxae.inference.sample_codes(model, KEY, COUNT, label=each, age=age)
+        for each in labels
     ]
     np.testing.assert_array_equal(drawn[0][0], drawn[1][0])  # N(0, I) at the top
     assert (drawn[0][1][0] != drawn[1][1][0]).any()
@@ -263,27 +268,19 @@ def test_a_ladder_with_conditions():
         recipes.ladder_vae((8, 8, 1), conditions=(Condition("label", 3),))
 
 
-def test_a_ladder_whose_way_down_alone_is_shown_something():
+def test_a_ladder_whose_way_down_alone_is_shown_something(ladder):
     """Its posteriors walk down, too, so that the code depends on it."""
-    age = SHOWN["age"].astype(np.float32)
-    recipe = recipes.ladder_vae(
-        (8, 8, 1),
-        1,
-        channels=(4, 4),
-        stem=0,
-        conditions=(Condition("age", to=("decoder", "prior")),),
-    )
-    model = jaxae.fit(recipe, {"x": IMAGES, "age": age}, **FIT).model
-    codes = jaxae.encode(model, IMAGES, age=age)
-    other = jaxae.encode(model, IMAGES, age=age + 3.0)
+    model, age, label = ladder, SHOWN["age"], {"label": SHOWN["label"]}
+    codes = jaxae.encode(model, IMAGES, age=age, **label)
+    other = jaxae.encode(model, IMAGES, age=age + 3.0, **label)
     np.testing.assert_array_equal(codes[0], other[0])
     assert (codes[1] != other[1]).any()
-    _, q = jaxae.posterior(model, IMAGES, key=KEY, age=age)
+    _, q = jaxae.posterior(model, IMAGES, key=KEY, age=age, **label)
     assert q.batch_shape == (1, COUNT)
-    made = jaxae.reconstruct(model, IMAGES, age=age)
-    np.testing.assert_array_equal(made, jaxae.decode(model, codes, age=age))
+    made = jaxae.reconstruct(model, IMAGES, age=age, **label)
+    np.testing.assert_array_equal(made, jaxae.decode(model, codes, age=age, **label))
     with pytest.raises(jaxae.ArgumentError, match="age must be given"):
-        jaxae.encode(model, IMAGES)
+        jaxae.encode(model, IMAGES, **label)
 
 
 def test_a_unet_with_conditions():

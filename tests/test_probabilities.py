@@ -44,10 +44,11 @@ def test_the_likelihood_is_what_is_decoded(model):
 
 
 def test_several_latents_and_whole_numbers():
-    ladder = recipes.ladder_vae((4, 4, 1), channels=(4, 4), latent_channels=2)
+    sizes = {"channels": (4, 4), "latent_channels": 2, "stem": 0}
+    ladder = recipes.ladder_vae((4, 4, 1), **sizes)
     model, x = jaxae.init(ladder, KEY), X.reshape(6, 4, 1, 1).repeat(4, axis=2)
     top, bottom = jaxae.posterior(model, x, key=KEY)
-    assert top.event_shape == bottom.event_shape == (1, 1, 2)
+    assert (top.event_shape, bottom.event_shape) == ((1, 1, 2), (2, 2, 2))
     np.testing.assert_allclose(top.mean[0], jaxae.encode(model, x)[0], rtol=1e-5)
     codes = jaxae.encode(model, x)
     p = jaxae.likelihood(model, codes)
@@ -62,7 +63,8 @@ def test_several_latents_and_whole_numbers():
         jaxae.decode(deeper, [codes[0]])
     with pytest.raises(jaxae.ArgumentError, match="key must be given: a latent of Lad"):
         jaxae.posterior(model, x)
-    discrete = recipes.vqvae((4, 4, 1), codebook_size=4, code_dim=2)
+    small = {"network": networks.Convolutional((4,)), "codebook_size": 4}
+    discrete = recipes.vqvae((4, 4, 1), code_dim=2, **small)
     model = jaxae.init(discrete, KEY)
     codes = jaxae.encode(model, x)
     p = jaxae.likelihood(model, codes)

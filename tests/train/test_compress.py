@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from functools import partial
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 import jaxae
 from jaxae.compression import read_header
 from jaxae.errors import ArgumentError
-from jaxae.samplers.autoregressive import sequence_recipe
+from jaxae.samplers.autoregressive import code_density, sequence_recipe
 from train import compress, decompress
 from train.__main__ import parse
 from train.errors import DataError, RunError
@@ -120,21 +121,27 @@ def test_what_is_wrong_is_said(folder, tmp_path, monkeypatch, capsys):
     assert "error: images are compressed by constriction" in capsys.readouterr().err
 
 
+SMALL = {"width": 4, "depth": 1, "num_heads": 1}
+"""A prior of codes that is compiled in little time."""
+
+
 @pytest.fixture(scope="module")
 def vqvae(tmp_path_factory):
     """A run with codes of whole numbers."""
     root = tmp_path_factory.mktemp("vqvae")
-    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 1), np.uint8)
     np.save(root / "images.npy", images)
     words = ["vqvae", "--data", str(root / "images.npy"), "--out", str(root / "run")]
     words += "--epochs 1 --batch-size 20 --nll-samples 0 --parallel none".split()
-    words += "--model.likelihood beta_binomial --model.network conv:4,4".split()
+    words += "--model.likelihood beta_binomial --model.network conv:4".split()
     words += "--model.codebook-size 5 --model.code-dim 2".split()
     name, config = parse(words)
     return train(root / "run", name, config).path
 
 
-def test_a_run_keeps_the_prior_of_its_codes(vqvae, tmp_path, capsys):
+def test_a_run_keeps_the_prior_of_its_codes(vqvae, tmp_path, monkeypatch, capsys):
+    small = partial(code_density, **SMALL)
+    monkeypatch.setattr("train.code_priors.samplers.code_density", small)
     images = vqvae.parent / "images.npy"
     for file in (tmp_path / "a.jae", tmp_path / "b.jae"):
         compress.compress(compress.Arguments(vqvae, images, file))
@@ -149,8 +156,8 @@ def test_images_are_checked_before_a_prior_is_fitted(vqvae, tmp_path, monkeypatc
     monkeypatch.setattr("train.code_priors.code_prior", None)
     path = tmp_path / "other.npy"
     for bad, message in (
-        (np.zeros((3, 4, 4, 1), np.uint8), r"images must be of shape \[n, 8, 8, 1\]"),
-        (np.zeros((3, 8, 8, 1), np.float32), r"images must be bytes \(uint8\)"),
+        (np.zeros((3, 8, 8, 1), np.uint8), r"images must be of shape \[n, 4, 4, 1\]"),
+        (np.zeros((3, 4, 4, 1), np.float32), r"images must be bytes \(uint8\)"),
     ):
         np.save(path, bad)
         with pytest.raises(ArgumentError, match=message):
@@ -164,7 +171,7 @@ def test_a_prior_of_ones_own(vqvae, folder, tmp_path):
     arguments = compress.Arguments(tmp_path / "alone", images, file)
     with pytest.raises(ArgumentError, match=r"--prior must be given: .* is no run"):
         compress.compress(arguments)
-    recipe = sequence_recipe(4, 5, width=4, depth=1, num_heads=1)
+    recipe = sequence_recipe(4, 5, **SMALL)
     jaxae.save(jaxae.init(recipe, jax.random.key(0)), tmp_path / "prior")
     compress.compress(dataclasses.replace(arguments, prior=tmp_path / "prior"))
     with pytest.raises(ArgumentError, match="--prior must be given: there is none"):

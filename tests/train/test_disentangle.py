@@ -26,6 +26,7 @@ def compared(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAXAE_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(study_module, "NETWORK", FullyConnected((8,)))
+        patch.setattr(study_module, "LATENT_DIM", 4)
         return out, compare(out, 2, 1, 200, FEW)
 
 

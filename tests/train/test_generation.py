@@ -5,16 +5,19 @@ import json
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 
 import jaxae
+from jaxae import networks
 from jaxae.errors import ArgumentError
 from jaxae.samplers import gaussian_mixture
 from train import evaluate
 from train.__main__ import parse
 from train.data import Dataset, Split
 from train.generation import features
+from train.generation.classifier import Classifier, classifier
 from train.generation.features import feature_space
-from train.run import open_run
+from train.run import Run
 from train.training import train
 
 COUNT = 80
@@ -36,6 +39,27 @@ def run(tmp_path_factory):
         patch.setenv("JAXAE_CACHE", str(folder / "cache"))
         name, config = parse(["vae", *data, *small, *sizes])
         yield train(folder / "run", name, config)
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """A run that is not trained, where that is of no account."""
+    name, config = parse(["vae"])
+    return Run(tmp_path, name, config, (8, 8, 1), COUNT)
+
+
+class Small(Classifier):
+    """Of one layer before its features."""
+
+    def setup(self):
+        self.network = networks.ConvEncoder((4,))
+        self.features = nn.Dense(self.num_features)
+        self.logits = nn.Dense(self.num_labels)
+
+
+def small(shape, num_labels):
+    recipe = classifier(shape, num_labels)
+    return recipe.replace(module=Small(shape, num_labels, recipe.module.view))
 
 
 @pytest.mark.slow
@@ -61,15 +85,15 @@ def dataset(labels=True):
     return Dataset("noise", *[Split(x, own if labels else None) for own in parts])
 
 
-def test_the_classifier_is_trained_once_and_kept(run, tmp_path, monkeypatch):
+def test_the_classifier_is_trained_once_and_kept(bare, tmp_path, monkeypatch):
     monkeypatch.setattr(features, "EPOCHS", 1)
-    other = open_run(run.path)._replace(path=tmp_path)
+    monkeypatch.setattr(features, "classifier", small)
     data = dataset()
     images = data.test.images.astype(np.float32) / 255
-    space = feature_space(other, data, None)
+    space = feature_space(bare, data, None)
     first = space.function(images)
     changed = max(p.stat().st_mtime_ns for p in tmp_path.rglob("*"))
-    again = feature_space(other, data, None)
+    again = feature_space(bare, data, None)
     np.testing.assert_array_equal(first, again.function(images))
     assert again.name == space.name
     assert max(p.stat().st_mtime_ns for p in tmp_path.rglob("*")) == changed
@@ -87,14 +111,14 @@ def test_features_of_ones_own(run, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("own", ["nowhere:mean", "numpy:nothing", "numpy", ""])
-def test_a_function_that_is_not_there_is_named(run, own):
+def test_a_function_that_is_not_there_is_named(bare, own):
     with pytest.raises(ArgumentError, match="--features must be package"):
-        feature_space(run, dataset(), own)
+        feature_space(bare, dataset(), own)
 
 
-def test_without_labels_there_is_no_classifier(run):
+def test_without_labels_there_is_no_classifier(bare):
     with pytest.raises(ArgumentError, match="images with labels, or give --features"):
-        feature_space(run, dataset(labels=False), None)
+        feature_space(bare, dataset(labels=False), None)
 
 
 def test_an_auto_encoder_without_a_prior_draws_from_a_mixture():

@@ -33,6 +33,8 @@ from train.training import train
 ROOT = Path(__file__).parents[2]
 COUNT = 60
 HOLES = ["--model.corruption", "holes:3:3"]
+# Of the run that most tests look at, whose programs are compiled.
+SIZES = ["--model.latent-dim", "3", "--model.network", "mlp:9"]
 RESULT_KEYS = {
     "elbo_nats",
     "nll_nats",
@@ -80,14 +82,7 @@ def run_preset(out: Path, data: Path, preset: str, *options: str):
 @pytest.fixture(scope="module")
 def vae(tmp_path_factory, images):
     out = tmp_path_factory.mktemp("runs") / "vae"
-    options = [
-        "--model.latent-dim",
-        "3",
-        "--model.network",
-        "mlp:9",
-        "--tensorboard",
-    ]
-    return run_preset(out, images, "vae", *options)
+    return run_preset(out, images, "vae", *SIZES, "--tensorboard")
 
 
 def results(run) -> dict:
@@ -554,15 +549,12 @@ def test_choices_are_parsed_and_shown_as_before(monkeypatch, capsys):
     assert "(default: float32)" in printed
 
 
-SMALL = "--epochs 1 --nll-samples 0 --model.latent-dim 2 --model.network mlp:5"
-
-
 def test_nothing_is_lost_on_an_output_without_unicode(
     images, tmp_path, here, monkeypatch
 ):
     out = tmp_path / "run"
-    arguments = ["vae", "--data", str(images), "--out", str(out), *SMALL.split()]
-    arguments += ["--seeds", "2"]
+    arguments = ["vae", "--data", str(images), "--out", str(out), *SIZES]
+    arguments += "--epochs 1 --batch-size 16 --nll-samples 0 --seeds 2".split()
     printed = io.BytesIO()
     stdout = io.TextIOWrapper(printed, encoding="cp1251")
     monkeypatch.setattr(sys, "stdout", stdout)
@@ -596,6 +588,9 @@ def test_no_directory_is_made_by_a_program_that_cannot_print(images, tmp_path):
     assert not out.exists()
 
 
+# On one of the eight devices that the tests have.
+ALONE = "--epochs 1 --nll-samples 0 --parallel none"
+
 HOMELESS = """
 import os, pwd, runpy, sys
 for name in ("HOME", "USER", "LOGNAME", "XDG_CACHE_HOME", "JAXAE_CACHE",
@@ -624,7 +619,8 @@ def homeless(*arguments: str, folder: Path) -> subprocess.CompletedProcess:
 
 def test_who_has_no_home_trains_without_a_cache(images, tmp_path):
     out = tmp_path / "run"
-    arguments = ["vae", "--data", str(images), "--out", str(out), *SMALL.split()]
+    arguments = ["vae", "--data", str(images), "--out", str(out), *SIZES]
+    arguments += ALONE.split()
     ended = homeless("train", *arguments, folder=tmp_path)
     assert ended.returncode == 0 and "Traceback" not in ended.stderr, ended.stderr
     told = "warning: going on without a cache: there is no home directory; set JAXAE"
@@ -652,7 +648,8 @@ def full_disk(tmp_path):
 
 def test_a_full_disk_ends_in_one_message_and_keeps_what_was_there(images, full_disk):
     out = full_disk / "run"
-    ended = command("train", "ae", "--data", str(images), "--out", str(out))
+    arguments = ["--data", str(images), "--out", str(out), *ALONE.split()]
+    ended = command("train", "ae", *arguments)
     assert ended.returncode == 1
     assert "the disk is full" in ended.stderr
     assert ended.stderr.count("error:") == 1 and "Traceback" not in ended.stderr

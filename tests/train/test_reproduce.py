@@ -8,7 +8,6 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from PIL import Image
 
@@ -36,14 +35,22 @@ def small(steps, epochs):
     return recipes.autoencoder((4, 4, 1), 2, network=network)
 
 
+def constant(rate):
+    """Adam, as one object, so that trainings share what is compiled for them."""
+    made = adam(rate)
+    tx = made["tx"](0, 0)
+    return made | {"tx": lambda steps, epochs: tx}
+
+
 TINY = Training(
     data=few,
     recipe=small,
     measure=parts.squared_error,
     epochs=4,
     batch_size=4,
-    **adam(0.01),
+    **constant(0.01),
 )
+STILL = constant(0.0)
 
 
 def test_an_interrupted_protocol_goes_on_to_the_same_number(tmp_path, monkeypatch):
@@ -77,14 +84,14 @@ def test_an_interrupted_protocol_goes_on_to_the_same_number(tmp_path, monkeypatc
 
 def best_model(folder, protocol=TINY):
     """From the checkpoints that were left."""
-    recipe, tx = protocol.recipe(2, 4), optax.adam(0.01)
+    recipe, tx = protocol.recipe(2, 4), protocol.tx(2, 4)
     state, _ = restore_state(folder / "checkpoints", recipe, tx)
     return trained_model(recipe, state)
 
 
 def test_a_protocol_may_go_on_with_another(tmp_path):
     """With its model to begin with, which an epoch without a step size keeps."""
-    still = replace(TINY, epochs=1, after=TINY, **adam(0.0))
+    still = replace(TINY, epochs=1, after=TINY, **STILL)
     outcome = still.run(Job(tmp_path, 1))
     assert outcome.configuration["before"]["epochs"] == 4
     assert outcome.value == TINY.run(Job(tmp_path / "before", 1)).value
@@ -97,7 +104,7 @@ def test_a_protocol_may_go_on_with_another(tmp_path):
 
 
 def test_a_training_that_patience_ended_is_whole(tmp_path):
-    patient = replace(TINY, patience=1, epochs=9, **adam(0.0))
+    patient = replace(TINY, patience=1, epochs=9, **STILL)
     whole = patient.run(Job(tmp_path, 1))
     assert whole.shortened is None
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2

@@ -41,6 +41,7 @@ def seeds(count):
 
 X, HELD_OUT = rows(), rows(5, seed=1)
 OPTIONS = {"epochs": 2, "batch_size": 4, "progress": False, "validation": HELD_OUT}
+SHORT = {"epochs": 1, "validation": None}
 
 
 def train(build, count=3, **options):
@@ -250,9 +251,9 @@ def test_members_begin_with_a_model(three):
     start = three[0].model
     wider = recipes.vae((4,), 3, network=networks.FullyConnected((3,)))
     with pytest.warns(UserWarning, match="start: 5 of 8 arrays are the model's"):
-        found = train(lambda value: (wider, ADAM), 2, epochs=1, start=start)
+        found = train(lambda value: (wider, ADAM), 2, start=start, **SHORT)
     with pytest.warns(UserWarning, match="start: 5 of 8 arrays are the model's"):
-        expected = train_one(wider, seed=1, epochs=1, start=start)
+        expected = train_one(wider, seed=1, start=start, **SHORT)
     assert_same(found[1], expected)
     with pytest.raises(ArgumentError, match="start must be left out with resume"):
         train(build_vae, start=start, resume=[progress_of(each) for each in three])
@@ -262,7 +263,7 @@ def test_hooks_that_make_a_start_are_left_out_where_there_is_one():
     recipe = recipes.sparse_autoencoder((4,), 6, k=2)
     start = jaxae.init(recipe, jax.random.key(5))
     still = (recipe, optax.sgd(0.0))
-    for member in train(lambda value: still, 2, epochs=1, start=start):
+    for member in train(lambda value: still, 2, start=start, **SHORT):
         for part in ("bottleneck", "decoder"):
             found, own = (m.variables["params"][part] for m in (member.model, start))
             jax.tree.map(np.testing.assert_array_equal, dict(found), dict(own))

@@ -16,6 +16,7 @@ from jaxae.inputs import check_data
 from jaxae.models.family import call
 from jaxae.objectives.elbo import rate
 from jaxae.priors import ConditionalPrior, VampPrior
+from jaxae.recipe import Model
 from jaxae.views import PARTS, Chain, Condition, Field, MaskChannel, View
 
 KEY, COUNT = jax.random.key(0), 12
@@ -279,8 +280,11 @@ def test_a_ladder_whose_way_down_alone_is_shown_something(ladder):
     assert q.batch_shape == (1, COUNT)
     made = jaxae.reconstruct(model, IMAGES, age=age, **label)
     np.testing.assert_array_equal(made, jaxae.decode(model, codes, age=age, **label))
-    with pytest.raises(jaxae.ArgumentError, match="age must be given"):
-        jaxae.encode(model, IMAGES, **label)
+    down = Condition("age", to=("decoder", "prior"))
+    alone = recipes.ladder_vae((8, 8, 1), channels=(4, 4), conditions=(down,))
+    for each, shown in ((model, label), (Model(alone, {}), {})):
+        with pytest.raises(jaxae.ArgumentError, match="age must be given"):
+            jaxae.encode(each, IMAGES, **shown)
 
 
 def test_a_unet_with_conditions():

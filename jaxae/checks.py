@@ -51,25 +51,46 @@ def check_function(name: str, value: Any, expected: str) -> None:
 
 
 def check_returned(
-    name: str, value: Any, shape: tuple[int | EllipsisType, ...], meaning: str = ""
+    name: str,
+    value: Any,
+    shape: tuple[int | EllipsisType, ...],
+    meaning: str = "",
+    by: str = "",
 ) -> None:
     """Raises ValueError unless `value` is an array of this shape.
 
     Args:
-        name: Of the part that returned it.
+        name: What the value is called.
         value: What it returned.
         shape: With `...` in the last place for any further axes.
         meaning: What the axes are, to end the shape with.
+        by: The part that returned it, where the name does not say so.
     """
-    array = isinstance(value, jax.Array | np.ndarray | np.generic)
-    came = value.shape if array else None
+    came = value.shape if is_array(value) else ()
     right = came == shape
-    if came is not None and shape[-1:] == (...,):
+    if shape[-1:] == (...,):
         right = came[: len(shape) - 1] == shape[:-1]
     sizes = ", ".join("..." if size is ... else str(size) for size in shape)
     expected = f"({sizes}{',' * (len(shape) == 1)})"
-    got = kind_of(value) if came is None else came
+    got = _what_came(value) + f" from {by}" * bool(by)
+    right = right and is_array(value)
     ensure(right, f"{name} must have the shape {expected}{meaning}, got {got}")
+
+
+def check_kept(part: str, value: Any, x: Any, by: str) -> None:
+    """Raises ValueError unless what a part makes of x is an array of its shape."""
+    right = is_array(value) and value.shape == x.shape
+    words = f"{part} must keep the shape of x, {x.shape}"
+    ensure(right, f"{words}, got {_what_came(value)} from {by}")
+
+
+def is_array(value: Any) -> bool:
+    """Whether it is an array of JAX's or NumPy's, or a scalar of it."""
+    return isinstance(value, jax.Array | np.ndarray | np.generic)
+
+
+def _what_came(value: Any) -> str:
+    return str(value.shape) if is_array(value) else kind_of(value)
 
 
 def _is_typed(keys: Any) -> bool:

@@ -97,8 +97,9 @@ def check_latent(
         count: Of the examples.
     """
     name = type(bottleneck).__name__
-    made = f"{name} must return a Latent, as `exact` of jaxae.bottlenecks.base makes one"
-    ensure(isinstance(latent, Latent), f"{made}, got {kind_of(latent)}")
+    made = "a Latent, as `exact` of jaxae.bottlenecks.base makes one"
+    right = isinstance(latent, Latent)
+    ensure(right, f"{name} must return {made}, got {kind_of(latent)}")
     z = latent.z
     k = num_samples if getattr(z, "shape", ())[:1] == (num_samples,) else 1
     each = ": samples of the code of every example"

@@ -60,7 +60,7 @@ class AutoEncoder(Family):
     input_shape: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Checks the kinds, and that a prior takes what it is shown, and is shown it."""
+        """Checks the kinds, and that a prior takes what it is shown, if anything."""
         _check_parts(self)
         shown = sorted(self.view.shown_to("prior"))
         takes = self.prior is not None and taken_by(self.prior, {"shown": None})

@@ -12,7 +12,7 @@ from flax import linen as nn
 
 from jaxae import likelihoods
 from jaxae.bottlenecks import Bottleneck
-from jaxae.checks import check_count, check_sizes
+from jaxae.checks import check_sizes
 from jaxae.corruptions import identity
 from jaxae.errors import ArgumentError, require
 from jaxae.likelihoods import Likelihood
@@ -126,7 +126,6 @@ def compose_recipe(
 
     Without a corruption the encoder sees them whole.
     """
-    check_count("num_samples", num_samples)
     return Recipe(
         module=module,
         objective=objective,

@@ -1,5 +1,6 @@
 """The library's exceptions, and the few ways to say what is wrong with an argument."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from difflib import get_close_matches
@@ -9,9 +10,15 @@ from jax.core import Tracer
 
 T = TypeVar("T")
 
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
 
 class ArgumentError(ValueError):
     """An argument is wrong; the message names it, what came and what is expected."""
+
+    def __init__(self, sentence: str) -> None:
+        """The sentence without addresses, as Python prints those of functions."""
+        super().__init__(_ADDRESS.sub("", sentence))
 
 
 class CheckpointError(RuntimeError):
@@ -39,6 +46,13 @@ def ensure(condition: Any, sentence: str) -> None:
     """Raises ArgumentError with a sentence unless `condition` holds or is traced."""
     if not isinstance(condition, Tracer) and not condition:
         raise ArgumentError(sentence)
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, for the end of a sentence: "the class X" or what it is of."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return f"a value of type {type(value).__name__}"
 
 
 def given(value: T | None, sentence: str) -> T:

@@ -12,10 +12,12 @@ import numpy as np
 from flax import linen as nn
 from jax.typing import DTypeLike
 
+from jaxae.checks import check_count, check_function
 from jaxae.corruptions import identity
-from jaxae.errors import ensure, require
+from jaxae.corruptions.base import check_corruption
+from jaxae.errors import ensure, kind_of, require
 from jaxae.models.family import Family
-from jaxae.objectives.base import Objective
+from jaxae.objectives.base import Objective, check_objective
 from jaxae.preparation import Scale, unit_interval
 from jaxae.types import Corrupt, Hook, Prepare, Variables
 from jaxae.values import Value
@@ -39,6 +41,9 @@ class Recipe(Value):
             where there are any.
         title: What the family is called in reports.
 
+    Raises:
+        ValueError: A part is of another kind.
+
     Example:
         >>> import jaxae
         >>> recipe = jaxae.recipes.vae((28, 28, 1), latent_dim=16, beta=4.0)
@@ -58,6 +63,23 @@ class Recipe(Value):
     hooks: tuple[Hook, ...] = ()
     monitor: str = "loss"
     title: str = "auto-encoder"
+
+    def __post_init__(self) -> None:
+        """Checks the kinds of the parts."""
+        made = isinstance(self.module, Family)
+        family = "a Family, such as jaxae.AutoEncoder(...)"
+        ensure(made, f"module must be {family}, got {kind_of(self.module)}")
+        check_objective("objective", self.objective)
+        prepares = "a function (key, values) -> x, as of jaxae.preparation"
+        check_function("prepare", self.prepare, prepares)
+        check_corruption("corruption", self.corruption)
+        check_count("num_samples", self.num_samples)
+        hooks = "a tuple of functions (state, seen, key) -> state, as of jaxae.hooks"
+        require(isinstance(self.hooks, tuple), "hooks", self.hooks, hooks)
+        for i, hook in enumerate(self.hooks):
+            check_function(
+                f"hooks[{i}]", hook, "a function (state, seen, key) -> state"
+            )
 
 
 def split_numbers(recipe: Recipe) -> tuple[Recipe, dict[str, np.ndarray]]:

@@ -21,6 +21,7 @@ from typing import Any, TypeVar, dataclass_transform
 import jax
 import numpy as np
 from flax import linen as nn
+from jax.core import Tracer
 
 from jaxae.errors import ensure
 
@@ -104,7 +105,10 @@ def qualified_name(thing: Any) -> str:
 
 
 def check_hashable(name: str, value: Any) -> None:
-    """Raises ValueError unless a value has a hash; the message names the attribute."""
+    """Raises ValueError unless a value has a hash; the message names the attribute.
+
+    What JAX traces is a number where the program runs, see `jaxae.training.many`.
+    """
     for path, part in _leaves(name, value):
         kind = type(part).__name__
         remedy = "a tuple in place of a list" if isinstance(part, list) else "a tuple"
@@ -160,7 +164,9 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
     elif type(value) is tuple:
         for i, own in enumerate(value):
             yield from _leaves(f"{path}[{i}]", own)
-    elif isinstance(value, Mapping) or not _has_hash(value):
+    elif isinstance(value, Mapping) or not (
+        isinstance(value, Tracer) or _has_hash(value)
+    ):
         yield path, value
 
 

@@ -8,11 +8,16 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
+from numpyro import distributions as dist
 
 import jaxae
 from jaxae import Objective, evaluation, networks, recipes, samplers
+from jaxae.bottlenecks import Bottleneck
+from jaxae.bottlenecks.base import exact
+from jaxae.distributions import Normal
 from jaxae.errors import ArgumentError
 from jaxae.inputs import check_data
+from jaxae.likelihoods.base import UNIT_INTERVAL, Likelihood
 from jaxae.objectives import Chain, Reconstruction, Stateless
 from jaxae.training import init_state, make_train_step
 
@@ -350,3 +355,353 @@ def test_two_modules_are_a_pair_as_they_are():
         for each in (decoder, lambda shape: networks.MLPDecoder(shape, (3,)))
     ]
     assert made[0] == made[1]
+
+
+# What the parts of a model return
+
+
+class Returning(nn.Module):
+    """A network that returns what a function makes of its outputs."""
+
+    made: object
+    width: int = 3
+
+    @nn.compact
+    def __call__(self, x):
+        return self.made(nn.Dense(self.width)(x.reshape(len(x), -1)))
+
+
+class OwnCode(Bottleneck):
+    made: object
+
+    def code(self, h, weight):
+        return self.made(h)
+
+
+class OwnCall(OwnCode):
+    def __call__(self, h, key, **options):
+        return self.made(h)
+
+
+class OwnPrior(nn.Module):
+    made: object
+
+    @nn.compact
+    def __call__(self, posterior_of):
+        return self.made()
+
+
+class OwnLikelihood(Likelihood):
+    made: object
+    values = UNIT_INTERVAL
+
+    def elementwise(self, parameters, target):
+        return self.made(parameters)
+
+
+SMALL = (4, 4, 1)
+CODE = jaxae.bottlenecks.Deterministic(2)
+
+
+def model_of(**parts):
+    usual = {
+        "encoder": Silent(),
+        "bottleneck": CODE,
+        "decoder": Image(SMALL),
+        "likelihood": jaxae.likelihoods.Bernoulli(),
+    }
+    return jaxae.AutoEncoder(shape=SMALL, **usual | parts)
+
+
+def trace_model(module):
+    """The model alone, of two examples and three samples; nothing is computed."""
+    seen = {name: jnp.ones((2, *SMALL)) for name in ("x", "inputs")}
+    rngs = {"params": KEY, "dropout": KEY}
+    jax.eval_shape(
+        lambda: module.init_with_output(rngs, seen, KEY, num_samples=3, train=True)
+    )
+
+
+def normal(*shape):
+    return Normal(jnp.zeros(shape), jnp.ones(shape)).to_event(len(shape) - 2)
+
+
+def posterior(*shape):
+    return lambda h: exact(h, posterior=normal(*shape))
+
+
+def with_latent(**fields):
+    return lambda h: exact(h)._replace(**fields)
+
+
+RETURNED = {
+    "no features": (
+        {"encoder": Returning(lambda h: None)},
+        r"^what the encoder Returning returns must have the shape \(2, \.\.\.\): "
+        r"features of every example, got a value of type NoneType$",
+    ),
+    "a pair": ({"encoder": Returning(lambda h: (h, h))}, "got a value of type tuple"),
+    "one row": ({"encoder": Returning(lambda h: h[:1])}, r"\(2, \.\.\.\).*got \(1, 3"),
+    "a number": ({"encoder": Returning(jnp.sum)}, r"encoder .*got \(\)$"),
+    "whole": ({"encoder": Returning(jnp.int32)}, "must be floats, got int32"),
+    "no latent": (
+        {"bottleneck": OwnCode(lambda h: h)},
+        "^OwnCode must return a Latent, as `exact` .*, got a value of type",
+    ),
+    "nothing": ({"bottleneck": OwnCall(lambda h: None)}, "^OwnCall must .*NoneType$"),
+    "one code for all": (
+        {"bottleneck": OwnCode(lambda h: exact(h[:1]))},
+        r"^z of OwnCode must have the shape \(1, 2, \.\.\.\): samples .*, "
+        r"got \(1, 1, 3\)$",
+    ),
+    "of a call": (
+        {"bottleneck": OwnCall(lambda h: exact(h[:1]))},
+        r"^z of OwnCall must have .*got \(1, 1, 3\)$",
+    ),
+    "no samples": (
+        {"bottleneck": OwnCode(with_latent(z=jnp.ones((2, 2))))},
+        r"^z of OwnCode must have the shape \(1, 2, \.\.\.\).*got \(2, 2\)$",
+    ),
+    "no mean": ({"bottleneck": OwnCode(with_latent(mean=None))}, "^mean of OwnCode"),
+    "another mean": (
+        {"bottleneck": OwnCode(with_latent(mean=jnp.ones((2, 4))))},
+        r"^mean of OwnCode must have the shape \(2, 3\): .*got \(2, 4\)$",
+    ),
+    "no sample axis": (
+        {"bottleneck": OwnCode(posterior(2, 3))},
+        r"^posterior of OwnCode must have the batch shape \(1, 2\), got \(2, 3\)$",
+    ),
+    "other codes": (
+        {"bottleneck": OwnCode(posterior(1, 2, 4))},
+        r"^posterior of OwnCode must be of codes of shape \(3,\), .*\(4,\)$",
+    ),
+    "no density": (
+        {"bottleneck": OwnCode(with_latent(posterior=jnp.ones((1, 2, 3))))},
+        "^posterior of OwnCode must be a distribution of numpyro, got a value",
+    ),
+    "one penalty": (
+        {"bottleneck": OwnCode(with_latent(penalty=jnp.ones(())))},
+        r"^penalty of OwnCode must have the shape \(2,\), got \(\)$",
+    ),
+    "one metric": (
+        {"bottleneck": OwnCode(with_latent(metrics={"size": jnp.ones(1)}))},
+        r"^size of OwnCode must have the shape \(2,\), got \(1,\)$",
+    ),
+    "no outputs": (
+        {"decoder": Returning(lambda h: None)},
+        r"^what the decoder Returning returns must have the shape \(2, 4, 4, 1\): the "
+        "parameters of Bernoulli for every code, got a value of type NoneType$",
+    ),
+    "flat outputs": (
+        {"decoder": Returning(lambda h: h, 16)},
+        r"\(2, 4, 4, 1\).*got \(2, 16\)$",
+    ),
+    "few parameters": (
+        {"likelihood": jaxae.likelihoods.Gaussian("per_value")},
+        r"^what the decoder Image .*\(2, 4, 4, 2\).*Gaussian.*got \(2, 4, 4, 1\)$",
+    ),
+    "no distribution": (
+        {"likelihood": OwnLikelihood(lambda p: p[..., 0])},
+        "^elementwise of OwnLikelihood must return a distribution of numpyro, got",
+    ),
+    "of parameters": (
+        {"likelihood": OwnLikelihood(lambda p: dist.Normal(p, 1.0))},
+        r"^elementwise of OwnLikelihood must .*\(1, 2, 4, 4, 1\), one for every value",
+    ),
+    "no prior": (
+        {"prior": OwnPrior(lambda: None)},
+        "^prior of OwnPrior must be a distribution of numpyro, got .*NoneType$",
+    ),
+    "flat prior": (
+        {"prior": OwnPrior(lambda: normal(2, 2).to_event(2))},
+        r"^prior must have the batch shape \(1, 1 or 2\), got \(\)$",
+    ),
+    "a class": ({"encoder": Silent}, "^encoder must be a .*, got the class Silent$"),
+    "a function": ({"decoder": len}, "^decoder must be a linen module, got a value of"),
+    "a name": ({"likelihood": "bernoulli"}, "^likelihood must be one of .* type str$"),
+    "no bottleneck": ({"bottleneck": nn.Dense(2)}, "^bottleneck must be one of .*Dens"),
+    "a distribution": ({"prior": normal(1, 1, 2)}, "^prior must be a linen module, as"),
+}
+
+
+@pytest.mark.parametrize("kind", RETURNED)
+def test_what_a_part_of_a_model_returns_is_named(kind):
+    parts, message = RETURNED[kind]
+    # JAX adds lines of its own.
+    with pytest.raises(ArgumentError, match=f"(?m){message}"):
+        trace_model(model_of(**parts))
+
+
+def test_parts_that_return_the_right_shapes_are_traced():
+    own = OwnCode(posterior(1, 2, 3))
+    prior = OwnPrior(lambda: normal(1, 1, 3))
+    likelihood = OwnLikelihood(lambda p: dist.Normal(p[..., 0], 1.0))
+    trace_model(model_of(bottleneck=own, prior=prior, likelihood=likelihood))
+
+
+# Losses and their metrics
+
+
+def total(trace):
+    return squares(trace).sum(axis=(1, 2, 3))
+
+
+def and_metric(name):
+    return lambda trace, context: (total(trace), {name: total(trace)})
+
+
+PAIR = r"^an objective's loss must return \(loss \[b\], \{metric: \[b\]\}\), got "
+NAMES = r"^a metric must not be called loss, .*validation_\.\.\., as training .* got "
+NO_LOSSES = {
+    "bare": (lambda trace, context: total(trace), PAIR + "a value of type .*Stateless"),
+    "list": (lambda trace, context: [total(trace), {}], PAIR + "a value of type list"),
+    "nothing": (lambda trace, context: None, PAIR + "a value of type NoneType from"),
+    "no mapping": (
+        lambda trace, context: (total(trace), None),
+        PAIR + "metrics in a value of type NoneType from",
+    ),
+    "no name": (and_metric(1), PAIR + "metrics in a value of type dict"),
+    "no loss": (
+        lambda trace, context: (None, {}),
+        r"^an objective's loss must have the shape \(2,\), .*got .*NoneType from",
+    ),
+    "no metric": (
+        lambda trace, context: (total(trace), {"mean": 0.5}),
+        r"^an objective's mean must have the shape .*, got a value of type float",
+    ),
+    **{
+        name: (and_metric(name), rf"{NAMES}\['{name}'\] beside .*Stateless")
+        for name in ("loss", "grad_norm", "weight", "seconds", "validation_x")
+    },
+}
+
+
+@pytest.mark.parametrize("kind", NO_LOSSES)
+def test_a_loss_comes_with_metrics_of_other_names(kind):
+    function, message = NO_LOSSES[kind]
+    objective = Stateless(function)
+    if kind in ("bare", "no loss"):  # of a sum, too
+        objective = Chain((Reconstruction(), objective))
+    with pytest.raises(ArgumentError, match=message) as refusal:
+        trace_step(RECIPE.replace(objective=objective))
+    assert "0x" not in str(refusal.value)
+
+
+def test_a_metric_does_not_hide_that_of_a_bottleneck():
+    recipe = recipes.sparse_autoencoder((2, 2, 1), 3, k=1)
+    recipe = recipe.replace(objective=Stateless(and_metric("l0")), hooks=())
+    message = r"must log different metrics, twice: \['l0'\]"
+    with pytest.raises(ArgumentError, match=message):
+        trace_step(recipe)
+
+
+# Recipes
+
+
+NO_PARTS = {
+    "module": ({"module": Silent()}, "^module must be a Family, .* of type Silent$"),
+    "objective": (
+        {"objective": jaxae.objectives.ELBO},
+        r"^objective must be an Objective, such as .*, got the class ELBO$",
+    ),
+    "loss": ({"objective": total}, "^objective must be .* of type function$"),
+    "corruption": (
+        {"corruption": jaxae.corruptions.Holes},
+        r"^corruption must be a function .*, got the class Holes: make one of it$",
+    ),
+    "name": ({"corruption": "holes"}, "^corruption must be a function .*, got 'holes'"),
+    "prepare": ({"prepare": None}, "^prepare must be a function .*, got None$"),
+    "scale": (
+        {"prepare": jaxae.preparation.Standardize},
+        "^prepare must be .*, got the class Standardize: make one of it$",
+    ),
+    "list": ({"hooks": [grown]}, r"^hooks must be a tuple .*<function grown>\]$"),
+    "hook": ({"hooks": grown}, "^hooks must be a tuple .*, got <function grown>$"),
+    "no hook": ({"hooks": (grown, 3)}, r"^hooks\[1\] must be a function .*, got 3$"),
+    "class": ({"hooks": (jaxae.hooks.ResampleDead,)}, "^hooks.*the class ResampleDead"),
+    "samples": ({"num_samples": "3"}, "^num_samples must be a whole number"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_PARTS)
+def test_a_recipe_is_made_of_its_parts(kind):
+    changes, message = NO_PARTS[kind]
+    with pytest.raises(ArgumentError, match=message):
+        RECIPE.replace(**changes)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Chain((Reconstruction,)), r"^objectives\[0\] must .*the class Recon"),
+        (lambda: jaxae.corruptions.Compose(("holes",)), r"^corruptions\[0\] must be"),
+        (lambda: recipes.vae((4,), 2, beta=jaxae.schedules.Linear), "beta .*the class"),
+        (lambda: recipes.vae((4,), 2, beta=jnp.ones(2)), "^beta must be a schedule or"),
+        (
+            lambda: recipes.autoencoder((4,), 2, network=(Silent(), lambda shape: 3)),
+            "^network's function from .* must return a linen module, got .* type int",
+        ),
+    ],
+)
+def test_neither_is_what_has_parts_of_another_kind(make, message):
+    with pytest.raises(ArgumentError, match=message) as refusal:
+        make()
+    assert "0x" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"prepare": lambda key, x: None},
+            "^the preparation must keep the shape of x.*got a value of type NoneType",
+        ),
+        (
+            {"prepare": lambda key, x: [x]},
+            "^the preparation .*got a value of type list",
+        ),
+        (
+            {"corruption": lambda key, x: (None, None)},
+            "^a corruption must keep the shape of x.*got a value of type NoneType",
+        ),
+        (
+            {"corruption": lambda key, x: (x, [True])},
+            "^the corruption's mask must be of bool .*got a value of type list",
+        ),
+        (
+            {"corruption": jaxae.corruptions.Compose((lambda key, x: x,))},
+            r"^a corruption must return \(damaged x, mask or None\), got .*lambda",
+        ),
+        (
+            {
+                "objective": jaxae.objectives.Reconstruction(
+                    penalty_weight=lambda s: None
+                )
+            },
+            r"^what a schedule returns must have the shape \(\), one number, got .*Non",
+        ),
+        (
+            {"objective": Reconstruction(penalty_weight=lambda s: jnp.ones(2))},
+            r"^what a schedule returns must .*, got \(2,\) from .*lambda",
+        ),
+        ({"hooks": (lambda *seen: None,)}, "^hook .*lambda.* must return the train st"),
+        ({"hooks": (lambda state, *_: state._replace(step=0),)}, "^hook .*must keep"),
+    ],
+)
+def test_what_functions_return_is_named(changes, message):
+    with pytest.raises(ArgumentError, match=message) as refusal:
+        trace_step(RECIPE.replace(**changes))
+    assert "0x" not in str(refusal.value)
+
+
+def test_a_loop_of_ones_own_wants_a_recipe_with_a_hash():
+    listed = RECIPE.module.clone(encoder=nn.Sequential([nn.Dense(3)]))
+    recipe, tx = RECIPE.replace(module=listed), optax.sgd(0.1)
+    for make in (
+        lambda: init_state(recipe, tx, {"x": X}, KEY),
+        lambda: make_train_step(recipe, tx),
+    ):
+        with pytest.raises(ArgumentError, match=r"encoder\.layers is of type list"):
+            make()
+    with pytest.raises(ArgumentError, match=r"^recipe must be a Recipe"):
+        make_train_step(RECIPE.module, tx)

@@ -229,7 +229,12 @@ def test_gradients_are_those_of_the_reparameterised_sample():
     d/d mean = z - x + mean, d/d log_std = (z - x)·std·ε + std² - 1.
     """
     model = AutoEncoder(
-        (2 * D,), _Identity(), bottlenecks.Gaussian(D), _Identity(), Gaussian(1.0)
+        (D,),
+        _Identity(),
+        bottlenecks.Gaussian(D),
+        _Identity(),
+        Gaussian(1.0),
+        input_shape=(2 * D,),
     )
     dense = {"kernel": jnp.eye(2 * D), "bias": jnp.zeros(2 * D)}
     variables = {"params": {"bottleneck": {"Dense_0": dense}}}

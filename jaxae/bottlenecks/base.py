@@ -1,5 +1,6 @@
 """What all bottlenecks say of themselves."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax
@@ -7,6 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from numpyro.distributions import Distribution
 
+from jaxae.checks import check_returned
+from jaxae.errors import ensure, kind_of
 from jaxae.types import Latent
 from jaxae.values import Module
 
@@ -58,6 +61,7 @@ class Bottleneck(Module):
         """
         del train
         latent = self.code(h, weight)
+        check_latent(self, latent, 1, h.shape[0])
         if latent.posterior is None:
             return latent
         return latent._replace(z=draw(latent.posterior, key, num_samples))
@@ -79,6 +83,53 @@ class Bottleneck(Module):
     def embed(self, indices: Int[Array, "b ..."]) -> Float[Array, "b ..."]:
         """The z of whole numbers, of a discrete bottleneck."""
         raise NotImplementedError
+
+
+def check_latent(
+    bottleneck: Bottleneck, latent: Any, num_samples: int, count: int
+) -> None:
+    """Raises ValueError unless a bottleneck returned what its kind should.
+
+    Args:
+        bottleneck: As the message names it.
+        latent: What it returned.
+        num_samples: The samples of random codes that it was asked for.
+        count: Of the examples.
+    """
+    name = type(bottleneck).__name__
+    made = "a Latent, as `exact` of jaxae.bottlenecks.base makes one"
+    right = isinstance(latent, Latent)
+    ensure(right, f"{name} must return {made}, got {kind_of(latent)}")
+    z = latent.z
+    k = num_samples if getattr(z, "shape", ())[:1] == (num_samples,) else 1
+    each = ": samples of the code of every example"
+    check_returned(f"z of {name}", z, (k, count, ...), each)
+    one = ": the code of every example"
+    check_returned(f"mean of {name}", latent.mean, (count, *z.shape[2:]), one)
+    if latent.posterior is not None:
+        check_density(f"posterior of {name}", latent.posterior, {1, k}, {count})
+        came, codes = latent.posterior.event_shape, z.shape[2:]
+        of = f"posterior of {name} must be of codes of shape {codes}"
+        ensure(came == codes, f"{of}, got the event shape {came}")
+    mapping = isinstance(latent.metrics, Mapping)
+    ensure(mapping, f"metrics of {name} must be by name, got {kind_of(latent.metrics)}")
+    numbers = {"penalty": latent.penalty, **latent.metrics}
+    shapes = [(field, value, (count,)) for field, value in numbers.items()]
+    shapes += [("log_posterior", latent.log_posterior, (k, count))]
+    shapes += [("indices", latent.indices, (count, ...))]
+    for field, value, shape in shapes:
+        if value is not None:
+            check_returned(f"{field} of {name}", value, shape)
+
+
+def check_density(name: str, density: Any, first: set[Any], second: set[Any]) -> None:
+    """Raises ValueError unless it is a distribution with one of these batch shapes."""
+    kind = f"{name} must be a distribution of numpyro, got {kind_of(density)}"
+    ensure(isinstance(density, Distribution), kind)
+    came = density.batch_shape
+    right = len(came) == 2 and came[0] in first and came[1] in second
+    sizes = [" or ".join(sorted(map(str, each))) for each in (first, second)]
+    ensure(right, f"{name} must have the batch shape ({', '.join(sizes)}), got {came}")
 
 
 def flat(h: Float[Array, "b ..."]) -> Float[Array, "b _"]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations  # help() shows names, not types
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from jaxae.errors import require
+from jaxae.checks import check_function, check_kept, is_array
+from jaxae.errors import ensure, kind_of, require
 from jaxae.types import Corrupt
-from jaxae.values import Value
+from jaxae.values import Value, expression
 
 
 class Corruption(Value):
@@ -51,6 +54,8 @@ class Compose(Corruption):
         came = self.corruptions
         some = isinstance(came, tuple) and len(came) > 0
         require(some, "corruptions", came, "a tuple of at least one")
+        for i, each in enumerate(came):
+            check_corruption(f"corruptions[{i}]", each)
 
     @property
     def unit_interval(self) -> bool:
@@ -61,10 +66,48 @@ class Compose(Corruption):
         """Damages a batch [b, ...]."""
         union: Array | None = None
         for i, corruption in enumerate(self.corruptions):
-            x, mask = corruption(jax.random.fold_in(key, i), x)
+            x, mask = damage(corruption, jax.random.fold_in(key, i), x)
             if mask is not None:
                 union = mask if union is None else union | mask
         return x, union
+
+
+def check_corruption(name: str, corruption: Any) -> None:
+    """Raises ValueError unless it can be called as it is."""
+    expected = "a function (key, x) -> (damaged x, mask), as jaxae.corruptions.Holes(8)"
+    check_function(name, corruption, expected)
+
+
+def damage(
+    corruption: Corrupt, key: jax.Array, x: Array
+) -> tuple[Array, Bool[Array, "b ..."] | None]:
+    """What a corruption returns, once its shapes are known to be right.
+
+    Raises:
+        ValueError: It is no pair of x in its shape and a mask of bool, or None.
+    """
+    damaged: Any = corruption(key, x)
+    pair = isinstance(damaged, tuple) and len(damaged) == 2
+    expected = "a corruption must return (damaged x, mask or None)"
+    by = expression(corruption)
+    ensure(pair, f"{expected}, got {kind_of(damaged)} from {by}")
+    inputs, mask = damaged
+    check_kept("a corruption", inputs, x, by)
+    if mask is not None:
+        _check_mask(mask, x, by)
+    return inputs, mask
+
+
+def _check_mask(mask: Any, x: Array, by: str) -> None:
+    shapes = tuple(dict.fromkeys((x.shape, (*x.shape[:-1], 1))))
+    expected = " or ".join(map(str, shapes))
+    array = is_array(mask)
+    came = f"{mask.dtype} of {mask.shape}" if array else kind_of(mask)
+    ensure(
+        array and mask.dtype == bool and mask.shape in shapes,
+        f"the corruption's mask must be of bool and shape {expected}, "
+        f"got {came} from {by}",
+    )
 
 
 def takes_unit_interval(corruption: Corrupt) -> bool:

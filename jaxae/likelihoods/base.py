@@ -11,7 +11,7 @@ from numpyro.distributions import Distribution, constraints
 
 from jaxae.distributions import elementwise
 from jaxae.distributions import levels as grey
-from jaxae.errors import require
+from jaxae.errors import ensure, kind_of, require
 from jaxae.preparation import unit_interval
 from jaxae.types import Prepare
 from jaxae.values import Module
@@ -113,6 +113,12 @@ class Likelihood(Module):
             outputs = outputs.astype(jnp.float32)
         parameters = outputs.reshape(*outputs.shape[:-1], size // per_value, per_value)
         each = self.elementwise(parameters, target)
+        own = f"elementwise of {type(self).__name__} must return a distribution of"
+        made = isinstance(each, Distribution)
+        ensure(made, f"{own} numpyro, got {kind_of(each)}")
+        came, values = each.batch_shape, parameters.shape[:-1]
+        one = f"{own} the batch shape {values}, one for every value"
+        ensure(came == values, f"{one}, got {came}")
         return elementwise.Event(each, outputs.ndim - 2, validate_args=False)
 
     def elementwise(

@@ -1,13 +1,16 @@
 """The composition: encoder, bottleneck, prior, decoder, likelihood."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 from numpyro.distributions import Distribution
 
-from jaxae.bottlenecks.base import Bottleneck
-from jaxae.errors import ensure, given, require
+from jaxae.bottlenecks.base import Bottleneck, check_density, check_latent
+from jaxae.checks import check_returned
+from jaxae.errors import ensure, given, kind_of, require
 from jaxae.likelihoods import Likelihood
 from jaxae.models.family import (
     Codes,
@@ -19,7 +22,7 @@ from jaxae.models.family import (
     seen_in_training,
     unfold_samples,
 )
-from jaxae.networks.calling import call_network, taken_by
+from jaxae.networks.calling import call_network, check_outputs, taken_by
 from jaxae.precision import widened
 from jaxae.types import Batch, Latent
 from jaxae.views import Plain, View, shown_by
@@ -42,8 +45,9 @@ class AutoEncoder(Family):
         input_shape: Of what the encoder sees of an example; None for that of x.
 
     Raises:
-        ValueError: The view shows a prior something that there is none for, or nothing
-            to one that depends on it.
+        ValueError: A part is of another kind; the view shows a prior something that
+            there is none for, or nothing to one that depends on it; when a trace is
+            first seen also if a part of the user's own returns what it must not.
 
     Example:
         >>> import jaxae
@@ -68,7 +72,8 @@ class AutoEncoder(Family):
     input_shape: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Checks that what a prior is shown has a prior that takes it, and is there."""
+        """Checks the kinds, and that a prior takes what it is shown, if anything."""
+        _check_parts(self)
         shown = sorted(self.view.shown_to("prior"))
         takes = self.prior is not None and taken_by(self.prior, {"shown": None})
         none = f"view must show {type(self.prior).__name__} something: have a field "
@@ -113,11 +118,14 @@ class AutoEncoder(Family):
         latent = self.bottleneck(
             h, key, num_samples=num_samples, train=train, weight=batch.get("weight")
         )
+        count = x.shape[0]
+        check_latent(self.bottleneck, latent, num_samples, count)
         if self.prior is not None:
             # For a code alone a conditional prior need not be known.
             known = self.view.shown_to("prior").keys() <= batch.keys()
             latent = latent._replace(prior=self._prior(batch) if known else None)
         if latent.prior is not None:
+            check_density("prior", latent.prior, {1, latent.z.shape[0]}, {1, count})
             own, codes = latent.prior.event_shape, latent.z.shape[2:]
             require(own == codes, "prior", own, f"one of codes of shape {codes}")
         return (latent,)
@@ -127,6 +135,8 @@ class AutoEncoder(Family):
     ) -> Distribution:
         """p(x | z) with batch shape [k, b]; see `Family`."""
         z = self.bottleneck.constrain(codes[0])
+        kept = f"codes that {type(self.bottleneck).__name__} constrains"
+        check_returned(kept, z, codes[0].shape)
         k, flat = z.shape[0], fold_samples(z)
         shown = beside_samples(self.view, looked_up(self.embeddings, batch), k)
         target = seen_in_training(batch, train)
@@ -137,6 +147,10 @@ class AutoEncoder(Family):
             train=train,
             weight=None if weight is None else jnp.repeat(weight, k),
         )
+        *sizes, channels = self.shape
+        values = (*sizes, channels * self.likelihood.params_per_value)
+        each = f": the parameters of {type(self.likelihood).__name__} for every code"
+        check_outputs("decoder", self.decoder, outputs, (flat.shape[0], *values), each)
         return self.likelihood(unfold_samples(outputs, k), target)
 
     def prior_below(self, above: Codes, batch: Batch) -> Distribution | None:
@@ -169,9 +183,20 @@ class AutoEncoder(Family):
     def _features(self, batch: Batch, train: bool = False) -> Array:
         batch, weight = looked_up(self.embeddings, batch), batch.get("weight")
         shown = shown_by(self.view.encoder, batch)
-        return widened(call_network(self.encoder, shown, train=train, weight=weight))
+        h = call_network(self.encoder, shown, train=train, weight=weight)
+        count = batch["inputs"].shape[0]
+        each = ": features of every example"
+        check_outputs("encoder", self.encoder, h, (count, ...), each)
+        return widened(h)
 
     def _prior(self, batch: Batch) -> Distribution:
+        prior = self._own_prior(batch)
+        of = self.bottleneck if self.prior is None else self.prior
+        kind = f"prior of {type(of).__name__} must be a distribution of numpyro"
+        ensure(isinstance(prior, Distribution), f"{kind}, got {kind_of(prior)}")
+        return prior
+
+    def _own_prior(self, batch: Batch) -> Any:
         if self.prior is None:
             return self.bottleneck.prior()
         shown = shown_by(self.view.prior, looked_up(self.embeddings, batch))
@@ -188,3 +213,19 @@ class AutoEncoder(Family):
             "a prior made of posteriors needs a bottleneck with a density of any z, "
             f"which {type(self.bottleneck).__name__} has not",
         )
+
+
+def _check_parts(model: AutoEncoder) -> None:
+    """Raises ValueError unless each is of its kind, and made: no class is."""
+    kinds = {
+        "encoder": (nn.Module, "a linen module"),
+        "bottleneck": (Bottleneck, "one of jaxae.bottlenecks"),
+        "decoder": (nn.Module, "a linen module"),
+        "likelihood": (Likelihood, "one of jaxae.likelihoods"),
+        "prior": (nn.Module | None, "a linen module, as of jaxae.priors, or None"),
+        "view": (View, "one of jaxae.views"),
+    }
+    for name, (kind, expected) in kinds.items():
+        part = getattr(model, name)
+        right = isinstance(part, kind)
+        ensure(right, f"{name} must be {expected}, got {kind_of(part)}")

@@ -6,8 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array
+
+from jaxae.checks import check_returned
+from jaxae.errors import ensure
 
 
 def call_network(module: nn.Module, x: Any, **options: Any) -> Array:
@@ -19,6 +23,19 @@ def call_network(module: nn.Module, x: Any, **options: Any) -> Array:
     """
     with nn.intercept_methods(_warn_of_slow_layers):
         return module(x, **taken_by(module, options))
+
+
+def check_outputs(
+    name: str, module: nn.Module, outputs: Any, shape: tuple[Any, ...], meaning: str
+) -> None:
+    """Raises ValueError unless a network returned floats of a shape.
+
+    See `jaxae.checks.check_returned`.
+    """
+    own = f"what the {name} {type(module).__name__} returns"
+    check_returned(own, outputs, shape, meaning)
+    floats = jnp.issubdtype(outputs.dtype, jnp.floating)
+    ensure(floats, f"{own} must be floats, got {outputs.dtype}")
 
 
 def taken_by(module: nn.Module, options: Mapping[str, Any]) -> dict[str, Any]:

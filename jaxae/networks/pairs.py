@@ -7,11 +7,11 @@ from typing import Any
 
 from flax import linen as nn
 
-from jaxae.errors import ArgumentError, choose, ensure, require
+from jaxae.errors import ArgumentError, choose, ensure, kind_of, require
 from jaxae.networks.activations import Activation
 from jaxae.networks.conv import ConvDecoder, ConvEncoder
 from jaxae.networks.mlp import MLP, MLPDecoder
-from jaxae.values import Value, fields_of
+from jaxae.values import Value, expression, fields_of
 
 Shape = tuple[int, ...]
 
@@ -123,8 +123,14 @@ class Own(Pair):
 
     def decoder(self, shape: Shape) -> nn.Module:
         """The decoder."""
-        made = self.make_decoder
-        return made if isinstance(made, nn.Module) else made(shape)
+        make = self.make_decoder
+        if isinstance(make, nn.Module):
+            return make
+        made: Any = make(shape)
+        own = "network's function from the outputs' shape must return a linen module"
+        by = f"{kind_of(made)} from {expression(make)}"
+        ensure(isinstance(made, nn.Module), f"{own}, got {by}")
+        return made
 
 
 BY_NAME: dict[str, type[Pair]] = {"mlp": FullyConnected, "conv": Convolutional}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # help() shows names, not types
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -12,9 +13,10 @@ import optax
 from jaxtyping import Array, Float, PyTree
 from numpyro.distributions import Distribution, Independent, Normal
 
-from jaxae.errors import ArgumentError, ensure, given, require
+from jaxae.checks import check_function, check_returned
+from jaxae.errors import ArgumentError, ensure, given, kind_of, require
 from jaxae.types import Context, Latent, Params, Trace
-from jaxae.values import Value
+from jaxae.values import Value, expression
 
 Loss = tuple[Array, Mapping[str, Array]]
 """(loss [b], {metric: [b]}), both in nats per example unless an objective says so."""
@@ -78,11 +80,17 @@ class Stateless(Objective):
         return self.function(trace, context)
 
 
-def check_weight(name: str, weight: optax.ScalarOrSchedule) -> None:
-    """Raises ValueError unless `weight` is a schedule or at least 0."""
+def check_weight(
+    name: str, weight: optax.ScalarOrSchedule, most: float = math.inf
+) -> None:
+    """Raises ValueError unless `weight` is a schedule or from 0 to `most`."""
+    bounds = "at least 0" if most == math.inf else f"in [0, {most:g}]"
+    expected = f"a schedule or {bounds}"
     number = isinstance(weight, int | float | np.number | jax.Array)
-    right = callable(weight) or (number and weight >= 0)
-    require(right, name, weight, "a schedule or at least 0")
+    if number and np.ndim(weight) == 0:
+        require((weight >= 0) & (weight <= most), name, weight, expected)
+    else:
+        check_function(name, weight, expected)
 
 
 def is_zero(weight: Weight | None) -> bool:
@@ -99,7 +107,11 @@ def weight_at(weight: Weight, step: Array) -> Array:
         return jnp.asarray(weight, jnp.float32)
     # Some of optax's schedules mix dtypes, which strict promotion forbids.
     with jax.numpy_dtype_promotion("standard"):
-        return jnp.asarray(weight(step), jnp.float32)
+        value: Any = weight(step)
+        if not isinstance(value, int | float):
+            own = expression(weight)
+            check_returned("what a schedule returns", value, (), ", one number", own)
+        return jnp.asarray(value, jnp.float32)
 
 
 def log_posterior(latent: Latent) -> Float[Array, "k b"]:
@@ -180,6 +192,8 @@ class Chain(Objective):
         came = self.objectives
         some = isinstance(came, tuple) and len(came) > 0
         require(some, "objectives", came, "a tuple of at least one")
+        for i, each in enumerate(came):
+            check_objective(f"objectives[{i}]", each)
 
     def init(self, key: jax.Array, trace: Trace) -> Params:
         """Those of every part."""
@@ -193,7 +207,7 @@ class Chain(Objective):
         metrics: dict[str, Array] = {}
         for i, (objective, own) in enumerate(zip(self.objectives, params, strict=True)):
             key = jax.random.fold_in(context.key, i)
-            value, new = objective.loss(own, trace, context._replace(key=key))
+            value, new = loss_of(objective, own, trace, context._replace(key=key))
             twice = sorted(metrics.keys() & new.keys())
             ensure(not twice, f"objectives must log different metrics, twice: {twice}")
             total, metrics = total + value, {**metrics, **new}
@@ -207,6 +221,36 @@ class Chain(Objective):
         if all(tx is None for tx in own):
             return None
         return each_its_own(tuple(main if tx is None else tx for tx in own))
+
+
+def check_objective(name: str, objective: Any) -> None:
+    """Raises ValueError unless it is an Objective, and no class of them."""
+    made = "an Objective, such as jaxae.objectives.ELBO()"
+    right = isinstance(objective, Objective)
+    ensure(right, f"{name} must be {made}, got {kind_of(objective)}")
+
+
+def loss_of(
+    objective: Objective, params: Params, trace: Trace, context: Context
+) -> Loss:
+    """What an objective's `loss` returns, once its shapes are known to be right.
+
+    Raises:
+        ValueError: It is no number for every example, with metrics of them by name.
+    """
+    found: Any = objective.loss(params, trace, context)
+    by = f"{objective!r:.300}"
+    pair = isinstance(found, tuple) and len(found) == 2
+    expected = "an objective's loss must return (loss [b], {metric: [b]})"
+    ensure(pair, f"{expected}, got {kind_of(found)} from {by}")
+    loss, metrics = found
+    named = isinstance(metrics, Mapping) and all(isinstance(k, str) for k in metrics)
+    ensure(named, f"{expected}, got metrics in {kind_of(metrics)} from {by}")
+    rows, each = trace.target.shape[:1], ", a number for every example"
+    check_returned("an objective's loss", loss, rows, each, by)
+    for name, value in metrics.items():
+        check_returned(f"an objective's {name}", value, rows, each, by)
+    return loss, metrics
 
 
 def region_of(objective: Objective) -> Region:

@@ -14,6 +14,7 @@ from jaxae.objectives.base import (
     Loss,
     Objective,
     Weight,
+    check_weight,
     is_zero,
     log_posterior,
     log_prior,
@@ -97,11 +98,10 @@ class IWAE(Objective):
         check_choice("gradient", self.gradient, Gradient)
         check_choice("region", self.region, Region)
         check_count("groups", self.groups)
-        share = self.elbo_weight
-        right = callable(share) or 0 <= share <= 1
-        require(right, "elbo_weight", share, "a schedule or in [0, 1]")
+        check_weight("elbo_weight", self.elbo_weight, most=1.0)
         if self.gradient == "piwae":
             require(self.groups > 1, "groups", self.groups, "at least 2 for 'piwae'")
+            share = self.elbo_weight
             require(is_zero(share), "elbo_weight", share, "0 for 'piwae'")
 
     def loss(self, params: Params, trace: Trace, context: Context) -> Loss:

@@ -12,7 +12,7 @@ from flax import linen as nn
 
 from jaxae import likelihoods
 from jaxae.bottlenecks import Bottleneck
-from jaxae.checks import check_count, check_sizes
+from jaxae.checks import check_sizes
 from jaxae.corruptions import identity
 from jaxae.errors import ArgumentError, require
 from jaxae.likelihoods import Likelihood
@@ -140,7 +140,6 @@ def compose_recipe(
         >>> recipe.prepare.__name__
         'binarize'
     """
-    check_count("num_samples", num_samples)
     return Recipe(
         module=module,
         objective=objective,

@@ -2,15 +2,17 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
-from jaxae.corruptions import fill_in
+from jaxae.checks import check_kept
+from jaxae.corruptions.base import damage, fill_in
 from jaxae.errors import ensure
 from jaxae.objectives.base import region_of
 from jaxae.objectives.reconstruction import counted
 from jaxae.preparation import Scale, as_seen, unit_interval
 from jaxae.recipe import Recipe
 from jaxae.types import Batch
+from jaxae.values import expression
 
 # What the key of a step is folded with: one purpose, one stream.
 PREPARE, CORRUPT, MODEL, OBJECTIVE, SHUFFLE, DROPOUT, HOOKS, PART, DEVICE = range(9)
@@ -27,7 +29,8 @@ def model_batch(recipe: Recipe, batch: Batch, key: jax.Array) -> Batch:
     "filled", which of the inputs stand for missing ones, where any do.
     """
     target = recipe.prepare(jax.random.fold_in(key, PREPARE), batch["x"])
-    _check_shape("the preparation", target, batch["x"])
+    by = expression(recipe.prepare)
+    check_kept("the preparation", target, batch["x"], by)
     missing = batch.get("missing")
     if missing is not None:
         target = fill_in(target, missing, FILL)
@@ -38,7 +41,7 @@ def model_batch(recipe: Recipe, batch: Batch, key: jax.Array) -> Batch:
     filled = None if own else missing
     if filled is not None:
         clean = fill_in(clean, filled, FILL)
-    inputs, mask = _damaged(recipe, jax.random.fold_in(key, CORRUPT), clean)
+    inputs, mask = damage(recipe.corruption, jax.random.fold_in(key, CORRUPT), clean)
     if filled is not None:
         inputs = inputs if inputs is clean else fill_in(inputs, filled, FILL)
         mask = filled if mask is None else mask | filled
@@ -58,35 +61,6 @@ def prepare_inputs(recipe: Recipe, key: jax.Array, values: Array) -> Array:
     """
     return as_seen(
         recipe.prepare if recipe.module.sees_x else unit_interval, key, values
-    )
-
-
-def _damaged(
-    recipe: Recipe, key: jax.Array, clean: Array
-) -> tuple[Array, Bool[Array, "b ..."] | None]:
-    damaged = recipe.corruption(key, clean)
-    pair = isinstance(damaged, tuple) and len(damaged) == 2
-    kind = f"a value of type {type(damaged).__name__}"
-    ensure(pair, f"a corruption must return (damaged x, mask or None), got {kind}")
-    inputs, mask = damaged
-    _check_shape("the corruption", inputs, clean)
-    if mask is not None:
-        _check_mask(mask, clean)
-    return inputs, mask
-
-
-def _check_shape(part: str, x: Array, like: Array) -> None:
-    came, expected = jnp.shape(x), like.shape
-    ensure(came == expected, f"{part} must keep the shape of x, {expected}, got {came}")
-
-
-def _check_mask(mask: Array, x: Array) -> None:
-    shapes = tuple(dict.fromkeys((x.shape, (*x.shape[:-1], 1))))
-    expected = " or ".join(map(str, shapes))
-    ensure(
-        mask.dtype == bool and mask.shape in shapes,
-        f"the corruption's mask must be of bool and shape {expected}, "
-        f"got {mask.dtype} of {mask.shape}",
     )
 
 

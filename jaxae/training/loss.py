@@ -5,7 +5,6 @@ from __future__ import annotations  # help() shows names, not types
 from collections.abc import Mapping, Sequence
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array
 from numpyro.distributions import Distribution
 
@@ -13,6 +12,7 @@ from jaxae.averages import weighted_mean
 from jaxae.errors import ensure
 from jaxae.models.family import call
 from jaxae.networks.remat import KEEP_LAYERS
+from jaxae.objectives.base import loss_of
 from jaxae.recipe import Recipe
 from jaxae.training.batch import (
     DROPOUT,
@@ -24,6 +24,11 @@ from jaxae.types import Batch, Context, Latent, Observed, Params, Trace, Variabl
 
 Metrics = Mapping[str, Array]
 Aux = tuple[Metrics, Variables, Observed]
+
+OF_THE_EPOCH = ("epoch", "seconds", "examples_per_second")
+"""What every row of the history has beside means."""
+
+_OF_TRAINING = ("loss", "grad_norm", "weight", "skipped_steps", *OF_THE_EPOCH)
 
 
 def batch_loss(
@@ -56,21 +61,28 @@ def batch_loss(
     trace, new_collections = apply(variables, seen)
     key_objective = jax.random.fold_in(key, OBJECTIVE)
     context = _context(recipe, params, collections, seen, key_objective, step)
-    loss, metrics = recipe.objective.loss(params["objective"], trace, context)
-    rows = seen["x"].shape[:1]
-    for name, value in {"loss": loss, **metrics}.items():
-        came = jnp.shape(value)
-        ensure(
-            came == rows,
-            f"an objective's {name} must have the shape {rows}, a number for every "
-            f"example, got {came} from {recipe.objective!r:.300}",
-        )
-    metrics = {**latent_metrics(trace.latents), **metrics}
+    loss, metrics = loss_of(recipe.objective, params["objective"], trace, context)
+    metrics = _together(recipe, latent_metrics(trace.latents), metrics)
     weight = seen.get("weight")
     means = {name: weighted_mean(value, weight) for name, value in metrics.items()}
     info = {k: v for latent in trace.latents for k, v in latent.info.items()}
     observed = Observed(seen, loss, info)
     return weighted_mean(loss, weight), (means, new_collections, observed)
+
+
+def _together(recipe: Recipe, kept: Metrics, logged: Metrics) -> Metrics:
+    """The metrics of the latents and those of the objective.
+
+    Raises:
+        ValueError: Two have the same name, or one has that of a number of training's.
+    """
+    by, both = f"{recipe.objective!r:.300}", {**kept, **logged}
+    twice = sorted(kept.keys() & logged.keys())
+    ensure(not twice, f"latents and {by} must log different metrics, twice: {twice}")
+    own = [k for k in both if k in _OF_TRAINING or k.startswith("validation_")]
+    names = f"{', '.join(_OF_TRAINING)} or validation_..., as training calls its own"
+    ensure(not own, f"a metric must not be called {names}, got {own} beside {by}")
+    return both
 
 
 def latent_metrics(latents: Sequence[Latent]) -> dict[str, Array]:

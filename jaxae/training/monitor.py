@@ -8,12 +8,10 @@ import optax
 from jaxae.errors import ensure, unknown
 from jaxae.recipe import Recipe
 from jaxae.training.epoch import count_examples, make_validation, means
-from jaxae.training.loss import Metrics
+from jaxae.training.loss import OF_THE_EPOCH, Metrics
 from jaxae.training.state import init_state
 from jaxae.training.step import make_train_step
 from jaxae.types import Batch
-
-_OF_THE_LOOP = ("epoch", "seconds", "examples_per_second")
 
 
 def choose_monitor(
@@ -55,4 +53,4 @@ def metric_names(
 
     trained, judged = jax.eval_shape(one_step, batch, jax.random.key(0))
     named = [f"validation_{name}" for name in judged] if validated else []
-    return sorted([*_OF_THE_LOOP, *trained, *named])
+    return sorted([*OF_THE_EPOCH, *trained, *named])

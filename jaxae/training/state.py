@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from jaxae.inputs import check_recipe
 from jaxae.objectives.base import each_its_own
 from jaxae.recipe import Model, Recipe
 from jaxae.training.averaging import params_in_use
@@ -35,6 +36,9 @@ def init_state(
         start: Another model's variables, to begin with as far as they fit by name and
             shape; see `jaxae.training.start`.
 
+    Raises:
+        ValueError: It is no recipe, or programs cannot be compiled for it.
+
     Example:
         >>> import jax, numpy as np, optax, jaxae
         >>> recipe = jaxae.recipes.autoencoder((6,), latent_dim=2)
@@ -45,6 +49,7 @@ def init_state(
         >>> sorted(state.params)
         ['model', 'objective']
     """
+    check_recipe(recipe)
     key_init, key_train = jax.random.split(key)
     trace, variables = init_variables(recipe, batch, key_init)
     if start is not None:

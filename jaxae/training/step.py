@@ -13,13 +13,15 @@ import optax
 from jaxtyping import Array
 
 from jaxae.distributions.sums import sum_last
-from jaxae.errors import ensure
+from jaxae.errors import ensure, kind_of
+from jaxae.inputs import check_recipe
 from jaxae.recipe import Recipe
 from jaxae.training.batch import DEVICE, HOOKS, total_weight
 from jaxae.training.gradient import make_gradient
 from jaxae.training.loss import Metrics
 from jaxae.training.state import optimizer
 from jaxae.types import Batch, Hook, Observed, Params, TrainState
+from jaxae.values import expression
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
@@ -54,6 +56,9 @@ def make_train_step(
         gather: What becomes of the parameters before they are used, see
             `jaxae.training.parallel.gather`.
 
+    Raises:
+        ValueError: It is no recipe, or programs cannot be compiled for it.
+
     Example:
         >>> import jax, numpy as np, jaxae
         >>> x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
@@ -68,6 +73,7 @@ def make_train_step(
         >>> int(state.step), metrics['loss'].shape
         (1, ())
     """
+    check_recipe(recipe)
     tx = optax.with_extra_args_support(optimizer(recipe, tx))
     gradient = make_gradient(recipe, accumulate=accumulate, remat=remat, gather=gather)
 
@@ -171,8 +177,8 @@ def _agree(
     return jax.lax.pmax(values, axis_name)
 
 
-def _form(leaf: Array) -> tuple[tuple[int, ...], Any]:
-    return leaf.shape, leaf.dtype
+def _form(leaf: Any) -> Any:
+    return getattr(leaf, "shape", None), getattr(leaf, "dtype", type(leaf))
 
 
 def _run_hooks(
@@ -186,8 +192,12 @@ def _run_hooks(
     for i, hook in enumerate(hooks):
         key_hook = jax.random.fold_in(jax.random.fold_in(key, HOOKS), i)
         new = hook(state, seen, key_hook)
+        own = f"hook {expression(hook):.300}"
+        kind = isinstance(new, TrainState)
+        ensure(kind, f"{own} must return the train state, got {kind_of(new)}")
         forms = jax.tree.map(_form, state), jax.tree.map(_form, new)
-        ensure(forms[0] == forms[1], f"{hook!r:.300} must keep the state's shapes")
+        same = "the state's shapes and dtypes"
+        ensure(forms[0] == forms[1], f"{own} must keep {same}")
         state = new
     if not hooks or axis_name is None:
         return state

@@ -4,7 +4,7 @@ from __future__ import annotations  # help() shows names, not types
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,14 +13,14 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from jaxae.corruptions import identity
-from jaxae.errors import ensure, require
+from jaxae.errors import check_choice, ensure
 from jaxae.models.family import Family
 from jaxae.objectives.base import Objective
 from jaxae.preparation import Scale, unit_interval
 from jaxae.types import Corrupt, Hook, Prepare, Variables
 from jaxae.values import Value
 
-_KNOWN = ("bfloat16", "float32")
+_Computing = Literal["bfloat16", "float32"]
 _NETWORKS = ("encoder", "decoder")
 
 
@@ -138,7 +138,7 @@ def compute_in(recipe: Recipe, dtype: DTypeLike | None) -> Recipe:
     if dtype is not None:
         name = dtype if isinstance(dtype, str) else jnp.dtype(dtype).name
         # The gradients of float16 would need a scaled loss.
-        require(name in _KNOWN, "dtype", name, f"None or in {_KNOWN}")
+        check_choice("dtype", name, _Computing)
         dtype = name  # not the dtype itself, which does not print as what makes it
     return recipe.replace(module=_computing_in(recipe.module, dtype))
 

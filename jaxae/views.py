@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxae.checks import check_count, check_sizes
-from jaxae.errors import ArgumentError, ensure, require
+from jaxae.errors import ArgumentError, check_choice, ensure, require
 from jaxae.types import Batch
 from jaxae.values import Value
 
@@ -159,8 +159,10 @@ class Condition(View):
         check_count("categories", self.categories, least=0)
         check_count("embedding", self.embedding, least=0)
         require(self.name not in _TAKEN, "name", self.name, f"none of {_TAKEN}")
-        some = isinstance(self.to, tuple) and set(self.to) <= set(PARTS)
-        require(some and self.to, "to", self.to, f"some of {PARTS}")
+        some = isinstance(self.to, tuple) and len(self.to) > 0
+        require(some, "to", self.to, f"a tuple of some of {PARTS}")
+        for part in self.to:
+            check_choice("to", part, Part)
         if self.shape:
             check_sizes("shape", self.shape)
         single = not self.embedding or (self.categories and not self.shape)

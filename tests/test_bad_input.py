@@ -4,14 +4,27 @@ import jax
 import jax.numpy as jnp
 import jaxtyping
 import numpy as np
+import optax
 import pytest
 import scipy.sparse
 
-from jaxae import Objective, encode, fit, networks, recipes, sample
+from jaxae import (
+    Objective,
+    bottlenecks,
+    compute_in,
+    encode,
+    fit,
+    likelihoods,
+    networks,
+    recipes,
+    sample,
+    views,
+)
 from jaxae.errors import ArgumentError
 from jaxae.evaluation import nll_nats
 from jaxae.preparation import unit_interval
 from jaxae.recipe import Model
+from jaxae.training.checkpoint import restore_state
 
 SHAPE = (4, 3, 1)
 KEY = jax.random.key(0)
@@ -286,6 +299,53 @@ def test_unknown_names(family):
         family(SHAPE, network="U-Net")
     with pytest.raises(ArgumentError, match=r"likelihood must be one .*'normal'"):
         family(SHAPE, likelihood="normal")
+
+
+CHOICES = {
+    "which": (
+        lambda: restore_state("/nowhere", VAE, optax.sgd(0.1), "bst"),
+        "which must be one of best, last, got 'bst'; did you mean 'best'",
+    ),
+    "flow": (
+        lambda: bottlenecks.FlowPosterior(2, "planer"),
+        "flow must be one of iaf, maf, planar, radial, .*did you mean 'planar'",
+    ),
+    "codebook": (
+        lambda: bottlenecks.VectorQuantizer(codebook="gradients"),
+        "codebook must be one of ema, gradient, .*did you mean 'gradient'",
+    ),
+    "activation": (
+        lambda: bottlenecks.Sparse(2, "top_k", k=1),
+        "activation must be one of .*did you mean 'topk'",
+    ),
+    "to": (
+        lambda: views.Condition("age", to=("encodr",)),
+        "to must be one of .*, got 'encodr'; did you mean 'encoder'",
+    ),
+    "a word for a tuple": (
+        lambda: views.Condition("age", to="encoder"),
+        "to must be a tuple of some of .*, got 'encoder'",
+    ),
+    "dtype": (
+        lambda: compute_in(recipes.vae(SHAPE, 2), "bfloat"),
+        "dtype must be one of .*, got 'bfloat'; did you mean 'bfloat16'",
+    ),
+    "std": (
+        lambda: likelihoods.Gaussian("per_values"),
+        "std must be a positive number or one of .*did you mean 'per_value'",
+    ),
+    "no word": (
+        lambda: recipes.wae_mmd(SHAPE, 2, kernel=["rbf"]),
+        r"kernel must be one of .*, got \['rbf'\]; did you mean 'rbf'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CHOICES)
+def test_a_choice_is_named_with_those_that_there_are(case):
+    make, message = CHOICES[case]
+    with pytest.raises(ArgumentError, match=f"^{message}"):
+        make()
 
 
 def test_images_only():

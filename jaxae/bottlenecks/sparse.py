@@ -1,7 +1,7 @@
 """The bottleneck of sparse auto-encoders: many latents, few of them active."""
 
 from functools import partial
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 from jaxae.averages import running_mean
 from jaxae.bottlenecks.base import Bottleneck, exact, flat
 from jaxae.checks import check_count
-from jaxae.errors import require
+from jaxae.errors import check_choice, require
 from jaxae.types import Latent
 
 SparseActivation = Literal["l1", "topk", "batch_topk", "jump_relu", "gated"]
@@ -84,10 +84,7 @@ class Sparse(Bottleneck):
 
     def __post_init__(self) -> None:
         check_count("latent_dim", self.latent_dim)
-        choices = get_args(SparseActivation)
-        require(
-            self.activation in choices, "activation", self.activation, f"in {choices}"
-        )
+        check_choice("activation", self.activation, SparseActivation)
         check_count("k", self.k)
         fits = self.k <= self.latent_dim or not self.activation.endswith("topk")
         require(fits, "k", self.k, f"at most latent_dim, {self.latent_dim}")

@@ -18,7 +18,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
-from jaxae.errors import CheckpointError
+from jaxae.errors import CheckpointError, check_choice
 from jaxae.inputs import abstract_batch
 from jaxae.recipe import Recipe
 from jaxae.training.initial import unscaled
@@ -163,8 +163,10 @@ def restore_state(
         which: "best" or "last".
 
     Raises:
+        ValueError: `which` is neither.
         CheckpointError: There is none, it is damaged, or it is of another module.
     """
+    check_choice("which", which, Which)
     directory = Path(directory)
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     state = abstract_state(recipe, tx)

@@ -152,7 +152,9 @@ def fit(
     )
     runner = _runner(plan, data, batch_size, steps_per_epoch, done)
     judged = validation is not None
-    monitor = choose_monitor(monitor, recipe, plan.tx, runner.example, judged)
+    monitor = choose_monitor(
+        monitor, recipe, plan.tx, runner.example, judged, callbacks
+    )
     key_init, key_validation = jax.random.split(key)
     steps = runner.steps and epochs * runner.steps
     validate = make_validator(plan, validation, key_validation, batch_size, steps)

@@ -20,7 +20,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 from numpyro.distributions import Distribution, Independent
 
-from jaxae.checks import check_count, check_sizes
+from jaxae.checks import as_range, check_count, check_sizes, settle
 from jaxae.distributions.elementwise import Normal
 from jaxae.distributions.mixtures import DiagonalMixture
 from jaxae.errors import require
@@ -102,8 +102,7 @@ class ConditionalPrior(Module):
         """Checks the attributes."""
         check_count("latent_dim", self.latent_dim)
         check_sizes("hidden", self.hidden)
-        low, high = limits = self.log_std_range
-        require(low < high, "log_std_range", limits, "(lowest, highest)")
+        settle(self, as_range, "log_std_range")
         super().__post_init__()
 
     @nn.compact

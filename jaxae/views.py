@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxae.checks import check_count, check_sizes
+from jaxae.checks import as_flag, check_count, check_sizes, settle
 from jaxae.errors import ArgumentError, check_choice, ensure, require
 from jaxae.types import Batch
 from jaxae.values import Value
@@ -158,6 +158,7 @@ class Condition(View):
         """Checks the attributes."""
         check_count("categories", self.categories, least=0)
         check_count("embedding", self.embedding, least=0)
+        settle(self, as_flag, "flatten")
         require(self.name not in _TAKEN, "name", self.name, f"none of {_TAKEN}")
         some = isinstance(self.to, tuple) and len(self.to) > 0
         require(some, "to", self.to, f"a tuple of some of {PARTS}")

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from jaxae.averages import any_weight, running_mean
 from jaxae.bottlenecks import codebook as codebooks
 from jaxae.bottlenecks.base import Bottleneck, exact, flat
-from jaxae.checks import check_count
+from jaxae.checks import as_finite, check_count, settle
 from jaxae.errors import check_choice, choose, require
 from jaxae.types import Latent
 
@@ -79,6 +79,7 @@ class VectorQuantizer(Bottleneck):
         check_count("kmeans_steps", self.kmeans_steps, least=0)
         check_choice("codebook", self.codebook, Learning)
         choose("gradient_estimator", self.gradient_estimator, _ESTIMATORS)
+        settle(self, as_finite, "commitment_weight", "decay", "dead_below")
         weight, decay, dead = self.commitment_weight, self.decay, self.dead_below
         require(weight >= 0, "commitment_weight", weight, "at least 0")
         require(0 <= decay < 1, "decay", decay, "at least 0 and below 1")

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxae.averages import running_mean
 from jaxae.bottlenecks.base import Bottleneck, exact, flat
-from jaxae.checks import check_count
+from jaxae.checks import as_finite, check_count, settle
 from jaxae.errors import check_choice, require
 from jaxae.types import Latent
 
@@ -88,6 +88,7 @@ class Sparse(Bottleneck):
         check_count("k", self.k)
         fits = self.k <= self.latent_dim or not self.activation.endswith("topk")
         require(fits, "k", self.k, f"at most latent_dim, {self.latent_dim}")
+        settle(self, as_finite, "bandwidth")
         require(self.bandwidth > 0, "bandwidth", self.bandwidth, "above 0")
         check_count("dead_after", self.dead_after)
         super().__post_init__()

@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Float, PyTree
 from numpyro.distributions import Distribution, Independent, Normal
 
+from jaxae.checks import as_real
 from jaxae.errors import ArgumentError, ensure, given, require
 from jaxae.types import Context, Latent, Params, Trace
 from jaxae.values import Value
@@ -78,11 +78,18 @@ class Stateless(Objective):
         return self.function(trace, context)
 
 
-def check_weight(name: str, weight: optax.ScalarOrSchedule) -> None:
-    """Raises ValueError unless `weight` is a schedule or at least 0."""
-    number = isinstance(weight, int | float | np.number | jax.Array)
-    right = callable(weight) or (number and weight >= 0)
-    require(right, name, weight, "a schedule or at least 0")
+def as_weight(name: str, weight: Any) -> Any:
+    """A schedule as it is, or a number of at least 0, see `as_real`.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if callable(weight):
+        return weight
+    expected = "a schedule or at least 0"
+    number = as_real(name, weight, expected)
+    require(number >= 0, name, weight, expected)
+    return number
 
 
 def is_zero(weight: Weight | None) -> bool:

@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxae.checks import check_count
+from jaxae.checks import check_count, settle
 from jaxae.errors import check_choice, ensure, require
 from jaxae.objectives.base import (
     Loss,
     Objective,
     Weight,
+    as_weight,
     is_zero,
     log_posterior,
     log_prior,
@@ -91,6 +92,7 @@ class IWAE(Objective):
         check_choice("gradient", self.gradient, Gradient)
         check_choice("region", self.region, Region)
         check_count("groups", self.groups)
+        settle(self, as_weight, "elbo_weight")
         share = self.elbo_weight
         right = callable(share) or 0 <= share <= 1
         require(right, "elbo_weight", share, "a schedule or in [0, 1]")

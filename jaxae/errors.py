@@ -52,6 +52,16 @@ def given(value: T | None, sentence: str) -> T:
     return value
 
 
+def of_kind(kind: type[T], name: str, value: Any, expected: str) -> T:
+    """`value`, which is of this kind.
+
+    Raises:
+        ArgumentError: It is of another; the message has its type.
+    """
+    require(isinstance(value, kind), name, type(value).__name__, expected)
+    return value
+
+
 def choose(name: str, choice: str, known: Mapping[str, T]) -> T:
     """`known[choice]`.
 

@@ -1,14 +1,17 @@
-"""Counts, sizes and keys that users hand in are checked once, early, on the host.
+"""Numbers, sizes and keys that users hand in are checked once, early, on the host.
 
 What their own modules and functions return is checked by its shape, when JAX traces it.
 """
 
+import math
+from collections.abc import Callable
 from types import EllipsisType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from jaxae.errors import ensure, kind_of, require
 
@@ -27,6 +30,58 @@ def check_sizes(name: str, sizes: Any) -> None:
     require(isinstance(sizes, tuple), name, sizes, "a tuple of whole numbers")
     for size in sizes:
         check_count(f"every size in {name} {tuple(sizes)}", size)
+
+
+def settle(part: Any, make: Callable[[str, Any], Any], *names: str) -> None:
+    """Puts what `make` makes of these attributes in their place, when a part is made.
+
+    `make` is one of those below: (name, value) -> what it stands for.
+    """
+    for name in names:
+        value = make(name, getattr(part, name))
+        object.__setattr__(part, name, value)  # it is frozen
+
+
+def as_real(name: str, value: Any, expected: str = "a number") -> Any:
+    """A number, as Python has it, so that it has a hash; what JAX traces as it is.
+
+    Raises:
+        ValueError: It is none, as an array of several, a word or NaN.
+    """
+    if isinstance(value, Tracer):
+        return value
+    shape = np.shape(value) if isinstance(value, np.ndarray | jax.Array) else ()
+    ensure(shape == (), f"{name} must be {expected}, got an array of shape {shape}")
+    if isinstance(value, np.generic | np.ndarray | jax.Array):
+        value = value.item()
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    require(real and not math.isnan(value), name, value, expected)
+    return value
+
+
+def as_finite(name: str, value: Any) -> Any:
+    """Likewise, of a number that must not be infinite either."""
+    expected = "a finite number"
+    number = as_real(name, value, expected)
+    require(abs(number) < math.inf, name, value, expected)
+    return number
+
+
+def as_range(name: str, limits: Any) -> tuple[Any, Any]:
+    """Likewise, of two numbers in their order; a list becomes a tuple."""
+    expected = "(lowest, highest)"
+    limits = limits.tolist() if isinstance(limits, np.ndarray) else limits
+    pair = isinstance(limits, tuple | list) and len(limits) == 2
+    require(pair, name, limits, expected)
+    low, high = (as_real(name, each, expected) for each in limits)
+    require(low < high, name, limits, expected)
+    return low, high
+
+
+def as_flag(name: str, value: Any) -> bool:
+    """True or False, as Python has them; raises ValueError for anything else."""
+    require(isinstance(value, bool | np.bool_), name, value, "True or False")
+    return bool(value)
 
 
 def check_key(key: Any) -> None:

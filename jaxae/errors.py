@@ -66,28 +66,42 @@ def given(value: T | None, sentence: str) -> T:
     return value
 
 
+def of_kind(kind: type[T], name: str, value: Any, expected: str) -> T:
+    """`value`, which is of this kind.
+
+    Raises:
+        ArgumentError: It is of another; the message has its type.
+    """
+    require(isinstance(value, kind), name, type(value).__name__, expected)
+    return value
+
+
 def choose(name: str, choice: str, known: Mapping[str, T]) -> T:
     """`known[choice]`.
 
     Raises:
         ArgumentError: `choice` is unknown; the message suggests the nearest one.
     """
-    if choice not in known:
+    if not isinstance(choice, str) or choice not in known:
         raise ArgumentError(unknown(name, choice, known))
     return known[choice]
 
 
 def check_choice(name: str, choice: Any, literal: Any) -> None:
     """Raises ArgumentError unless `choice` is one of those of a `typing.Literal`."""
-    if choice not in get_args(literal):
-        raise ArgumentError(unknown(name, choice, get_args(literal)))
+    known = get_args(literal)
+    if not isinstance(choice, str) or choice not in known:
+        raise ArgumentError(unknown(name, choice, known))
 
 
-def unknown(name: str, choice: Any, known: Iterable[str]) -> str:
-    """The sentence about a choice that is not known, with the nearest that is."""
+def unknown(name: str, choice: Any, known: Iterable[str], beside: str = "") -> str:
+    """The sentence about a choice that is not known, with the nearest that is.
+
+    `beside` says what else it may be, as "a number or ".
+    """
     names = sorted(known)
     hint = did_you_mean(str(choice), names)
-    return f"{name} must be one of {', '.join(names)}, got {choice!r}{hint}"
+    return f"{name} must be {beside}one of {', '.join(names)}, got {choice!r}{hint}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -20,10 +20,10 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 from numpyro.distributions import Distribution, Independent
 
-from jaxae.checks import check_count, check_sizes
+from jaxae.checks import as_range, check_count, check_sizes, settle
 from jaxae.distributions.elementwise import Normal
 from jaxae.distributions.mixtures import DiagonalMixture
-from jaxae.errors import require
+from jaxae.errors import of_kind, require
 from jaxae.precision import widened
 from jaxae.values import Module
 from jaxae.views import Field
@@ -102,8 +102,7 @@ class ConditionalPrior(Module):
         """Checks the attributes."""
         check_count("latent_dim", self.latent_dim)
         check_sizes("hidden", self.hidden)
-        low, high = limits = self.log_std_range
-        require(low < high, "log_std_range", limits, "(lowest, highest)")
+        settle(self, as_range, "log_std_range")
         super().__post_init__()
 
     @nn.compact
@@ -165,10 +164,9 @@ class VampPrior(Module):
         inputs = self.param("pseudo_inputs", start, shape, jnp.float32)
         conditions = self._conditions(fields)
         q = posterior_of(jnp.clip(inputs, 0.0, 1.0), conditions)
-        base = q.base_dist if isinstance(q, Independent) else None
         expected = "a Gaussian factorised over the dimensions for a VampPrior"
-        require(isinstance(base, Normal), "posterior", type(q).__name__, expected)
-        assert isinstance(base, Normal)
+        factorised = of_kind(Independent, "posterior", q, expected)
+        base = of_kind(Normal, "posterior", factorised.base_dist, expected)
         loc, scale = jnp.asarray(base.mean), jnp.asarray(base.scale)
         scale = jnp.broadcast_to(scale, loc.shape)
         return DiagonalMixture(jnp.zeros(self.components, loc.dtype), loc[0], scale[0])

@@ -4,7 +4,7 @@ from __future__ import annotations  # help() shows names, not types
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +15,14 @@ from jax.typing import DTypeLike
 from jaxae.checks import check_count, check_function
 from jaxae.corruptions import identity
 from jaxae.corruptions.base import check_corruption
-from jaxae.errors import ensure, kind_of, require
+from jaxae.errors import check_choice, ensure, kind_of, require
 from jaxae.models.family import Family
 from jaxae.objectives.base import Objective, check_objective
 from jaxae.preparation import Scale, unit_interval
 from jaxae.types import Corrupt, Hook, Prepare, Variables
 from jaxae.values import Value
 
-_KNOWN = ("bfloat16", "float32")
+_Computing = Literal["bfloat16", "float32"]
 _NETWORKS = ("encoder", "decoder")
 
 
@@ -169,7 +169,7 @@ def compute_in(recipe: Recipe, dtype: DTypeLike | None) -> Recipe:
     if dtype is not None:
         name = dtype if isinstance(dtype, str) else jnp.dtype(dtype).name
         # The gradients of float16 would need a scaled loss.
-        require(name in _KNOWN, "dtype", name, f"None or in {_KNOWN}")
+        check_choice("dtype", name, _Computing)
         dtype = name  # not the dtype itself, which does not print as what makes it
     return recipe.replace(module=_computing_in(recipe.module, dtype))
 

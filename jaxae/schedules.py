@@ -8,7 +8,7 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from jaxae.checks import check_count
+from jaxae.checks import as_finite, check_count, settle
 from jaxae.errors import require
 from jaxae.values import Value
 
@@ -30,7 +30,7 @@ class Linear(Schedule):
         steps: Of the way from one to the other.
 
     Raises:
-        ValueError: `steps` is below 1.
+        ValueError: `steps` is below 1, or another is no finite number.
 
     Example:
         >>> float(Linear(0.0, 1.0, steps=10)(5))
@@ -42,8 +42,9 @@ class Linear(Schedule):
     steps: int
 
     def __post_init__(self) -> None:
-        """Checks `steps`."""
+        """Checks the numbers."""
         check_count("steps", self.steps)
+        settle(self, as_finite, "start", "end")
 
     def __call__(self, step: ArrayLike) -> Float[Array, "..."]:
         """The number at a step, counted from 0."""
@@ -62,7 +63,7 @@ class Cosine(Schedule):
         steps: Of the way from one to the other.
 
     Raises:
-        ValueError: `steps` is below 1.
+        ValueError: `steps` is below 1, or another is no finite number.
 
     Example:
         >>> float(Cosine(1.0, 0.0, steps=10)(10))
@@ -74,8 +75,9 @@ class Cosine(Schedule):
     steps: int
 
     def __post_init__(self) -> None:
-        """Checks `steps`."""
+        """Checks the numbers."""
         check_count("steps", self.steps)
+        settle(self, as_finite, "start", "end")
 
     def __call__(self, step: ArrayLike) -> Float[Array, "..."]:
         """The number at a step, counted from 0."""
@@ -109,6 +111,7 @@ class Cyclical(Schedule):
     def __post_init__(self) -> None:
         """Checks the numbers."""
         check_count("steps", self.steps)
+        settle(self, as_finite, "peak", "ratio")
         require(self.peak > 0, "peak", self.peak, "above 0")
         require(0 < self.ratio <= 1, "ratio", self.ratio, "in (0, 1]")
 

@@ -14,6 +14,7 @@ print: `Module` mends that. So equal recipes are equal, serve as static argument
 """
 
 import dataclasses
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar, dataclass_transform
@@ -80,7 +81,9 @@ def expression(value: Any) -> str:
     if type(value) is tuple:
         return f"({', '.join(map(expression, value))}{',' * (len(value) == 1)})"
     if isinstance(value, np.generic):
-        return repr(value.item())
+        return expression(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"float({str(value)!r})"
     if callable(value) and is_named(value):
         return qualified_name(value)
     return repr(value)

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxae.checks import check_count, check_sizes
-from jaxae.errors import ArgumentError, ensure, require
+from jaxae.checks import as_flag, check_count, check_sizes, settle
+from jaxae.errors import ArgumentError, check_choice, ensure, require
 from jaxae.types import Batch
 from jaxae.values import Value
 
@@ -158,9 +158,12 @@ class Condition(View):
         """Checks the attributes."""
         check_count("categories", self.categories, least=0)
         check_count("embedding", self.embedding, least=0)
+        settle(self, as_flag, "flatten")
         require(self.name not in _TAKEN, "name", self.name, f"none of {_TAKEN}")
-        some = isinstance(self.to, tuple) and set(self.to) <= set(PARTS)
-        require(some and self.to, "to", self.to, f"some of {PARTS}")
+        some = isinstance(self.to, tuple) and len(self.to) > 0
+        require(some, "to", self.to, f"a tuple of some of {PARTS}")
+        for part in self.to:
+            check_choice("to", part, Part)
         if self.shape:
             check_sizes("shape", self.shape)
         single = not self.embedding or (self.categories and not self.shape)

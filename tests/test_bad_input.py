@@ -4,14 +4,30 @@ import jax
 import jax.numpy as jnp
 import jaxtyping
 import numpy as np
+import optax
 import pytest
 import scipy.sparse
 
-from jaxae import Objective, encode, fit, networks, recipes, sample
+from jaxae import (
+    Objective,
+    bottlenecks,
+    compute_in,
+    corruptions,
+    encode,
+    fit,
+    likelihoods,
+    networks,
+    recipes,
+    sample,
+    schedules,
+    views,
+)
 from jaxae.errors import ArgumentError
 from jaxae.evaluation import nll_nats
 from jaxae.preparation import unit_interval
 from jaxae.recipe import Model
+from jaxae.training import average_weights
+from jaxae.training.checkpoint import restore_state
 
 SHAPE = (4, 3, 1)
 KEY = jax.random.key(0)
@@ -288,6 +304,100 @@ def test_unknown_names(family):
         family(SHAPE, likelihood="normal")
 
 
+CHOICES = {
+    "which": (
+        lambda: restore_state("/nowhere", VAE, optax.sgd(0.1), "bst"),
+        "which must be one of best, last, got 'bst'; did you mean 'best'",
+    ),
+    "flow": (
+        lambda: bottlenecks.FlowPosterior(2, "planer"),
+        "flow must be one of iaf, maf, planar, radial, .*did you mean 'planar'",
+    ),
+    "codebook": (
+        lambda: bottlenecks.VectorQuantizer(codebook="gradients"),
+        "codebook must be one of ema, gradient, .*did you mean 'gradient'",
+    ),
+    "activation": (
+        lambda: bottlenecks.Sparse(2, "top_k", k=1),
+        "activation must be one of .*did you mean 'topk'",
+    ),
+    "to": (
+        lambda: views.Condition("age", to=("encodr",)),
+        "to must be one of .*, got 'encodr'; did you mean 'encoder'",
+    ),
+    "a word for a tuple": (
+        lambda: views.Condition("age", to="encoder"),
+        "to must be a tuple of some of .*, got 'encoder'",
+    ),
+    "dtype": (
+        lambda: compute_in(recipes.vae(SHAPE, 2), "bfloat"),
+        "dtype must be one of .*, got 'bfloat'; did you mean 'bfloat16'",
+    ),
+    "std": (
+        lambda: likelihoods.Gaussian("per_values"),
+        "std must be a positive number or one of .*did you mean 'per_value'",
+    ),
+    "no word": (
+        lambda: recipes.wae_mmd(SHAPE, 2, kernel=["rbf"]),
+        r"kernel must be one of .*, got \['rbf'\]; did you mean 'rbf'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CHOICES)
+def test_a_choice_is_named_with_those_that_there_are(case):
+    make, message = CHOICES[case]
+    with pytest.raises(ArgumentError, match=f"^{message}"):
+        make()
+
+
+NO_NUMBERS = {
+    "std": lambda: corruptions.GaussianNoise("a"),
+    "std ": lambda: corruptions.GaussianNoise(True),
+    "std  ": lambda: corruptions.GaussianNoise(np.inf),
+    "clip": lambda: corruptions.GaussianNoise(0.1, clip="yes"),
+    "rate": lambda: corruptions.Masking(None),
+    "rate ": lambda: corruptions.SaltAndPepper("0.1"),
+    "rate  ": lambda: corruptions.Patches(2, rate=None),
+    "fill": lambda: corruptions.Holes(3, fill="0"),
+    "at": lambda: corruptions.Holes(3, at=(1,)),
+    "at ": lambda: corruptions.Holes(3, at=(1, 0.5)),
+    "start": lambda: schedules.Linear("0", 1, 3),
+    "start ": lambda: schedules.Cosine(None, 1.0, 3),
+    "end": lambda: schedules.Cosine(0.0, np.nan, 3),
+    "peak": lambda: schedules.Cyclical(3, "1"),
+    "bandwidth": lambda: recipes.wae_mmd(SHAPE, 2, bandwidth="1"),
+    "bandwidth ": lambda: bottlenecks.Sparse(40, bandwidth="1"),
+    "alpha": lambda: recipes.info_vae_mmd(SHAPE, 2, alpha="1"),
+    "rate of patches": lambda: recipes.masked_autoencoder(SHAPE, patch=1, rate="1"),
+    "log_std_range": lambda: recipes.vae(SHAPE, 2, log_std_range=2.0),
+    "log_std_range ": lambda: recipes.vae(SHAPE, 2, log_std_range=("a", "b")),
+    "commitment_weight": lambda: recipes.vqvae((8, 8, 1), commitment_weight="1"),
+    "diversity": lambda: bottlenecks.LFQ(4, diversity=None),
+    "beta": lambda: recipes.vae(SHAPE, 2, beta=np.array([1.0, 2.0])),
+    "beta ": lambda: recipes.vae(SHAPE, 2, beta=jnp.ones((1,))),
+    "capacity": lambda: recipes.vae(SHAPE, 2, capacity="none"),
+    "elbo_weight": lambda: recipes.iwae(SHAPE, 2, elbo_weight="1"),
+    "activation": lambda: networks.FullyConnected(activation=3),
+    "gated": lambda: networks.FullyConnected(gated="yes"),
+    "skip": lambda: networks.Convolutional(skip=1),
+    "hidden": lambda: networks.FullyConnected(300),
+    "flatten": lambda: views.Condition("age", flatten="yes"),
+    "critic": lambda: recipes.vae_gan(SHAPE, 2, critic="mlp"),
+    "decay": lambda: average_weights(optax.sgd(0.1), decay="1"),
+    "parallel": lambda: train(parallel="fsdp"),
+}
+
+
+@pytest.mark.parametrize("name", NO_NUMBERS)
+def test_what_is_of_another_kind_is_named_when_it_is_given(name):
+    with pytest.raises(ArgumentError) as raised:
+        NO_NUMBERS[name]()
+    sentence = str(raised.value)
+    assert sentence.startswith(name.split(" of ")[0].strip()) and " got " in sentence
+    assert " must be " in sentence and "\n" not in sentence
+
+
 def test_images_only():
     with pytest.raises(ArgumentError, match=r"shape must be \(height, width, channels"):
         recipes.vae((12,), network="conv")
@@ -336,6 +446,24 @@ def test_numbers_of_numpy_are_fine():
     )
     result = train(recipe, batch_size=np.int64(5), epochs=np.int64(1))
     assert encode(result.model, floats()).shape == (5, 2)
+
+
+@pytest.mark.parametrize("make", [np.array, np.float32, jnp.float32])
+def test_an_array_of_one_number_is_that_number(make):
+    recipe = recipes.vae(SHAPE, 2, beta=make(0.5), capacity=make(2.0))
+    assert recipe == recipes.vae(SHAPE, 2, beta=0.5, capacity=2.0)
+    assert hash(recipe) == hash(recipes.vae(SHAPE, 2, beta=0.5, capacity=2.0))
+    assert type(recipe.objective.beta) is float
+    assert recipes.autoencoder(SHAPE, 2, l1=make(0.0)) == recipes.autoencoder(SHAPE, 2)
+    assert hash(schedules.Linear(make(0.0), 1.0, 5)) == hash(
+        schedules.Linear(0.0, 1.0, 5)
+    )
+    assert (
+        repr(corruptions.GaussianNoise(make(0.5)))
+        == "corruptions.GaussianNoise(std=0.5)"
+    )
+    limits = recipes.vae(SHAPE, 2, log_std_range=(make(-1.0), make(2.0)))
+    assert limits == recipes.vae(SHAPE, 2, log_std_range=(-1.0, 2.0))
 
 
 def test_evaluation_checks_its_images_too():

@@ -387,7 +387,8 @@ def test_what_use_says_of_them(model):
     with pytest.raises(jaxae.ArgumentError, match="age must be given: one for each"):
         jaxae.encode(model, X, label=SHOWN["label"], scan=SHOWN["scan"])
     with pytest.raises(
-        jaxae.ArgumentError, match=r"aeg must be left out: .*label, age"
+        jaxae.ArgumentError,
+        match=r"aeg must be left out: .*label, age.*; did you mean 'age'",
     ):
         jaxae.encode(model, X, **SHOWN, aeg=1)
     with pytest.raises(jaxae.ArgumentError, match="name must be none of"):

@@ -626,9 +626,11 @@ def test_a_level_is_compared_and_not_gathered(make):
 def test_bad_scales_are_refused(std, monkeypatch):
     # Users have no types checked.
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-    with pytest.raises(ValueError, match=r"std must be .*optimal, got"):
+    with pytest.raises(
+        ValueError, match=r"std must be .*optimal, per_value, shared, got"
+    ):
         Gaussian(std=std)
-    with pytest.raises(ValueError, match=r"scale must be .*per_value, got"):
+    with pytest.raises(ValueError, match=r"scale must be .*per_value, shared, got"):
         Laplace(scale=std)
 
 

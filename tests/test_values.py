@@ -180,6 +180,19 @@ def test_parts_inside_parts_are_printed_by_their_rooms():
     assert "<function" in repr(objectives.ELBO(lambda step: 1.0))
 
 
+INFINITE = {
+    "float('inf')": recipes.vae((4,), 2, capacity=float("inf")),
+    "(float('-inf'), 2.0)": recipes.vae((4,), 2, log_std_range=(-np.inf, 2.0)),
+}
+
+
+@pytest.mark.parametrize("printed", INFINITE)
+def test_infinities_are_what_they_print(printed):
+    assert f"={printed})" in repr(INFINITE[printed])
+    assert_is_what_it_prints(INFINITE[printed])
+    assert expression((np.float32("nan"), 1)) == "(float('nan'), 1)"
+
+
 class Network(Module):
     """A part of the user's own."""
 

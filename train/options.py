@@ -91,10 +91,13 @@ class Options:
             ArgumentError: A part in words is wrong.
         """
         values = {each.name: getattr(self, each.name) for each in fields(self)}
+        hints = get_type_hints(type(self))
         for name, part in self.parts.items():
             option, steps = f"--model.{name}", steps_per_epoch
+            if values[name] == part.none and type(None) in get_args(hints[name]):
+                values[name] = None
             # A number that is swept comes as it is.
-            if isinstance(values[name], str):
+            elif isinstance(values[name], str):
                 values[name] = part.read(values[name], option, steps)
             elif isinstance(values[name], tuple):
                 values[name] = tuple(part.read(v, option, steps) for v in values[name])

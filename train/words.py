@@ -5,17 +5,18 @@ numbers, yes or no, choices, and sizes with commas between them, as in `mlp:300,
 `conv:32,64:residual_blocks=1`. Corruptions in a row are joined by a plus sign.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from inspect import Parameter, signature
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from flax import linen as nn
 
 from jaxae import corruptions, likelihoods, preparation, schedules
 from jaxae.corruptions import Compose, Corruption, identity
-from jaxae.errors import ArgumentError, choose
+from jaxae.errors import ArgumentError, choose, ensure
 from jaxae.networks.pairs import BY_NAME, Pair, check_no_family
 from jaxae.preparation import Scale
 from jaxae.schedules import Schedule
@@ -47,7 +48,10 @@ class Words:
     Attributes:
         makers: What it may be by name.
         metavar: How `--help` writes it.
+        none: How None is written, where an option may be that; "" for not at all.
     """
+
+    none: ClassVar[str] = "none"
 
     def __init__(self, makers: Makers, metavar: str) -> None:
         """Nothing is read yet."""
@@ -100,7 +104,11 @@ class _Weight(Words):
 
 
 class _Corruption(Words):
+    none = ""  # None is the damage that a family has of its own
+
     def read(self, text: str, name: str, steps_per_epoch: int) -> Any:
+        no_damage = f"{name} must be {identity.__name__} for no damage, got {text!r}"
+        ensure(text.lower() != "none", no_damage)
         if text == identity.__name__:
             return identity
         # Before a letter: in 1e+3 the sign belongs to a number.
@@ -173,8 +181,10 @@ def read_part(text: str, makers: Makers, name: str, steps_per_epoch: int) -> Any
         if not equals:
             key, value = (names[i] if i < len(names) else ""), word
         if key == "epochs" and "steps" in hints:
-            steps = round(_number(float, value, name, text) * steps_per_epoch)
-            key, value = "steps", str(max(1, steps))
+            epochs = _number(float, value, name, text)
+            some = f"{name} {text}: epochs must be a finite number above 0"
+            ensure(0 < epochs < math.inf, f"{some}, got {value!r}")
+            key, value = "steps", str(max(1, round(epochs * steps_per_epoch)))
         if key not in names or key in arguments:
             raise ArgumentError(f"{name} {text}: must be as {_form(head, make)}")
         arguments[key] = _read(value, hints[key], name, text)
@@ -182,6 +192,8 @@ def read_part(text: str, makers: Makers, name: str, steps_per_epoch: int) -> Any
         return make(**arguments)
     except TypeError:  # an argument without a default is missing
         raise ArgumentError(f"{name} {text}: must be as {_form(head, make)}") from None
+    except ArgumentError as error:
+        raise ArgumentError(f"{name} {text}: {error}") from None
 
 
 def _arguments(value: Any) -> Iterator[str]:

@@ -5,7 +5,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jaxae.bottlenecks.base import Bottleneck, exact, flat
-from jaxae.checks import check_count
+from jaxae.checks import as_finite, check_count, settle
 from jaxae.errors import require
 from jaxae.types import Latent
 
@@ -28,6 +28,7 @@ class Deterministic(Bottleneck):
     def __post_init__(self) -> None:
         if self.latent_dim is not None:
             check_count("latent_dim", self.latent_dim)
+        settle(self, as_finite, "l1")
         require(self.l1 >= 0, "l1", self.l1, "a number of at least 0")
         super().__post_init__()
 

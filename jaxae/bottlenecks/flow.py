@@ -1,6 +1,6 @@
 """A posterior that a normalising flow shapes."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jaxae.bottlenecks.base import Bottleneck, draw, flat
 from jaxae.bottlenecks.gaussian import standard_normal
 from jaxae.checks import check_count, check_sizes
 from jaxae.distributions import Normal
-from jaxae.errors import require
+from jaxae.errors import check_choice
 from jaxae.flows import Autoregressive, Mapped, Planar, Radial
 from jaxae.types import Latent
 
@@ -50,8 +50,7 @@ class FlowPosterior(Bottleneck):
 
     def __post_init__(self) -> None:
         check_count("latent_dim", self.latent_dim)
-        choices = get_args(Flow)
-        require(self.flow in choices, "flow", self.flow, f"one of {choices}")
+        check_choice("flow", self.flow, Flow)
         check_count("layers", self.layers)
         check_sizes("hidden", self.hidden)
         super().__post_init__()

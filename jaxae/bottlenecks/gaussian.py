@@ -6,9 +6,8 @@ from jaxtyping import Array, Float
 from numpyro.distributions import Distribution
 
 from jaxae.bottlenecks.base import Bottleneck, exact, flat
-from jaxae.checks import check_count
+from jaxae.checks import as_range, check_count, settle
 from jaxae.distributions.elementwise import Normal
-from jaxae.errors import require
 from jaxae.types import Latent
 
 
@@ -33,13 +32,8 @@ class Gaussian(Bottleneck):
 
     def __post_init__(self) -> None:
         check_count("latent_dim", self.latent_dim)
-        limits = self.log_std_range
-        require(
-            limits is None or limits[0] < limits[1],
-            "log_std_range",
-            limits,
-            "None or (lowest, highest)",
-        )
+        if self.log_std_range is not None:
+            settle(self, as_range, "log_std_range")
         super().__post_init__()
 
     @nn.compact

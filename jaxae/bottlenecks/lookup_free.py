@@ -15,7 +15,7 @@ from jaxae.bottlenecks.codebook import (
     straight_through,
     usage_metrics,
 )
-from jaxae.checks import check_count, check_sizes
+from jaxae.checks import as_finite, check_count, check_sizes, settle
 from jaxae.errors import require
 from jaxae.types import Latent
 
@@ -102,6 +102,7 @@ class LFQ(Bottleneck):
         most = MOST_CODES.bit_length() - 1
         require(self.bits <= most, "bits", self.bits, f"at most {most}")
         for name in ("entropy_weight", "diversity", "commitment_weight"):
+            settle(self, as_finite, name)
             value = getattr(self, name)
             require(value >= 0, name, value, "at least 0")
         super().__post_init__()

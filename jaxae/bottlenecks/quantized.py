@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Literal, get_args
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +22,8 @@ from jaxae.bottlenecks.codebook import (
     straight_through,
     usage_metrics,
 )
-from jaxae.checks import check_count
-from jaxae.errors import choose, require
+from jaxae.checks import as_finite, check_count, settle
+from jaxae.errors import check_choice, choose, require
 from jaxae.types import Latent
 
 Learning = Literal["ema", "gradient"]
@@ -87,9 +87,9 @@ class VectorQuantizer(Bottleneck):
         for name in ("codebook_size", "code_dim", "num_quantizers"):
             check_count(name, getattr(self, name))
         check_count("kmeans_steps", self.kmeans_steps, least=0)
-        choices = get_args(Learning)
-        require(self.codebook in choices, "codebook", self.codebook, f"in {choices}")
+        check_choice("codebook", self.codebook, Learning)
         choose("gradient_estimator", self.gradient_estimator, _ESTIMATORS)
+        settle(self, as_finite, "commitment_weight", "decay", "dead_below")
         weight, decay, dead = self.commitment_weight, self.decay, self.dead_below
         require(weight >= 0, "commitment_weight", weight, "at least 0")
         require(0 <= decay < 1, "decay", decay, "at least 0 and below 1")

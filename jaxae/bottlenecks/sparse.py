@@ -1,7 +1,7 @@
 """The bottleneck of sparse auto-encoders: many latents, few of them active."""
 
 from functools import partial
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,8 @@ from jaxtyping import Array, Bool, Float
 
 from jaxae.averages import running_mean
 from jaxae.bottlenecks.base import Bottleneck, exact, flat
-from jaxae.checks import check_count
-from jaxae.errors import require
+from jaxae.checks import as_finite, check_count, settle
+from jaxae.errors import check_choice, require
 from jaxae.types import Latent
 
 SparseActivation = Literal["l1", "topk", "batch_topk", "jump_relu", "gated"]
@@ -84,13 +84,11 @@ class Sparse(Bottleneck):
 
     def __post_init__(self) -> None:
         check_count("latent_dim", self.latent_dim)
-        choices = get_args(SparseActivation)
-        require(
-            self.activation in choices, "activation", self.activation, f"in {choices}"
-        )
+        check_choice("activation", self.activation, SparseActivation)
         check_count("k", self.k)
         fits = self.k <= self.latent_dim or not self.activation.endswith("topk")
         require(fits, "k", self.k, f"at most latent_dim, {self.latent_dim}")
+        settle(self, as_finite, "bandwidth")
         require(self.bandwidth > 0, "bandwidth", self.bandwidth, "above 0")
         check_count("dead_after", self.dead_after)
         super().__post_init__()

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from numpyro.distributions import Distribution, Independent, Normal, constraints
 
 from jaxae.distributions.levels import Categorical, grey_levels
-from jaxae.errors import ArgumentError, ensure, require
+from jaxae.errors import ArgumentError, ensure, of_kind, require
 from jaxae.evaluation.likelihood import check_generative
 from jaxae.likelihoods import Likelihood
 from jaxae.models.family import Family, call
@@ -150,12 +150,10 @@ def moments(distribution: Distribution | None, name: str) -> tuple[Array, Array]
     Raises:
         ValueError: It is no factorised Gaussian.
     """
-    base = distribution.base_dist if isinstance(distribution, Independent) else None
-    came = None if distribution is None else type(base or distribution).__name__
     expected = "a Gaussian factorised over the dimensions to compress by"
-    require(isinstance(base, Normal), name, came, expected)
-    assert isinstance(base, Normal) and distribution is not None
-    shape = (1, 1, *distribution.event_shape)
+    factorised = of_kind(Independent, name, distribution, expected)
+    base = of_kind(Normal, name, factorised.base_dist, expected)
+    shape = (1, 1, *factorised.event_shape)
     both = jnp.asarray(base.loc), jnp.asarray(base.scale)
     mean, std = (jnp.broadcast_to(each, shape)[0, 0] for each in both)
     return mean, std

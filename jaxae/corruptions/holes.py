@@ -1,10 +1,13 @@
 """Damage by boxes that are cut out of images."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool
 
-from jaxae.checks import check_count
+from jaxae.checks import as_finite, check_count, settle
 from jaxae.corruptions.base import Corruption, fill_in
 from jaxae.errors import ensure, require
 
@@ -47,11 +50,12 @@ class Holes(Corruption):
         check_count("count", self.count)
         if self.width is not None:
             check_count("width", self.width)
-        at = self.at
-        corner = "a row and a column of at least 0"
-        require(at is None or min(at) >= 0, "at", at, corner)
-        one = at is None or self.count == 1
-        require(one, "count", self.count, "1 for a box at a fixed place")
+        settle(self, as_finite, "fill")
+        if self.at is not None:
+            _check_corner(self.at)
+            require(
+                self.count == 1, "count", self.count, "1 for a box at a fixed place"
+            )
 
     def __call__(self, key: jax.Array, x: Array) -> tuple[Array, Array]:
         """Damages images [b, h, w, c]; the mask is [b, h, w, 1]."""
@@ -77,6 +81,12 @@ class Holes(Corruption):
             "height and width must be those of a box inside images of "
             f"{x.shape[1]}x{x.shape[2]} pixels, got {box[0]}x{box[1]}{place}",
         )
+
+
+def _check_corner(at: Any) -> None:
+    two = isinstance(at, tuple) and len(at) == 2
+    whole = two and all(isinstance(i, int | np.integer) and i >= 0 for i in at)
+    require(whole, "at", at, "a row and a column of at least 0")
 
 
 def box_mask(

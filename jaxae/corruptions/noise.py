@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jaxae.checks import as_finite, as_flag, settle
 from jaxae.corruptions.base import Corruption, fill_in
 from jaxae.errors import require
 
@@ -16,14 +17,16 @@ class GaussianNoise(Corruption):
         clip: Clip the result to [0, 1]; x has to lie there then.
 
     Raises:
-        ValueError: `std` is negative.
+        ValueError: `std` is negative or no number, or `clip` neither True nor False.
     """
 
     std: float
     clip: bool = False
 
     def __post_init__(self) -> None:
-        """Checks `std`."""
+        """Checks both."""
+        settle(self, as_finite, "std")
+        settle(self, as_flag, "clip")
         require(self.std >= 0, "std", self.std, "a number of at least 0")
 
     @property
@@ -56,7 +59,8 @@ class Masking(Corruption):
     fill: float = 0.0
 
     def __post_init__(self) -> None:
-        """Checks `rate`."""
+        """Checks both."""
+        settle(self, as_finite, "rate", "fill")
         _check_rate(self.rate)
 
     def __call__(self, key: jax.Array, x: Array) -> tuple[Array, Array]:
@@ -80,6 +84,7 @@ class SaltAndPepper(Corruption):
 
     def __post_init__(self) -> None:
         """Checks `rate`."""
+        settle(self, as_finite, "rate")
         _check_rate(self.rate)
 
     @property

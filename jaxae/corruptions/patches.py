@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxae.checks import check_count
+from jaxae.checks import as_finite, check_count, settle
 from jaxae.corruptions.base import Corruption, fill_in
 from jaxae.errors import require
 
@@ -33,6 +33,7 @@ class Patches(Corruption):
     def __post_init__(self) -> None:
         """Checks the numbers."""
         check_count("size", self.size)
+        settle(self, as_finite, "rate", "fill")
         require(0 <= self.rate <= 1, "rate", self.rate, "a share in [0, 1]")
 
     def __call__(self, key: jax.Array, x: Array) -> tuple[Array, Array]:

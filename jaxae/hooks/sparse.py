@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from jaxae.checks import check_count
+from jaxae.checks import as_finite, check_count, settle
 from jaxae.errors import ensure, require
 from jaxae.hooks.moments import reset_moments
 from jaxae.networks.dictionary import normalize_rows
@@ -120,6 +120,7 @@ class ResampleDead(Value):
     def __post_init__(self) -> None:
         """Checks the numbers."""
         check_count("every", self.every)
+        settle(self, as_finite, "scale")
         require(self.scale > 0, "scale", self.scale, "above 0")
 
     def __call__(self, state: TrainState, seen: Observed, key: jax.Array) -> TrainState:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxae.checks import check_count
+from jaxae.checks import as_range, check_count
 from jaxae.errors import ensure, given, require
 from jaxae.inference.decoding import decode
 from jaxae.inference.encoding import encode
@@ -115,10 +115,8 @@ def traverse(
     if limits is None and model.module.has_prior and not learned:
         limits = PRIOR_LIMITS
     alone = "limits must be given for a model whose prior is learned, or that has none"
-    low, high = given(
-        limits, f"{alone}, as the least and the largest value of its codes"
-    )
-    require(low < high, "limits", limits, "(lowest, highest)")
+    needed = f"{alone}, as the least and the largest value of its codes"
+    low, high = as_range("limits", given(limits, needed))
     codes: Any = encode(model, x, missing=missing, **conditions)
     real = "model must have one code that is a vector of real numbers"
     one = jax.tree.leaves(codes)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxae.errors import ensure, require, unknown
+from jaxae.errors import did_you_mean, ensure, require, unknown
 from jaxae.inputs.arrays import (
     as_array,
     check_condition,
@@ -207,7 +207,8 @@ def check_conditions(
     there = {name: values for name, values in given.items() if values is not None}
     for name in there:
         shown = ", ".join(fields) or "nothing beside x"
-        ensure(name in fields, f"{name} must be left out: the model is shown {shown}")
+        left_out = f"{name} must be left out: the model is shown {shown}"
+        ensure(name in fields, f"{left_out}{did_you_mean(name, fields)}")
     needed = recipe.module.view.shown_to(*parts) | dict(forms or {})
     for name in needed:
         ensure(name in there, f"{name} must be given: one for each of {count} examples")

@@ -11,7 +11,7 @@ from numpyro.distributions import Distribution, constraints
 
 from jaxae.distributions import elementwise
 from jaxae.distributions import levels as grey
-from jaxae.errors import ensure, kind_of, require
+from jaxae.errors import ensure, kind_of, require, unknown
 from jaxae.preparation import unit_interval
 from jaxae.types import Prepare
 from jaxae.values import Module
@@ -135,7 +135,7 @@ def check_scale(name: str, choice: float | str, words: tuple[str, ...]) -> None:
     else:
         number = isinstance(choice, numbers.Real) and not isinstance(choice, bool)
         valid = number and 0 < choice < math.inf
-    require(valid, name, choice, "a positive number or one of " + ", ".join(words))
+    ensure(valid, unknown(name, choice, words, beside="a positive number or "))
 
 
 def scale_of(

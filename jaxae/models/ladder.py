@@ -9,7 +9,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 from numpyro.distributions import Distribution
 
-from jaxae.checks import check_count, check_sizes
+from jaxae.checks import as_range, check_count, check_sizes, settle
 from jaxae.distributions.elementwise import Normal
 from jaxae.errors import ensure, require
 from jaxae.likelihoods import Likelihood
@@ -92,8 +92,7 @@ class LadderVAE(Family):
         check_resolutions(self)
         check_count("latent_channels", self.latent_channels)
         check_count("stem", self.stem, least=0)
-        low, high = limits = self.log_std_range
-        require(low < high, "log_std_range", limits, "(lowest, highest)")
+        settle(self, as_range, "log_std_range")
         for name, form in self.view.fields.items():
             both = f"view must show {name!r} to both decoder and prior of a LadderVAE"
             none = f"or to none, as they are one path; got to={form.to}"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import jax
 from jaxtyping import Array
 
-from jaxae.errors import choose
+from jaxae.errors import ensure, unknown
 
 Activation = str | Callable[[Array], Array]
 """A name of `ACTIVATIONS`, or a function of your own."""
@@ -24,9 +24,10 @@ ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
 
 
 def check_activation(activation: Activation) -> None:
-    """Raises ValueError if an activation's name is unknown."""
-    if isinstance(activation, str):
-        choose("activation", activation, ACTIVATIONS)
+    """Raises ValueError unless it is a known name or a function."""
+    named = isinstance(activation, str) and activation in ACTIVATIONS
+    known = unknown("activation", activation, ACTIVATIONS, beside="a function or ")
+    ensure(named or callable(activation), known)
 
 
 def activate(activation: Activation, x: Array) -> Array:

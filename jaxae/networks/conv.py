@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jaxae.checks import check_count, check_sizes
+from jaxae.checks import as_flag, check_count, check_sizes, settle
 from jaxae.errors import require
 from jaxae.networks.activations import Activation, activate, check_activation
 from jaxae.networks.convolution import Conv, ConvTranspose
@@ -54,7 +54,7 @@ class ConvEncoder(Module):
     skip: bool = False
 
     def __post_init__(self) -> None:
-        _check(self)
+        check_stages(self)
         super().__post_init__()
 
     @nn.compact
@@ -118,7 +118,7 @@ class ConvDecoder(Module):
 
     def __post_init__(self) -> None:
         check_sizes("shape", self.shape)
-        _check(self)
+        check_stages(self)
         super().__post_init__()
 
     @nn.compact
@@ -201,7 +201,8 @@ def _resized(x: Array, side: tuple[int, ...]) -> Array:
     return jax.image.resize(x, (x.shape[0], *side, x.shape[-1]), "linear")
 
 
-def _check(network: ConvEncoder | ConvDecoder) -> None:
+def check_stages(network: Any) -> None:
+    """Raises ValueError unless the fields that all of these share are as they must."""
     check_sizes("channels", network.channels)
     given = len(network.channels) > 0
     require(given, "channels", network.channels, "at least one size")
@@ -209,6 +210,7 @@ def _check(network: ConvEncoder | ConvDecoder) -> None:
     check_count("residual_blocks", network.residual_blocks, least=0)
     check_count("inner_blocks", network.inner_blocks, least=0)
     check_activation(network.activation)
+    settle(network, as_flag, "batch_norm", "skip")
 
 
 def _blocks(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jaxae.checks import check_sizes
+from jaxae.checks import as_flag, check_sizes, settle
 from jaxae.errors import require
 from jaxae.networks.activations import Activation, activate, check_activation
 from jaxae.networks.dense import Dense
@@ -37,6 +37,15 @@ class GatedDense(Module):
         return value * jax.nn.sigmoid(gate)
 
 
+def check_layers(network: Any) -> None:
+    """Raises ValueError unless the fields that all of these share are as they must."""
+    check_sizes("hidden", network.hidden)
+    check_activation(network.activation)
+    settle(network, as_flag, "gated", "batch_norm")
+    both = network.gated and network.batch_norm
+    require(not both, "batch_norm", True, "False for gated layers")
+
+
 class MLP(Module):
     """Layers of `hidden` units over the flattened input: [b, ...] -> [b, hidden[-1]].
 
@@ -60,10 +69,7 @@ class MLP(Module):
     dtype: Any = None
 
     def __post_init__(self) -> None:
-        check_sizes("hidden", self.hidden)
-        check_activation(self.activation)
-        both = self.gated and self.batch_norm
-        require(not both, "batch_norm", True, "False for gated layers")
+        check_layers(self)
         super().__post_init__()
 
     @nn.compact
@@ -115,8 +121,7 @@ class MLPDecoder(Module):
 
     def __post_init__(self) -> None:
         check_sizes("shape", self.shape)
-        check_sizes("hidden", self.hidden)
-        check_activation(self.activation)
+        check_layers(self)
         super().__post_init__()
 
     @nn.compact

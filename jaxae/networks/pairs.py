@@ -9,8 +9,8 @@ from flax import linen as nn
 
 from jaxae.errors import ArgumentError, choose, ensure, kind_of, require
 from jaxae.networks.activations import Activation
-from jaxae.networks.conv import ConvDecoder, ConvEncoder
-from jaxae.networks.mlp import MLP, MLPDecoder
+from jaxae.networks.conv import ConvDecoder, ConvEncoder, check_stages
+from jaxae.networks.mlp import MLP, MLPDecoder, check_layers
 from jaxae.values import Value, expression, fields_of
 
 Shape = tuple[int, ...]
@@ -50,6 +50,10 @@ class FullyConnected(Pair):
     gated: bool = False
     activation: Activation = "relu"
     batch_norm: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks the attributes."""
+        check_layers(self)
 
     def encoder(self) -> nn.Module:
         """x [b, ...] -> features [b, hidden[-1]]."""
@@ -92,6 +96,10 @@ class Convolutional(Pair):
     batch_norm: bool = False
     inner_blocks: int = 0
     skip: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks the attributes."""
+        check_stages(self)
 
     def encoder(self) -> nn.Module:
         """Images [b, h, w, c] -> features [b, h', w', channels[-1]]."""

@@ -20,13 +20,13 @@ from flax import linen as nn
 from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
-from jaxae.checks import check_sizes
+from jaxae.checks import check_sizes, settle
 from jaxae.networks.mlp import MLPDecoder
 from jaxae.objectives.base import (
     Loss,
     Objective,
     Weight,
-    check_weight,
+    as_weight,
     only_latent,
     weight_at,
 )
@@ -49,8 +49,7 @@ class _CodeCritic(Objective):
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
-        check_weight("weight", self.weight)
-        check_weight("learning_rate", self.learning_rate)
+        settle(self, as_weight, "weight", "learning_rate")
         check_sizes("hidden", self.hidden)
 
     @property

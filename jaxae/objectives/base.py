@@ -8,12 +8,11 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Float, PyTree
 from numpyro.distributions import Distribution, Independent, Normal
 
-from jaxae.checks import check_function, check_returned
+from jaxae.checks import as_real, check_function, check_returned
 from jaxae.errors import ArgumentError, ensure, given, kind_of, require
 from jaxae.types import Context, Latent, Params, Trace
 from jaxae.values import Value, expression
@@ -80,17 +79,20 @@ class Stateless(Objective):
         return self.function(trace, context)
 
 
-def check_weight(
-    name: str, weight: optax.ScalarOrSchedule, most: float = math.inf
-) -> None:
-    """Raises ValueError unless `weight` is a schedule or from 0 to `most`."""
+def as_weight(name: str, weight: Any, most: float = math.inf) -> Any:
+    """A schedule as it is, or a number from 0 to `most`, see `as_real`.
+
+    Raises:
+        ValueError: It is neither.
+    """
     bounds = "at least 0" if most == math.inf else f"in [0, {most:g}]"
     expected = f"a schedule or {bounds}"
-    number = isinstance(weight, int | float | np.number | jax.Array)
-    if number and np.ndim(weight) == 0:
-        require((weight >= 0) & (weight <= most), name, weight, expected)
-    else:
+    if callable(weight):
         check_function(name, weight, expected)
+        return weight
+    number = as_real(name, weight, expected)
+    require((number >= 0) & (number <= most), name, weight, expected)
+    return number
 
 
 def is_zero(weight: Weight | None) -> bool:

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxae.checks import settle
 from jaxae.errors import check_choice
-from jaxae.objectives.base import Loss, Objective, Weight, check_weight, weight_at
+from jaxae.objectives.base import Loss, Objective, Weight, as_weight, weight_at
 from jaxae.types import Context, Latent, Params, Trace
 
 Estimator = Literal["exact", "hutchinson"]
@@ -37,7 +38,7 @@ class Contraction(Objective):
 
     def __post_init__(self) -> None:
         """Checks the arguments."""
-        check_weight("weight", self.weight)
+        settle(self, as_weight, "weight")
         check_choice("estimator", self.estimator, Estimator)
 
     def loss(self, params: Params, trace: Trace, context: Context) -> Loss:

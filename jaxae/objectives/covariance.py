@@ -9,12 +9,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxae.averages import weighted_mean
+from jaxae.checks import settle
 from jaxae.errors import check_choice
 from jaxae.objectives.base import (
     Loss,
     Objective,
     Weight,
-    check_weight,
+    as_weight,
     factorised_normal,
     only_latent,
     weight_at,
@@ -53,8 +54,7 @@ class CovariancePenalty(Objective):
     def __post_init__(self) -> None:
         """Checks the arguments."""
         check_choice("kind", self.kind, Kind)
-        check_weight("off_diagonal", self.off_diagonal)
-        check_weight("diagonal", self.diagonal)
+        settle(self, as_weight, "off_diagonal", "diagonal")
 
     def loss(self, params: Params, trace: Trace, context: Context) -> Loss:
         """The weighed sums, the same for every example."""

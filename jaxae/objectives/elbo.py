@@ -9,12 +9,13 @@ from jaxtyping import Array, Float
 from numpyro.distributions import Independent, kl_divergence
 
 from jaxae.averages import weighted_mean
+from jaxae.checks import settle
 from jaxae.errors import ArgumentError, check_choice, require
 from jaxae.objectives.base import (
     Loss,
     Objective,
     Weight,
-    check_weight,
+    as_weight,
     is_zero,
     log_posterior,
     log_prior,
@@ -66,10 +67,9 @@ class ELBO(Objective):
         """Checks the arguments."""
         check_choice("kl", self.kl, Divergence)
         check_choice("region", self.region, Region)
-        check_weight("beta", self.beta)
-        check_weight("free_bits", self.free_bits)
+        settle(self, as_weight, "beta", "free_bits")
         if self.capacity is not None:
-            check_weight("capacity", self.capacity)
+            settle(self, as_weight, "capacity")
         exact = is_zero(self.free_bits) or self.kl == "auto"
         require(exact, "free_bits", self.free_bits, "0 unless kl is 'auto'")
 

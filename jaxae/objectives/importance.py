@@ -2,19 +2,20 @@
 
 from __future__ import annotations  # help() shows names, not types
 
+from functools import partial
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxae.checks import check_count
+from jaxae.checks import check_count, settle
 from jaxae.errors import check_choice, ensure, require
 from jaxae.objectives.base import (
     Loss,
     Objective,
     Weight,
-    check_weight,
+    as_weight,
     is_zero,
     log_posterior,
     log_prior,
@@ -98,7 +99,7 @@ class IWAE(Objective):
         check_choice("gradient", self.gradient, Gradient)
         check_choice("region", self.region, Region)
         check_count("groups", self.groups)
-        check_weight("elbo_weight", self.elbo_weight, most=1.0)
+        settle(self, partial(as_weight, most=1.0), "elbo_weight")
         if self.gradient == "piwae":
             require(self.groups > 1, "groups", self.groups, "at least 2 for 'piwae'")
             share = self.elbo_weight

@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxae.checks import as_finite, settle
 from jaxae.errors import choose, require
 from jaxae.objectives.base import (
     Loss,
     Objective,
     Weight,
-    check_weight,
+    as_weight,
     only_latent,
     weight_at,
 )
@@ -54,8 +55,9 @@ class MMD(Objective):
 
     def __post_init__(self) -> None:
         """Checks the arguments."""
-        check_weight("weight", self.weight)
+        settle(self, as_weight, "weight")
         choose("kernel", self.kernel, _KERNELS)
+        settle(self, as_finite, "bandwidth")
         require(self.bandwidth > 0, "bandwidth", self.bandwidth, "a number above 0")
 
     def loss(self, params: Params, trace: Trace, context: Context) -> Loss:

@@ -6,13 +6,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 from numpyro.distributions import Independent
 
+from jaxae.checks import settle
 from jaxae.errors import ArgumentError, check_choice, given, require
 from jaxae.objectives.base import (
     Loss,
     Objective,
     Region,
     Weight,
-    check_weight,
+    as_weight,
     weight_at,
 )
 from jaxae.types import Context, Params, Trace
@@ -85,7 +86,7 @@ class Reconstruction(Objective):
     def __post_init__(self) -> None:
         """Checks the arguments."""
         check_choice("region", self.region, Region)
-        check_weight("penalty_weight", self.penalty_weight)
+        settle(self, as_weight, "penalty_weight")
 
     def loss(self, params: Params, trace: Trace, context: Context) -> Loss:
         """The distortion and the charge."""

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxae.checks import settle
 from jaxae.errors import check_choice, ensure
-from jaxae.objectives.base import Loss, Objective, Weight, check_weight, weight_at
+from jaxae.objectives.base import Loss, Objective, Weight, as_weight, weight_at
 from jaxae.objectives.contraction import Estimator
 from jaxae.objectives.mmd import flat_codes
 from jaxae.types import Context, Params, Trace
@@ -29,7 +30,7 @@ class CodePenalty(Objective):
 
     def __post_init__(self) -> None:
         """Checks the weight."""
-        check_weight("weight", self.weight)
+        settle(self, as_weight, "weight")
 
     def loss(self, params: Params, trace: Trace, context: Context) -> Loss:
         """Half the squared norm, weighed."""
@@ -55,7 +56,7 @@ class DecoderWeightDecay(Objective):
 
     def __post_init__(self) -> None:
         """Checks the weight."""
-        check_weight("weight", self.weight)
+        settle(self, as_weight, "weight")
 
     def loss(self, params: Params, trace: Trace, context: Context) -> Loss:
         """The squared norm of the decoder's parameters, weighed."""
@@ -92,7 +93,7 @@ class DecoderGradientPenalty(Objective):
 
     def __post_init__(self) -> None:
         """Checks the arguments."""
-        check_weight("weight", self.weight)
+        settle(self, as_weight, "weight")
         check_choice("estimator", self.estimator, Estimator)
 
     def loss(self, params: Params, trace: Trace, context: Context) -> Loss:

@@ -8,13 +8,13 @@ from jaxtyping import Array, Float
 
 from jaxae.averages import weighted_mean
 from jaxae.bottlenecks.sparse import largest
-from jaxae.checks import check_count
+from jaxae.checks import check_count, settle
 from jaxae.errors import ensure
 from jaxae.objectives.base import (
     Loss,
     Objective,
     Weight,
-    check_weight,
+    as_weight,
     is_zero,
     only_latent,
     weight_at,
@@ -60,8 +60,7 @@ class SparseReconstruction(Objective):
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
-        check_weight("penalty_weight", self.penalty_weight)
-        check_weight("aux_weight", self.aux_weight)
+        settle(self, as_weight, "penalty_weight", "aux_weight")
         check_count("k_aux", self.k_aux)
 
     def loss(self, params: Params, trace: Trace, context: Context) -> Loss:

@@ -10,14 +10,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from numpyro.distributions import Independent
 
-from jaxae.checks import check_count
+from jaxae.checks import check_count, settle
 from jaxae.distributions.elementwise import Normal
 from jaxae.errors import ArgumentError, check_choice, require
 from jaxae.objectives.base import (
     Loss,
     Objective,
     Weight,
-    check_weight,
+    as_weight,
     factorised_normal,
     only_latent,
     weight_at,
@@ -75,8 +75,7 @@ class BetaTCVAE(Objective):
     def __post_init__(self) -> None:
         """Checks the arguments."""
         check_count("data_size", self.data_size)
-        for name in ("beta", "alpha", "gamma"):
-            check_weight(name, getattr(self, name))
+        settle(self, as_weight, "beta", "alpha", "gamma")
         check_choice("sampling", self.sampling, Sampling)
 
     def loss(self, params: Params, trace: Trace, context: Context) -> Loss:

@@ -11,14 +11,15 @@ from flax import linen as nn
 from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
-from jaxae.errors import ensure
+from jaxae.checks import settle
+from jaxae.errors import ensure, require
 from jaxae.models.family import call
 from jaxae.objectives.adversarial import contest, critic_adam, gradient_only
 from jaxae.objectives.base import (
     Loss,
     Objective,
     Weight,
-    check_weight,
+    as_weight,
     only_latent,
     weight_at,
 )
@@ -74,9 +75,10 @@ class ImageCritic(Objective):
     learning_rate: optax.ScalarOrSchedule = 1e-3
 
     def __post_init__(self) -> None:
-        """Checks the numbers."""
-        check_weight("weight", self.weight)
-        check_weight("learning_rate", self.learning_rate)
+        """Checks the attributes."""
+        module = "a module, such as networks.MLP()"
+        require(isinstance(self.critic, nn.Module), "critic", self.critic, module)
+        settle(self, as_weight, "weight", "learning_rate")
 
     def init(self, key: jax.Array, trace: Trace) -> Params:
         """The critic's parameters."""

@@ -9,7 +9,7 @@ from jaxae.models.autoencoder import AutoEncoder
 from jaxae.networks import Networks
 from jaxae.networks.pairs import Shape
 from jaxae.objectives import Region
-from jaxae.objectives.base import Weight, check_weight, is_zero
+from jaxae.objectives.base import Weight, as_weight, is_zero
 from jaxae.recipe import Recipe
 from jaxae.recipes.base import check_shape, compose_model, compose_recipe
 from jaxae.types import Corrupt
@@ -46,7 +46,7 @@ def autoencoder(
         ...     (28, 28, 1), latent_dim=2, network="conv"
         ... )
     """
-    check_weight("l1", l1)
+    l1 = as_weight("l1", l1)
     bottleneck = bottlenecks.Deterministic(latent_dim, l1=0.0 if is_zero(l1) else 1.0)
     module = compose_model(
         shape, network, bottleneck, likelihood, input_shape=input_shape

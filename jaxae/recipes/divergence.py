@@ -4,6 +4,7 @@ from __future__ import annotations  # help() shows names, not types
 
 from jaxae.bottlenecks.gaussian import Gaussian
 from jaxae.bottlenecks.matched import Matched
+from jaxae.checks import as_finite
 from jaxae.errors import require
 from jaxae.likelihoods import Likelihood
 from jaxae.networks import Networks
@@ -87,6 +88,7 @@ def info_vae_mmd(
         >>> import jaxae
         >>> recipe = jaxae.recipes.info_vae_mmd((28, 28, 1), latent_dim=2)
     """
+    alpha = as_finite("alpha", alpha)
     require(alpha <= 1, "alpha", alpha, "a number of at most 1")
     module = compose_model(shape, network, Gaussian(latent_dim), likelihood)
     objective = Chain((ELBO(1.0 - alpha), MMD(weight, kernel, bandwidth)))

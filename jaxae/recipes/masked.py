@@ -3,7 +3,7 @@
 from __future__ import annotations  # help() shows names, not types
 
 from jaxae import bottlenecks, objectives, views
-from jaxae.checks import check_count
+from jaxae.checks import as_finite, check_count
 from jaxae.corruptions import Patches, check_grid
 from jaxae.errors import require
 from jaxae.likelihoods import Likelihood
@@ -43,7 +43,7 @@ def masked_autoencoder(
     check_count("patch", patch)
     check_grid("shape", shape, patch)
     count = (shape[0] // patch) * (shape[1] // patch)
-    hidden = round(rate * count)
+    hidden = round(as_finite("rate", rate) * count)
     expected = f"a share that hides some but not all of {count} patches"
     require(0 < hidden < count, "rate", rate, expected)
 

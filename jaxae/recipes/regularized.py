@@ -10,7 +10,7 @@ from jaxae.errors import check_choice, require
 from jaxae.likelihoods import Likelihood
 from jaxae.networks import FullyConnected, Networks
 from jaxae.networks.pairs import Shape
-from jaxae.objectives.base import Weight, check_weight
+from jaxae.objectives.base import Weight, as_weight
 from jaxae.recipe import Recipe
 from jaxae.recipes.base import compose_model, compose_recipe
 
@@ -46,7 +46,7 @@ def contractive_autoencoder(
         >>> recipe = jaxae.recipes.contractive_autoencoder((28, 28, 1), latent_dim=2)
     """
     check_choice("estimator", estimator, ContractionEstimator)
-    check_weight("weight", weight)
+    weight = as_weight("weight", weight)
     closed = estimator == "closed_form"
     chosen = network or (FullyConnected(()) if closed else "mlp")
     module = compose_model(shape, chosen, ContractiveSigmoid(latent_dim), likelihood)

@@ -8,6 +8,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from jaxae.averages import running_mean
+from jaxae.checks import as_finite
 from jaxae.errors import require
 from jaxae.types import Params, TrainState
 
@@ -53,6 +54,7 @@ def average_weights(
         ...     recipe, x, key=jax.random.key(0), epochs=1, tx=tx, progress=False
         ... )
     """
+    decay = as_finite("decay", decay)
     require(0 < decay <= 1, "decay", decay, "above 0 and at most 1")
     inner = optax.with_extra_args_support(tx)
 

@@ -18,11 +18,11 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
-from jaxae.errors import CheckpointError
+from jaxae.errors import CheckpointError, check_choice
 from jaxae.inputs import abstract_batch
 from jaxae.recipe import Recipe
 from jaxae.training.initial import unscaled
-from jaxae.training.loop import Best, Epoch, Progress, copied
+from jaxae.training.loop import Best, Epoch, Progress, Watcher, copied
 from jaxae.training.monitor import check_monitor
 from jaxae.training.parallel import Parallel, shardings
 from jaxae.training.state import init_state, trained_model
@@ -71,6 +71,7 @@ def save_epochs(
     Raises:
         OSError: The directory cannot be written to, or the disk is full.
         CheckpointError: There are later checkpoints already.
+        ValueError: There is no such metric; `fit` says so before the first epoch.
     """
     best = policies.BestN(get_metric_fn=lambda metrics: -metrics[VALUE], n=keep)
     kept = policies.AnyPreservationPolicy([policies.LatestN(keep), best])
@@ -100,7 +101,7 @@ def save_epochs(
                     "go on from it (restore_progress), or take another directory"
                 )
 
-        yield save
+        yield Watcher(monitor, save)
         with _said_as_os_error(directory), _interrupts_held_back():
             manager.wait_until_finished()
 
@@ -163,8 +164,10 @@ def restore_state(
         which: "best" or "last".
 
     Raises:
+        ValueError: `which` is neither.
         CheckpointError: There is none, it is damaged, or it is of another module.
     """
+    check_choice("which", which, Which)
     directory = Path(directory)
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     state = abstract_state(recipe, tx)

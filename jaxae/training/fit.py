@@ -132,6 +132,9 @@ def fit(
     check_key(key)
     made = "an optimizer of optax, such as optax.adam(1e-3)"
     require(tx is None or hasattr(tx, "init"), "tx", tx, made)
+    devices = "a Parallel, such as jaxae.training.Parallel(make_mesh(), fsdp)"
+    known = parallel is None or isinstance(parallel, Parallel)
+    require(known, "parallel", parallel, devices)
     gone_on = "a Progress, as restore_progress of jaxae.training.checkpoint reads it"
     kind = type(resume).__name__
     require(resume is None or isinstance(resume, Progress), "resume", kind, gone_on)
@@ -152,7 +155,9 @@ def fit(
     )
     runner = _runner(plan, data, batch_size, steps_per_epoch, done)
     judged = validation is not None
-    monitor = choose_monitor(monitor, recipe, plan.tx, runner.example, judged)
+    monitor = choose_monitor(
+        monitor, recipe, plan.tx, runner.example, judged, callbacks
+    )
     key_init, key_validation = jax.random.split(key)
     steps = runner.steps and epochs * runner.steps
     validate = make_validator(plan, validation, key_validation, batch_size, steps)

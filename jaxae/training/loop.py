@@ -1,6 +1,7 @@
 """Epoch after epoch: the history, the best model, callbacks, when to stop."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ContextDecorator
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxae.checks import check_count
-from jaxae.errors import TrainingDiverged, require
+from jaxae.errors import TrainingDiverged, ensure, require
 from jaxae.inputs import SCALE
 from jaxae.recipe import Model, Recipe
 from jaxae.training.progress import progress_log
@@ -43,6 +44,22 @@ class Epoch(NamedTuple):
     metrics: Row
     improved: bool
     recipe: Recipe | None = None
+
+
+class Watcher(NamedTuple):
+    """A callback that reads a metric, which `fit` looks for before the first epoch.
+
+    Attributes:
+        monitor: The metric.
+        call: The callback itself.
+    """
+
+    monitor: str
+    call: Callable[[Epoch], None]
+
+    def __call__(self, epoch: Epoch) -> None:
+        """After an epoch."""
+        self.call(epoch)
 
 
 class Best(NamedTuple):
@@ -168,6 +185,10 @@ class Loop(NamedTuple):
             check_count("patience", self.patience)
         several = isinstance(callbacks, Sequence) and all(map(callable, callbacks))
         require(several, "callbacks", callbacks, "a sequence of functions")
+        # A decorator, so that it can be called, which would do nothing at all.
+        entered = not any(isinstance(each, ContextDecorator) for each in callbacks)
+        once = "save_epochs must be entered: with save_epochs(...) as save: "
+        ensure(entered, f"{once}fit(..., callbacks=[save])")
         asked = self.stop is None or callable(self.stop)
         require(asked, "stop", self.stop, "a function")
 

@@ -1,6 +1,6 @@
 """The metric that the best epoch has least of, checked before the first epoch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import optax
@@ -8,6 +8,7 @@ import optax
 from jaxae.errors import ensure, unknown
 from jaxae.recipe import Recipe
 from jaxae.training.epoch import count_examples, make_validation, means
+from jaxae.training.loop import Epoch, Watcher
 from jaxae.training.loss import OF_THE_EPOCH, Metrics
 from jaxae.training.state import init_state
 from jaxae.training.step import make_train_step
@@ -20,17 +21,23 @@ def choose_monitor(
     tx: optax.GradientTransformation,
     batch: Batch,
     validated: bool,
+    callbacks: Sequence[Callable[[Epoch], None]] = (),
 ) -> str:
     """The name of the metric: as given, or the recipe's, on validation data if any.
 
     Raises:
-        ArgumentError: The training will have no such metric.
+        ArgumentError: The training will have no such metric, or none that a callback
+            watches.
     """
     losses = ("loss", "validation_loss")[: 1 + validated]
     if monitor is None:
         monitor = f"validation_{recipe.monitor}" if validated else recipe.monitor
-    if monitor not in losses:  # those are always there: nothing has to be traced
-        check_monitor(monitor, metric_names(recipe, tx, batch, validated))
+    watched = [each.monitor for each in callbacks if isinstance(each, Watcher)]
+    # The losses are always there: nothing has to be traced for them.
+    if others := [name for name in (monitor, *watched) if name not in losses]:
+        known = metric_names(recipe, tx, batch, validated)
+        for name in others:
+            check_monitor(name, known)
     return monitor
 
 

@@ -182,12 +182,25 @@ def test_words_that_make_none_are_named(part, text, message):
         (words.NETWORK, "mlp:0", "every size in hidden"),
         (words.NETWORK, "mlp:4:activation=rellu", "did you mean 'relu'?"),
         (words.CORRUPTION, "gaussian_noise:-1", "std must be"),
+        (words.CORRUPTION, "none", "must be identity for no damage, got 'none'"),
+        (words.WEIGHT, "linear:nan:1:5", "linear:nan:1:5: start must be a finite num"),
+        (words.WEIGHT, "linear:0:1:epochs=-1", "epochs must be .* above 0, got '-1'"),
+        (words.WEIGHT, "linear:0:1:epochs=0", "epochs must be .* above 0, got '0'"),
+        (words.WEIGHT, "linear:0:1:epochs=nan", "epochs must be .* got 'nan'"),
+        (words.WEIGHT, "linear:0:1:epochs=inf", "epochs must be .* got 'inf'"),
     ],
 )
 def test_what_the_part_itself_refuses(part, text, message):
-    with pytest.raises(ArgumentError, match=message):
-        made = read(part, text)
-        made.encoder()
+    with pytest.raises(ArgumentError, match=rf"^--model\.part .*{message}"):
+        read(part, text)
+
+
+def test_none_is_none_where_that_is_a_value():
+    _, config = parse(["vae", "--model.capacity", "none"])
+    assert config.model.recipe(SHAPE, PLAN).objective.capacity is None
+    _, config = parse(["vae", "--model.beta", "none"])
+    with pytest.raises(ArgumentError, match=r"^--model\.beta must be one of .*'none'"):
+        config.model.recipe(SHAPE, PLAN)
 
 
 def test_a_wrong_word_is_said_with_its_option():

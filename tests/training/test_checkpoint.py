@@ -568,6 +568,16 @@ def test_an_unknown_monitor_is_named(saved, tmp_path):
         save(Epoch(1, state, {"epoch": 1, "loss": 1.0}, True))
 
 
+def test_a_metric_that_is_not_there_is_said_before_the_first_epoch(tmp_path):
+    options = {"key": jax.random.key(0), "epochs": 1, "progress": False}
+    named = "monitor must be one of .*got 'los'; did you mean 'loss'"
+    with save_epochs(tmp_path, "los") as save:
+        with pytest.raises(ArgumentError, match=named):
+            fit(RECIPE, X, callbacks=[save], **options)
+    with pytest.raises(ArgumentError, match=r"^save_epochs must be entered: with sav"):
+        fit(RECIPE, X, callbacks=[save_epochs(tmp_path, "loss")], **options)
+
+
 def test_an_epoch_is_not_silently_left_unsaved(saved):
     directory, _ = saved
     state, _ = restore_state(directory, RECIPE, TX)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from jaxae.checks import check_count
-from jaxae.errors import require
+from jaxae.errors import given, require
 from train.commands import parse
 from train.errors import RunError
 from train.program import program
@@ -88,12 +88,11 @@ def reproduce(arguments: Arguments) -> None:
         ArgumentError: No row is named, or a number cannot be.
         RunError: In the directory is something else.
     """
-    name, budget = arguments.row, arguments.budget
-    require(name is not None, "ROW", None, "one of those of --list")
+    budget = arguments.budget
+    name = given(arguments.row, "ROW must be one of those of --list, got None")
     require(budget is None or budget > 0, "--budget", budget, "above 0")
     check_count("--seed", arguments.seed, least=0)
     check_count("--seeds", arguments.seeds)
-    assert name is not None
     row, folder = ROWS[name], arguments.out or Path("runs") / f"reproduce-{name}"
     seeds = range(arguments.seed, arguments.seed + arguments.seeds)
     file = folder / "reproduction.json"

@@ -274,7 +274,7 @@ def test_buckets_are_drawn_as_the_posterior_says():
 def kept(tmp_path_factory) -> Path:
     """A folder of models of all kinds, images, and what this process makes of these.
 
-    With all threads that it has, on one of eight devices.
+    With the threads that it has, on one of eight devices.
     """
     folder = tmp_path_factory.mktemp("kept")
     for kind, own in (("wide", wide()), ("ladder", ladder()), ("high", high())):
@@ -301,6 +301,7 @@ def in_process(flags: str, cores: int, folder: Path) -> None:
         "import os, jax, numpy as np, jaxae\n"
         "from pathlib import Path\n"
         "from jaxae.compression import compress, decompress\n"
+        "os.sched_setaffinity(0, range(os.cpu_count()))\n"  # not this worker's alone
         f"os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:{cores}])\n"
         "for kind in ('wide', 'ladder', 'high'):\n"
         "    model, x = jaxae.load(kind), np.load(f'{kind}.npy')\n"

@@ -298,10 +298,10 @@ def test_other_hosts_go_on_with_a_checkpoint(layout, images, tmp_path):
     wait_for_epochs(out, done + 5, single)
     single.terminate()
     ((stdout, _),) = finish(single, status=75)
-    assert f"4 × cpu, going on after epoch {done}" in stdout
+    assert f"4 × cpu\ngoing on after epoch {done}\n" in stdout
     done = len(rows(out))
     first, _ = finish(*start_both(*resume))
-    assert f"8 × cpu, 2 hosts, going on after epoch {done}" in first[0]
+    assert f"8 × cpu, 2 hosts\ngoing on after epoch {done}\n" in first[0]
     assert [row["epoch"] for row in rows(out)] == list(range(1, 61))
     assert_same_losses_in_the_long_run(out, whole)
 

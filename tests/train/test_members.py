@@ -263,11 +263,12 @@ def kill_after(process: subprocess.Popen, member: Path, epochs: int) -> None:
 
 @pytest.mark.slow
 def test_an_option_that_shapes_the_program_is_refused(images, tmp_path):
-    swept = arguments(images, tmp_path / "run", "--sweep", "model.free-bits", "0", "1")
+    sweep = ["--sweep", "optimizer.weight-decay", "0", "0.1"]
+    swept = arguments(images, tmp_path / "run", *sweep)
     program = start(tmp_path, *swept)
     _, stderr = program.communicate(timeout=PATIENCE)
     assert program.returncode == 1
-    assert stderr.startswith("error: --sweep model.free_bits decides how the program")
+    assert stderr.startswith("error: --sweep optimizer.weight_decay decides how the")
     assert stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
 

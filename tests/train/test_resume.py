@@ -183,8 +183,8 @@ def test_killed_and_terminated_runs_go_on_to_the_same_end(images, tmp_path):
 @pytest.mark.parametrize("options", [[], ["--stream"]], ids=["memory", "stream"])
 def test_twenty_kills_leave_no_trace(images, tmp_path, options):
     whole, out = tmp_path / "whole", tmp_path / "run"
-    Program(tmp_path, *arguments(images, whole, *options, epochs=250)).finish()
-    resume = arguments(images, out, "--resume", *options, epochs=250)
+    Program(tmp_path, *arguments(images, whole, *options, epochs=500)).finish()
+    resume = arguments(images, out, "--resume", *options, epochs=500)
     chance, done = random.Random(0), set()
     for number in range(20):
         program = Program(tmp_path, *resume)

@@ -66,8 +66,7 @@ def active_units(
         1
     """
     codes = np.asarray(codes)
-    if weight is None or not np.any(weight):
-        return int((np.var(codes, axis=0) > threshold).sum())
+    weight = None if weight is None or not np.any(weight) else weight
     offsets = codes - np.average(codes, axis=0, weights=weight)
     variance = np.average(offsets**2, axis=0, weights=weight)
     return int((variance > threshold).sum())

@@ -78,10 +78,12 @@ def unrounded(recipe: Recipe, x: Any) -> Any:
     plain = recipe.prepare is unit_interval or recipe.prepare is binarize
     if isinstance(x, Tracer) or x.dtype != np.float32 or not plain:
         return x
+    if not _wants_unit_interval(recipe):
+        return x
     low, high = _extremes(x)
     inside = 0.0 <= low and high <= 1.0
     beyond = not (low >= -ROUNDING and high <= 1.0 + ROUNDING)
-    return x if inside or beyond or not _wants_unit_interval(recipe) else x.clip(0, 1)
+    return x if inside or beyond else x.clip(0, 1)
 
 
 def _wants_unit_interval(recipe: Recipe) -> bool:

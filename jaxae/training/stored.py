@@ -23,11 +23,11 @@ Other = Callable[[Mapping[str, Any] | None], str | None]
 
 VALUE = "monitored"
 
-RECIPE = "recipe"
+_RECIPE = "recipe"
 
 _EMPTY = "an empty container"
 
-NOT_DAMAGE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
+_NOT_DAMAGE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
 
 
 class DamagedCheckpoint(CheckpointError):
@@ -45,14 +45,14 @@ def reader(directory: Path) -> Iterator[ocp.CheckpointManager]:
         raise CheckpointError(f"{directory}: no such directory of checkpoints")
     # Without the values of the metric: a damaged one would be no `CheckpointError`.
     with (
-        quiet(),
+        _quiet(),
         open_manager(directory, read_only=True, lightweight_initialize=True) as manager,
     ):
         yield manager
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """orbax warns of options that are as they should be; errors are raised anyway."""
     logger = logging.getLogger("absl")
     level = logger.level
@@ -103,14 +103,14 @@ def as_recorded(recipe: Recipe, manager: ocp.CheckpointManager, epoch: int) -> R
     record = manager.metadata(epoch).custom_metadata
     if not record or not unfitted(recipe.prepare):
         return recipe
-    ((_, fields),) = record[RECIPE].items()
+    ((_, fields),) = record[_RECIPE].items()
     own = notation.by_own_names([type(recipe.prepare)])
     return recipe.replace(prepare=notation.read(fields["prepare"], own))
 
 
 def record(recipe: Recipe | None) -> dict[str, Any] | None:
     """What is noted beside a state: arrays of the same shapes may mean other things."""
-    return None if recipe is None else {RECIPE: notation.outline(recipe)}
+    return None if recipe is None else {_RECIPE: notation.outline(recipe)}
 
 
 def other_than(recipe: Recipe, free: Set[str]) -> Other:
@@ -126,7 +126,7 @@ def other_than(recipe: Recipe, free: Set[str]) -> Other:
     def other(record: Mapping[str, Any] | None) -> str | None:
         if not record:  # of a loop of the user's own, or of an earlier version
             return None
-        return notation.difference(record[RECIPE], asked, may_differ)
+        return notation.difference(record[_RECIPE], asked, may_differ)
 
     return other
 
@@ -137,7 +137,7 @@ def said_as_damaged(directory: Path, epoch: int) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, KeyError, OSError, AttributeError) as error:
-        if isinstance(error, OSError) and error.errno in NOT_DAMAGE:
+        if isinstance(error, OSError) and error.errno in _NOT_DAMAGE:
             raise
         message = str(error).split(". ")[0][:300]
         raise DamagedCheckpoint(

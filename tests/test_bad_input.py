@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -29,17 +28,10 @@ from jaxae.recipe import Model
 from jaxae.training import average_weights
 from jaxae.training.checkpoint import restore_state
 
+pytestmark = pytest.mark.usefixtures("as_users_call_it")
+
 SHAPE = (4, 3, 1)
 KEY = jax.random.key(0)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def as_users_call_it():
-    """Without the type checks of the other tests, which would come first."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 class Untraceable(Objective):

@@ -85,18 +85,16 @@ class Bottleneck(Module):
         raise NotImplementedError
 
 
-def check_latent(
-    bottleneck: Bottleneck, latent: Any, num_samples: int, count: int
-) -> None:
-    """Raises ValueError unless a bottleneck returned what its kind should.
+def check_latent(part: Module, latent: Any, num_samples: int, count: int) -> None:
+    """Raises ValueError unless a part, such as a bottleneck, returned a right one.
 
     Args:
-        bottleneck: As the message names it.
+        part: As the message names it.
         latent: What it returned.
         num_samples: The samples of random codes that it was asked for.
         count: Of the examples.
     """
-    name = type(bottleneck).__name__
+    name = type(part).__name__
     made = "a Latent, as `exact` of jaxae.bottlenecks.base makes one"
     right = isinstance(latent, Latent)
     ensure(right, f"{name} must return {made}, got {kind_of(latent)}")

@@ -9,6 +9,8 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 from numpyro.distributions import Distribution
 
+from jaxae.bottlenecks.base import check_density, check_latent
+from jaxae.errors import ensure, kind_of
 from jaxae.likelihoods import Likelihood, Target
 from jaxae.types import Batch, Latent, Trace, Variables
 from jaxae.values import Module
@@ -79,8 +81,10 @@ class Family(Module):
     ) -> Trace:
         """Encodes `batch["inputs"]` and explains `batch["x"]`."""
         latents = self.encode(batch, key, num_samples=num_samples, train=train)
+        _check_latents(self, latents, num_samples, len(batch["x"]))
         codes = tuple(latent.z for latent in latents)
         likelihood = self.decode(codes, batch, train=train)
+        _check_likelihood(self, likelihood, codes, batch["x"])
         mask, missing = batch.get("mask"), batch.get("missing")
         return Trace(batch["inputs"], batch["x"], mask, likelihood, latents, missing)
 
@@ -121,6 +125,23 @@ class Family(Module):
     def embed(self, indices: Any) -> Codes:
         """The codes [1, b, ...] of whole numbers, of a discrete family."""
         raise NotImplementedError
+
+
+def _check_latents(model: Family, latents: Any, num_samples: int, count: int) -> None:
+    """Raises ValueError unless they are what `encode` should return."""
+    name, several = type(model).__name__, type(latents) is tuple and len(latents) > 0
+    made = f"encode of {name} must return a tuple of Latents, the top one first"
+    ensure(several, f"{made}, got {kind_of(latents)}")
+    for latent in latents:
+        check_latent(model, latent, num_samples, count)
+
+
+def _check_likelihood(model: Family, likelihood: Any, codes: Codes, x: Array) -> None:
+    """Raises ValueError unless it is p(x | z) of every code, as of `decode`."""
+    name = f"p(x | z) of {type(model).__name__}"
+    check_density(name, likelihood, {codes[-1].shape[0]}, {len(x)})
+    came, shape = likelihood.event_shape, x.shape[1:]
+    ensure(came == shape, f"{name} must be of x of shape {shape}, got {came}")
 
 
 def embeddings(view: View) -> dict[str, nn.Embed]:

@@ -9,7 +9,8 @@ example.
 from __future__ import annotations  # help() shows names, not types
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from os import PathLike
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -37,6 +38,12 @@ Prepare = Callable[[jax.Array, Array], Array]
 
 Corrupt = Callable[[jax.Array, Array], tuple[Array, Array | None]]
 """(key, x) -> (damaged x, mask). The mask is True where `x` was removed, or None."""
+
+Folder = str | PathLike[str]
+"""A path of one."""
+
+Which = Literal["best", "last"]
+"""Of the epochs, by the recipe's monitor."""
 
 
 class Latent(NamedTuple):

@@ -312,7 +312,6 @@ NO_FAMILIES = {
         "^encode of OwnFamily must return a tuple of Latents, the top one first, "
         "got a value of type Latent$",
     ),
-    "none": ({"code": lambda x: ()}, "^encode of OwnFamily .* type tuple$"),
     "no latent": ({"code": lambda x: (x,)}, "^OwnFamily must return a Latent, as"),
     "one code for all": (
         {"code": lambda x: (exact(x), exact(x[:1]))},

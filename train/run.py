@@ -16,7 +16,8 @@ from jaxae import notation
 from jaxae.preparation import Scale
 from jaxae.saving.models import OF_RUN
 from jaxae.training import trained_model
-from jaxae.training.checkpoint import Which, restore_state
+from jaxae.training.checkpoint import restore_state
+from jaxae.types import Which
 from train.config import Config, Optimizer
 from train.errors import RunError
 from train.options import Plan, flat, replaced

@@ -129,7 +129,7 @@ class Family(Module):
 
 def _check_latents(model: Family, latents: Any, num_samples: int, count: int) -> None:
     """Raises ValueError unless they are what `encode` should return."""
-    name, several = type(model).__name__, type(latents) is tuple and len(latents) > 0
+    name, several = type(model).__name__, type(latents) is tuple
     made = f"encode of {name} must return a tuple of Latents, the top one first"
     ensure(several, f"{made}, got {kind_of(latents)}")
     for latent in latents:
@@ -137,9 +137,10 @@ def _check_latents(model: Family, latents: Any, num_samples: int, count: int) ->
 
 
 def _check_likelihood(model: Family, likelihood: Any, codes: Codes, x: Array) -> None:
-    """Raises ValueError unless it is p(x | z) of every code, as of `decode`."""
-    name = f"p(x | z) of {type(model).__name__}"
-    check_density(name, likelihood, {codes[-1].shape[0]}, {len(x)})
+    """Raises ValueError unless it is p(x | z) of every code, or p(x) without codes."""
+    name = f"p(x{' | z' * bool(codes)}) of {type(model).__name__}"
+    batches = ({codes[-1].shape[0]}, {len(x)}) if codes else ({1}, {1, len(x)})
+    check_density(name, likelihood, *batches)
     came, shape = likelihood.event_shape, x.shape[1:]
     ensure(came == shape, f"{name} must be of x of shape {shape}, got {came}")
 

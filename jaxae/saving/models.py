@@ -8,10 +8,9 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +25,7 @@ from jaxae.errors import CheckpointError, check_choice, ensure, require
 from jaxae.inputs import check_model, check_recipe
 from jaxae.recipe import Model, Recipe
 from jaxae.training.initial import abstract_variables, by_name
+from jaxae.types import Folder, Which
 
 FORMAT = 2
 """Goes up where what is written changes; of 1, the recipe has no checksum."""
@@ -36,9 +36,6 @@ RECIPE = "model.json"
 WEIGHTS = "model.safetensors"
 OF_RUN = "models"
 """Where the directory of a run of `python -m train` has its models, by `which`."""
-
-Folder = str | PathLike[str]
-Which = Literal["best", "last"]
 
 _DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from math import inf, isfinite
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -29,7 +29,6 @@ from jaxae.training.state import init_state, trained_model
 from jaxae.training.stored import (
     VALUE,
     DamagedCheckpoint,
-    Folder,
     as_recorded,
     open_manager,
     other_than,
@@ -38,9 +37,7 @@ from jaxae.training.stored import (
     record,
     said_as_damaged,
 )
-from jaxae.types import TrainState
-
-Which = Literal["best", "last"]
+from jaxae.types import Folder, TrainState, Which
 
 _FREE = frozenset({"recipe.monitor", "recipe.title"})
 

@@ -4,7 +4,6 @@ import errno
 import logging
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,6 @@ from jaxae.preparation import unfitted
 from jaxae.recipe import Recipe
 from jaxae.types import TrainState
 from jaxae.values import fields_of
-
-Folder = str | PathLike[str]
 
 Other = Callable[[Mapping[str, Any] | None], str | None]
 

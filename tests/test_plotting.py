@@ -1,5 +1,6 @@
 """The figures are drawn for real and looked at pixel by pixel."""
 
+import importlib
 import subprocess
 import sys
 
@@ -287,6 +288,12 @@ def test_the_latent_plane_has_z1_to_the_right_and_z2_upwards():
 def test_what_cannot_be_drawn_is_named(call, name):
     with pytest.raises(ValueError, match=name):
         call()
+
+
+def test_without_matplotlib_it_is_said_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"^pictures are .* 'jaxae\[plot\]'$"):
+        importlib.reload(plotting)
 
 
 def test_the_library_leaves_matplotlib_and_its_global_state_alone():

@@ -7,6 +7,11 @@ channel is shown as grey, three as red, green and blue, any other number by its 
 Small images are enlarged by a whole factor, so that every pixel is a sharp square.
 """
 
+from jaxae.errors import importing
+
+with importing("pictures are drawn by matplotlib: pip install 'jaxae[plot]'"):
+    import matplotlib as _matplotlib  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
 from jaxae.plotting.codes import MAX_CLASSES as MAX_CLASSES
 from jaxae.plotting.codes import code_scatter as code_scatter
 from jaxae.plotting.codes import code_usage as code_usage

@@ -98,12 +98,23 @@ def _train(path: Path, preset: str, config: Config, stop: Callable[[], bool]) ->
     except KeyboardInterrupt:
         say(f"\nthe finished epochs are kept: python -m train.evaluate {path}")
         raise
-    done = len(fits[0].history)
-    if done < config.epochs:
-        saved = f"saved after epoch {done} of {config.epochs}"
-        raise Terminated(f"{saved}; go on with --resume")
+    _say_why_early(config, len(fits[0].history), stop)
     _write(run, runs, fits, data, members)
     return run
+
+
+def _say_why_early(config: Config, done: int, stop: Callable[[], bool]) -> None:
+    """Of a training with epochs left: patience ended it, unless it was told to end.
+
+    Raises:
+        Terminated: It was.
+    """
+    if done == config.epochs:
+        return
+    after = f"after epoch {done} of {config.epochs}"
+    if stop():
+        raise Terminated(f"saved {after}; go on with --resume")
+    say(f"ended {after}: no better one for --patience {config.patience}")
 
 
 def _fitted(scale: Scale, recipe: jaxae.Recipe, train: Split | LazySplit) -> Scale:

@@ -60,6 +60,22 @@ def results(path: Path) -> dict:
     return json.loads((path / "result.json").read_text())
 
 
+@pytest.mark.parametrize("seeds", ["1", "2"])
+def test_what_patience_ended_is_finished(seeds, tmp_path, save, capsys):
+    still = "--optimizer.learning-rate 1e-30 --epochs 9 --patience 1 --seeds".split()
+    options = [save("x.npy", CLEAN), *still, seeds]
+    run = start(tmp_path / "run", "ae", *options)
+    assert "ended after epoch 2 of 9: no better one for --patience 1" in (
+        capsys.readouterr().out
+    )
+    members = [run.path] if seeds == "1" else sorted(run.path.glob("seed-*"))
+    assert len(members) == int(seeds)
+    for path in members:
+        assert results(path)["best_epoch"] == 1 and jaxae.load(path)
+    start(run.path, "ae", *options, "--resume")  # is the same once more
+    assert len(open_run(members[-1]).history()) == 2
+
+
 def test_pairs_train_and_are_shown(tmp_path, save):
     data, inputs = save("clean.npy", CLEAN), save("damaged.npy", CLEAN / 2)
     run = start(tmp_path / "run", "ae", data, "--inputs", inputs)

@@ -104,7 +104,7 @@ class Config:
     image_size: tuple[int, int] | None = None
     """Height and width to resize the images to."""
     epochs: int = 20
-    """Passes over the training images."""
+    """Passes over the training examples."""
     patience: int | None = None
     """Epochs in a row without a better one after which training ends."""
     steps_per_epoch: int | None = None

@@ -1,19 +1,23 @@
 """What all programs share: errors in one line, a compilation cache, quiet logs."""
 
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import jax
 from absl import logging as absl_logging
 
 from jaxae.errors import ArgumentError, CheckpointError, TrainingDiverged
+from jaxae.inputs import SCALE
 from train.data.cache import default_folder
 from train.errors import DataError, LostHost, RunError
 from train.supervisor import LOST_HOST
 from train.termination import EXIT_STATUS, Terminated
+from train.words import snake_case
 
 EXPECTED = (
     ArgumentError,
@@ -25,6 +29,16 @@ EXPECTED = (
 )
 INTERRUPTED = 130
 
+_OPTIONS: tuple[tuple[str, Any], ...] = (
+    (
+        re.escape(SCALE) + r"(\w+)\(\)\)",
+        lambda scale: f"scale them by --scale {snake_case(scale[1])}",
+    ),
+    (r"\blikelihood='(\w+)'", r"--model.likelihood \1"),
+    (r"\bmissing='nan'", "--missing nan"),
+    ("^shape must be", "the shape of an example in --data must be"),
+)
+
 
 @contextmanager
 def program() -> Iterator[None]:
@@ -33,7 +47,7 @@ def program() -> Iterator[None]:
     try:
         yield
     except EXPECTED as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print(f"error: {in_options(str(error))}", file=sys.stderr, flush=True)
         if jax.distributed.is_initialized():
             # JAX would wait for the other hosts, which wait for this one.
             os._exit(1)
@@ -63,4 +77,11 @@ def set_up() -> None:
 
 
 def _show_warning(message: Warning | str, *_: object) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+    print(f"warning: {in_options(str(message))}", file=sys.stderr)
+
+
+def in_options(message: str) -> str:
+    """What the library says of a program's data, with options for its arguments."""
+    for pattern, option in _OPTIONS:
+        message = re.sub(pattern, option, message)
+    return message

@@ -71,7 +71,9 @@ def _moments(values: Sequence[float]) -> Numbers:
 
 def _print(summary: Mapping[str, Any]) -> None:
     groups = summary["groups"]
-    table = Table(title="mean ± standard deviation over the seeds")
+    several = max(len(group["members"]) for group in groups.values()) > 1
+    title = "mean ± standard deviation over the seeds" if several else "one seed each"
+    table = Table(title=title)
     table.add_column(summary["option"] or "")
     for name in groups:
         table.add_column("" if name == "all" else name, justify="right")

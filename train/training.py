@@ -84,7 +84,7 @@ def _train(path: Path, preset: str, config: Config, stop: Callable[[], bool]) ->
         _check_pmap(parallel, run)
     # Members may be dealt out to a part of the devices.
     where = parallel if members is None else _on_one_device()
-    say(f"{preset} on {data.name}: {len(images):,} images, run {path}")
+    say(f"{preset} on {data.name}: {len(images):,} examples, run {path}")
     say(_situation(parallel, len(runs)))
     there = [create_or_check(each) for each in dict.fromkeys([run, *runs])]
     starts = restore(runs, where) if all(there) else None
@@ -180,7 +180,7 @@ def _given(run: Run) -> jaxae.Model | None:
 
 
 def check_split(recipe: jaxae.Recipe, split: Split | LazySplit, name: str) -> None:
-    """As `fit` does; and images, which damage and reports take so, lie in [0, 1]."""
+    """As `fit` does; and pictures, which damage and reports take so, lie in [0, 1]."""
     if isinstance(split, LazySplit):
         split = split.head(CHECKED)
     elif jax.process_count() > 1:  # every host reads, and checks, its own share later
@@ -189,8 +189,14 @@ def check_split(recipe: jaxae.Recipe, split: Split | LazySplit, name: str) -> No
     check_data(recipe, examples(recipe, split), name)
     if images.ndim == 4 and images.dtype != np.uint8:
         low, high = images.min(), images.max()
-        right = f"{name} must be bytes, or floats in [0, 1]"
-        ensure(low >= 0 and high <= 1, f"{right}, got {low:g} to {high:g}")
+        count, height, width, channels = images.shape
+        pictures = f"pictures of {height}×{width}, bytes or floats in [0, 1]"
+        vectors = f"[{count}, {height * width * channels}]"
+        ensure(
+            low >= 0 and high <= 1,
+            f"{name} must be {pictures}, got {low:g} to {high:g}: what is no picture "
+            f"is given as vectors, of shape {vectors}, with --scale",
+        )
 
 
 def _parallel(config: Config) -> Parallel:

@@ -141,7 +141,7 @@ def reconstruction_quality(
 
     Squared errors are of x as it is prepared. PSNR and SSIM are of x as it is stored,
     with a data range of 1; where the preparation is a `Scale` of floats, from the least
-    to the largest value of these data.
+    to the largest value of these data. What is scaled and no picture has none.
 
     Args:
         model: A trained model.
@@ -151,10 +151,10 @@ def reconstruction_quality(
         chunk: Examples at a time.
 
     Returns:
-        `mse` and `psnr_db`, each [n], and `ssim` of images; `psnr_damaged_db` and
-        `psnr_gain_db` where there is damage; `hole_mse`, and `hole_mse_mean_fill` if
-        given the means, where values are removed: the mean over these, NaN
-        for an example that by chance lost none.
+        `mse` and, of what has one unit, `psnr_db`, each [n], and `ssim` of images;
+        `psnr_damaged_db` and `psnr_gain_db` where there is damage; `hole_mse`, and
+        `hole_mse_mean_fill` if given the means, where values are removed: the mean over
+        these, NaN for an example that by chance lost none.
 
     Example:
         >>> import jax, numpy as np, jaxae
@@ -204,13 +204,14 @@ def _quality(
     def stored(x: Examples) -> Examples:
         return inverse(recipe.prepare, x) / data_range
 
-    scores = {
-        "mse": mean_squared_error(output, target, known),
-        "psnr_db": psnr_db(stored(output), stored(target), where=known),
-    }
+    scores = {"mse": mean_squared_error(output, target, known)}
+    # Scaled columns have units of their own, the largest of which would decide.
+    one_unit = target.ndim == 4 or not isinstance(recipe.prepare, Scale)
+    if one_unit:
+        scores["psnr_db"] = psnr_db(stored(output), stored(target), where=known)
     if target.ndim == 4 and missing is None:
         scores["ssim"] = ssim(stored(output), stored(target))
-    if changed and inputs.shape == target.shape:
+    if one_unit and changed and inputs.shape == target.shape:
         damaged = psnr_db(stored(inputs), stored(target), where=known)
         scores["psnr_damaged_db"] = damaged
         scores["psnr_gain_db"] = scores["psnr_db"] - scores["psnr_damaged_db"]

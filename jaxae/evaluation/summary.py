@@ -17,6 +17,7 @@ from jaxae.evaluation.quality import reconstruction_quality
 from jaxae.evaluation.sparsity import sparsity
 from jaxae.inputs import abstract_batch, check_data, check_model
 from jaxae.models.family import call
+from jaxae.preparation import Scale
 from jaxae.recipe import Model
 from jaxae.types import Latent
 
@@ -64,7 +65,8 @@ def evaluate(
         A value for each of `NAMES`, None where the family has no such thing; so is
         `explained_variance` where the data do not vary. Nats are of an example;
         squared errors of a value as the model sees it, which a scale makes smaller or
-        larger; `psnr_db` of values as they are stored, see `reconstruction_quality`.
+        larger; `psnr_db` of values as they are stored, see `reconstruction_quality`, of
+        scaled vectors `explained_variance` in its place.
 
     Example:
         >>> import jax, numpy as np, jaxae
@@ -111,16 +113,20 @@ def _latents(model: Model) -> tuple[Latent, ...]:
 
 
 def _code_use(model: Model, data: Any, key: jax.Array) -> dict[str, Any]:
-    """How a deterministic code is used; of sparse ones, how sparse they are."""
+    """How a deterministic code is used; of sparse ones, how sparse they are.
+
+    Of what is scaled, how much of it any code explains.
+    """
     module = model.module
     if module.num_codes:
         return codebook_usage(model, data, key)
-    damaged = model.recipe.corruption is not identity
-    if module.generative or damaged or len(_latents(model)) > 1:
+    drawn = module.generative or model.recipe.corruption is not identity
+    scaled = isinstance(model.recipe.prepare, Scale)
+    if len(_latents(model)) != 1 or (drawn and not scaled):
         return {}
     scores: dict[str, Any] = sparsity(model, data, key)
     # A code without a single zero is not meant to be sparse.
-    sparse = scores["l0"] < scores.pop("num_latents")
+    sparse = scores["l0"] < scores.pop("num_latents") and not drawn
     return {k: v for k, v in scores.items() if sparse or k == "explained_variance"}
 
 

@@ -88,7 +88,8 @@ def fit(
             may have it as an attribute.
         tx: An optimizer over {"model": ..., "objective": ...}; Adam at 1e-3 if None.
             Programs are kept for the very object: give a second training the same one.
-        validation: An array, a mapping or `Shards`, to judge every epoch by.
+        validation: An array, a mapping or `Shards`, to judge every epoch by; with
+            scheduled weights as at the last step, so that epochs can be compared.
         monitor: The metric that the best epoch has least of; unless given the recipe's,
             as "loss", where there are validation data of these: "validation_loss".
             With a weight that is scheduled to grow, "loss" is least early: give

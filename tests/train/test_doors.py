@@ -1,6 +1,8 @@
 """Programs on data with inputs of their own, gaps and weights, and on other data."""
 
+import html
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +16,7 @@ from PIL import Image
 import jaxae
 from jaxae.errors import ArgumentError
 from train import apply, evaluate
-from train.__main__ import parse
+from train.__main__ import main, parse
 from train.data import Dataset, Split, load
 from train.data.digest import differing
 from train.data.images import with_channels
@@ -74,6 +76,58 @@ def test_what_patience_ended_is_finished(seeds, tmp_path, save, capsys):
         assert results(path)["best_epoch"] == 1 and jaxae.load(path)
     start(run.path, "ae", *options, "--resume")  # is the same once more
     assert len(open_run(members[-1]).history()) == 2
+
+
+TABLE = 50 + 20 * RNG.standard_normal((COUNT, 4)).astype(np.float32)
+REAL = ["--model.likelihood", "gaussian"]
+NO_PICTURES = {
+    "unscaled": (
+        TABLE,
+        ["vae"],
+        r"in \[0, 1\] for preparation\.binarize.*for --model.likelihood gaussian: "
+        "scale them by --scale standardize$",
+    ),
+    "gaps": (
+        np.where(TABLE > 60, np.nan, TABLE),
+        ["vae", *REAL, "--scale", "standardize"],
+        "not finite in float32; --missing nan says that NaN is what is not known$",
+    ),
+    "convolutions": (
+        TABLE,
+        ["conv-vae", *REAL, "--scale", "standardize"],
+        r"^error: the shape of an example in --data must be \(height, width, chan",
+    ),
+    "series": (
+        np.tile(TABLE[:, :, None], 3),
+        ["vae", *REAL, "--scale", "standardize"],
+        "must be pictures of 4×3, .*: what is no picture is given as vectors, of shape "
+        r"\[\d+, 12\], with --scale$",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NO_PICTURES)
+def test_what_is_no_picture_is_told_in_options(kind, tmp_path, save, capsys):
+    array, words, message = NO_PICTURES[kind]
+    arguments = ["--data", save("x.npy", array), "--out", str(tmp_path / "run")]
+    with pytest.raises(SystemExit), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("train.program.set_up", lambda: None)
+        main([*words, *arguments])
+    assert re.search(message, capsys.readouterr().err.strip())
+
+
+def test_a_table_is_reported_as_one(tmp_path, save):
+    options = [*REAL, "--scale", "standardize"]
+    run = start(tmp_path / "run", "vae", save("x.npy", TABLE), *options)
+    result = results(run.path)
+    assert result["psnr_db"] is None and result["explained_variance"] < 1
+    scaled = np.asarray(run.recipe().prepare.forward(load_test(run).images))
+    expected = 1 - result["mse"] / scaled.var(axis=0).mean()
+    assert result["explained_variance"] == pytest.approx(expected, rel=1e-4)
+    words = re.sub(r"--\S+|\S+\.png", "", (run.path / "report.html").read_text())
+    text = html.unescape(re.sub(r"<style.*?</style>|<[^>]*>", " ", words, flags=re.S))
+    assert "per value, of [0, 1] or scaled" in text
+    assert not re.search(r"\bimages?\b", text)
 
 
 def test_pairs_train_and_are_shown(tmp_path, save):

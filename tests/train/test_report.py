@@ -192,7 +192,7 @@ def test_the_results_are_there_with_their_units(page_and_text):
         assert value in cells, value
     row = cells.index("98.765")
     assert cells[row - 1] == "negative log-likelihood"
-    assert cells[row + 1].startswith("nats per image")
+    assert cells[row + 1].startswith("nats per example")
     assert "peak signal-to-noise ratio" not in cells  # null: left out
 
 

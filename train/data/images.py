@@ -63,7 +63,10 @@ def levels(array: np.ndarray, name: str) -> np.ndarray:
         with np.errstate(over="ignore"):  # what overflows is reported just below
             array = array.astype(np.float32, copy=False)
         if not np.isfinite(array).all():
-            raise DataError(f"{name} holds values that are not finite in float32")
+            gaps = "; --missing nan says that NaN is what is not known"
+            remedy = gaps * bool(np.isnan(array).any())
+            wrong = f"{name} holds values that are not finite in float32"
+            raise DataError(wrong + remedy)
         return array
     raise DataError(f"{name} must hold numbers, got dtype {array.dtype}")
 

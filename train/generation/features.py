@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 import jaxae
-from jaxae.errors import require
+from jaxae.errors import ensure, require
 from jaxae.training import trained_model
 from jaxae.training.checkpoint import restore_state, save_epochs
 from train.data import Dataset, LazySplit, Split
@@ -44,7 +44,11 @@ def feature_space(run: Run, data: Dataset, own: str | None) -> FeatureSpace:
         return FeatureSpace(own, _import(own))
     labels = data.train.labels
     right = data.train.images.ndim == 4 and labels is not None and _are_classes(labels)
-    require(right, "--data", data.name, "images with labels, or give --features")
+    ensure(
+        right,
+        "--samplers compares pictures by what a classifier of their labels sees, which "
+        f"{data.name} has not: give --features",
+    )
     parts = data.splits().values()
     known = [split.labels for split in parts if split.labels is not None]
     model = _classifier(run, data, int(np.concatenate(known).max()) + 1)

@@ -68,7 +68,8 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> Picture:
     caption = (
         "What training minimises, in nats per example; lower is better. The value for "
         "training is the mean over the epoch, while the weights still change; that for "
-        "validation is computed after the epoch, on images the weights never saw."
+        "validation is computed after the epoch, on examples the weights never "
+        "saw, with scheduled weights as at the end."
     )
     return Picture(
         "learning_curves", "Learning curves", caption, plotting.learning_curves(history)
@@ -216,7 +217,7 @@ def flat_codes(model: jaxae.Model, test: Split, count: int) -> np.ndarray:
 def _plane(model: jaxae.Model, codes: np.ndarray) -> Picture:
     caption = (
         "The same plane from the other side: the image that every code stands for, "
-        "over the range of 98 % of the test images along each axis."
+        "over the range of 98 % of the test examples along each axis."
     )
     figure = plotting.latent_plane(lambda z: jaxae.decode(model, z), codes)
     return Picture("latent_plane", "Decoded latent plane", caption, figure)

@@ -14,22 +14,26 @@ from train.report.pictures import flat_codes
 
 # Of every known number: its name, its unit, how to read it.
 _KNOWN = {
-    "elbo_nats": ("evidence lower bound (ELBO)", "nats per image", "higher is better"),
+    "elbo_nats": (
+        "evidence lower bound (ELBO)",
+        "nats per example",
+        "higher is better",
+    ),
     "rate_nats": (
         "rate, KL(q(z | x) || p(z))",
-        "nats per image",
+        "nats per example",
         "what the code costs",
     ),
     "distortion_nats": (
         "distortion, −log p(x | z)",
-        "nats per image",
+        "nats per example",
         "what the code leaves unsaid",
     ),
-    "nll_nats": ("negative log-likelihood", "nats per image", "lower is better"),
-    "nll_samples": ("importance samples for it", "per image", ""),
+    "nll_nats": ("negative log-likelihood", "nats per example", "lower is better"),
+    "nll_samples": ("importance samples for it", "per example", ""),
     "bits_per_dim": ("negative log-likelihood", "bits per value", "lower is better"),
     "active_units": ("active latent dimensions", "", "whose mean varies by over 0.01"),
-    "mse": ("squared error", "per value, of [0, 1]", "lower is better"),
+    "mse": ("squared error", "per value, of [0, 1] or scaled", "lower is better"),
     "psnr_db": ("peak signal-to-noise ratio", "dB", "higher is better"),
     "ssim": ("structural similarity", "at most 1", "higher is better"),
     "psnr_damaged_db": ("PSNR of the damaged images", "dB", "before restoration"),
@@ -50,12 +54,12 @@ _KNOWN = {
     "l0": ("active latents", "per example", ""),
     "dead_fraction": ("dead latents", "share of all", "lower is better"),
     "frechet_space": ("feature space of the Fréchet distances", "", ""),
-    "validation_loss": ("validation loss", "nats per image", "of the best epoch"),
+    "validation_loss": ("validation loss", "nats per example", "of the best epoch"),
     "best_epoch": ("best epoch", "", "counted from 1"),
     "train_seconds": ("training time", "seconds", "without validation"),
     "examples_per_second": ("training speed", "examples per second", ""),
 }
-_UNITS = {"nats": "nats per image", "db": "dB", "seconds": "seconds"}
+_UNITS = {"nats": "nats per example", "db": "dB", "seconds": "seconds"}
 
 
 def title(model: jaxae.Model, config: Mapping[str, Any]) -> str:

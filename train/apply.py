@@ -11,9 +11,11 @@ from train.commands import parse
 
 if TYPE_CHECKING:
     from jaxae.models.family import Family
+    from jaxae.recipe import Model
     from jaxae.views import Part, View
+    from train.data.types import Split
 
-Task = Literal["encode", "reconstruct", "repair", "sample"]
+Task = Literal["encode", "reconstruct", "repair", "impute", "score", "sample"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,11 @@ class Arguments:
     task: Task = "reconstruct"
     """encode: to codes. reconstruct: through the code and back. repair: remove noise,
     or fill the holes of --mask; images of another size than the model's in tiles that
-    overlap. sample: new images."""
+    overlap. impute: fill what is missing with its mean given the rest, by importance
+    weights, for models with a p(x). score: a number for each, high where it fits badly,
+    -log p(x) in nats by importance sampling; of models without a p(x) the mean squared
+    error of a value that comes back; both of x as the model sees it, which is scaled,
+    binarised and damaged where training did so. sample: new images."""
     out: Path = Path("out.npy")
     """Where to: FILE.npy for an array, FILE.npz for the codes of a model with several
     latents, or a new folder for PNG images."""
@@ -36,8 +42,9 @@ class Arguments:
     """What is not known of the input, as in training: nan, or a FILE of masks; a .npz
     file may have it itself, and `inputs` that the encoder sees in place of x."""
     mask: Path | None = None
-    """For repair: images as INPUT, white where pixels are missing and black elsewhere
-    (or 1 and 0); of greys in between the nearer counts, as JPEG makes them."""
+    """For repair and impute: images as INPUT, white where pixels are missing and black
+    elsewhere (or 1 and 0); of greys in between the nearer counts, as JPEG makes
+    them."""
     image_size: tuple[int, int] | None = None
     """Height and width to resize the images to."""
     label: int | None = None
@@ -48,8 +55,11 @@ class Arguments:
     had in training; other arrays in it are not looked at."""
     count: int = 64
     """For sample: how many."""
+    num_samples: int = 500
+    """For impute, and score where there is a p(x): importance samples for each
+    example."""
     seed: int = 0
-    """For sample."""
+    """For sample, impute and score: everything random follows from it."""
 
 
 def main() -> None:
@@ -74,44 +84,129 @@ def apply(arguments: Arguments) -> None:
     """
     import jax
 
-    import jaxae
-    from jaxae.errors import ensure
     from train.data import read_examples
-    from train.data.images import with_channels
     from train.run import open_run, restore_model
 
     _check(arguments)
-    task, out = arguments.task, arguments.out
-    source = None if task == "sample" else arguments.input
     model, _ = restore_model(open_run(arguments.run))
     view = model.module.view
-    given = _of_the_file(arguments, model.module)
+    given, what = _of_the_file(arguments, model.module), str(arguments.task)
+    source = None if arguments.task == "sample" else arguments.input
     if source is None:
-        key = jax.random.key(arguments.seed)
         beside = _beside(arguments, view, given, arguments.count)
-        result = jaxae.sample(model, key, arguments.count, **beside)
+        result = _sampled(arguments, model, beside)
     else:
         found = read_examples(source, arguments.image_size, arguments.missing)
-        images, gaps = found.images, found.missing
-        if found.inputs is not None:  # of which nothing is missing
-            images, gaps = found.inputs, None
-        shape = model.module.shape_seen
-        if images.ndim == 4 and len(shape) == 3:
-            images = with_channels(images, shape[-1])
-        beside = _beside(arguments, view, given, len(images))
-        if task == "repair":
-            mask = missing(arguments.mask, arguments.image_size)
-            own = "--mask must be left out: INPUT says itself what is missing"
-            ensure(mask is None or gaps is None, own)
-            mask = gaps if mask is None else mask
-            fits = images.shape[1:] == shape or len(shape) != 3 or images.ndim != 4
-            repair = jaxae.repair if fits else jaxae.repair_in_tiles
-            result = repair(model, images, missing=mask, **beside)
+        beside = _beside(arguments, view, given, len(found.images))
+        if arguments.task == "score":
+            result, what = _scores(arguments, model, found, beside)
+        elif arguments.task == "impute":
+            result = _imputed(arguments, model, found, beside)
         else:
-            function = jaxae.encode if task == "encode" else jaxae.reconstruct
-            result = function(model, images, missing=gaps, **beside)
-    write(out, result)
-    print(f"{task}: {jax.tree.leaves(result)[0].shape[0]} -> {out}")
+            result = _through(arguments, model, found, beside)
+    write(arguments.out, result)
+    print(f"{what}: {jax.tree.leaves(result)[0].shape[0]} -> {arguments.out}")
+
+
+def _sampled(arguments: Arguments, model: "Model", beside: dict[str, Any]) -> Any:
+    import jax
+
+    import jaxae
+
+    key = jax.random.key(arguments.seed)
+    return jaxae.sample(model, key, arguments.count, **beside)
+
+
+def _through(
+    arguments: Arguments, model: "Model", found: "Split", beside: dict[str, Any]
+) -> Any:
+    """The codes of what the encoder sees, or what is made of them."""
+    import jaxae
+
+    shape = model.module.shape_seen
+    images, gaps = found.images, found.missing
+    if found.inputs is not None:  # of which nothing is missing
+        images, gaps = found.inputs, None
+    images = _with_channels(images, shape)
+    if arguments.task != "repair":
+        function = jaxae.encode if arguments.task == "encode" else jaxae.reconstruct
+        return function(model, images, missing=gaps, **beside)
+    fits = images.shape[1:] == shape or len(shape) != 3 or images.ndim != 4
+    repair = jaxae.repair if fits else jaxae.repair_in_tiles
+    return repair(model, images, missing=_holes(arguments, gaps), **beside)
+
+
+def _imputed(
+    arguments: Arguments, model: "Model", found: "Split", beside: dict[str, Any]
+) -> Any:
+    """The examples with the means of what is missing.
+
+    Raises:
+        ArgumentError: Nothing says what is missing, or two do, or there is no p(x).
+    """
+    import jax
+
+    import jaxae
+    from jaxae.errors import ensure, given
+    from jaxae.evaluation import is_generative
+
+    other = "--task must be repair, not impute, for a model without a p(x)"
+    ensure(is_generative(model.recipe), other)
+    said = "--missing or --mask must be given: INPUT does not say what is missing"
+    holes = given(_holes(arguments, found.missing), said)
+    fields = _explained(model, found) | {"missing": holes}
+    key, count = jax.random.key(arguments.seed), arguments.num_samples
+    return jaxae.impute(model, **fields, key=key, num_samples=count, **beside)
+
+
+def _scores(
+    arguments: Arguments, model: "Model", found: "Split", beside: dict[str, Any]
+) -> tuple[Any, str]:
+    """A number for each example, and what it is in words."""
+    import jax
+
+    from jaxae.evaluation import is_generative, nll_nats, reconstruction_quality
+
+    data = _explained(model, found) | beside
+    key, count = jax.random.key(arguments.seed), arguments.num_samples
+    if not is_generative(model.recipe):
+        error = reconstruction_quality(model, data, key)["mse"]
+        return error, "score, the mean squared error of a value as seen"
+    scores = nll_nats(model, data, key, num_samples=count)
+    return scores, f"score, -log p(x) in nats by {count} samples"
+
+
+def _explained(model: "Model", found: "Split") -> dict[str, np.ndarray]:
+    """x, which the model has to explain, and what is said of it, as for `fit`."""
+    module = model.module
+    fields = {"x": _with_channels(found.images, module.shape)}
+    if found.inputs is not None:
+        fields["inputs"] = _with_channels(found.inputs, module.shape_seen)
+    if found.missing is not None:
+        fields["missing"] = found.missing
+    return fields
+
+
+def _with_channels(images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Pictures as the model knows them, in grey or in colours."""
+    from train.data.images import with_channels
+
+    pictures = images.ndim == 4 and len(shape) == 3
+    return with_channels(images, shape[-1]) if pictures else images
+
+
+def _holes(arguments: Arguments, gaps: np.ndarray | None) -> np.ndarray | None:
+    """What is to be filled: what INPUT says itself to be missing, or --mask.
+
+    Raises:
+        ArgumentError: Both are there.
+    """
+    from jaxae.errors import ensure
+
+    mask = missing(arguments.mask, arguments.image_size)
+    own = "--mask must be left out: INPUT says itself what is missing"
+    ensure(mask is None or gaps is None, own)
+    return gaps if mask is None else mask
 
 
 def _check(arguments: Arguments) -> None:
@@ -120,16 +215,20 @@ def _check(arguments: Arguments) -> None:
 
     task, out, file = arguments.task, arguments.out, arguments.conditions
     check_count("--count", arguments.count)
+    check_count("--num-samples", arguments.num_samples)
     named = file is None or file.suffix.lower() == ".npz"
     require(named, "--conditions", str(file), "a .npz file of named arrays")
     if task != "sample" and arguments.input is None:
         raise ArgumentError(f"INPUT is missing, the images to {task}")
-    if task != "repair" and arguments.mask is not None:
-        raise ArgumentError(f"--mask is of no use to {task}, only to --task repair")
+    if task not in ("repair", "impute") and arguments.mask is not None:
+        only = "only to --task repair and --task impute"
+        raise ArgumentError(f"--mask is of no use to {task}, {only}")
     require(not out.exists(), "--out", str(out), "a path that does not exist yet")
     is_array = out.suffix in (".npy", ".npz")
     codes = "a .npy file, or .npz, for codes"
     require(is_array or task != "encode", "--out", str(out), codes)
+    scores = "a .npy file for scores"
+    require(out.suffix == ".npy" or task != "score", "--out", str(out), scores)
 
 
 def missing(path: Path | None, size: tuple[int, int] | None) -> np.ndarray | None:
@@ -149,6 +248,8 @@ def _looking(task: Task, module: "Family") -> tuple["Part", ...]:
     """The parts of a model that a task needs."""
     if task == "sample":
         return ("decoder", "prior")
+    if task in ("impute", "score"):
+        return ("encoder", "decoder", "prior")
     encoding = module.encoded_with
     return encoding if task == "encode" else (*encoding, "decoder")
 

@@ -44,31 +44,37 @@ def parse_preset(
         arguments: Of the command line.
         make: The dataclass of all options, with a preset's values as defaults.
         program: What follows `python -m`.
-        about: The first line of `--help`.
+        about: The first line of `--help` where no preset is named.
 
     Raises:
         SystemExit: Help was asked for, or an argument is wrong; it has been said.
     """
     lose_nothing()
     if arguments and arguments[0] in ("-h", "--help"):
-        shown = PRESETS
-    else:
-        if not arguments or arguments[0].startswith("-"):
-            arguments = [DEFAULT, *arguments]
-        if arguments[0] not in PRESETS:
-            message = unknown("PRESET", arguments[0], PRESETS)
-            print(f"error: {message}", file=sys.stderr)
-            raise SystemExit(2)
-        # All of them take a second to make; two, so that the name stays an argument.
-        shown = {name: PRESETS[name] for name in {arguments[0], DEFAULT, "ae"}}
+        with _RULES:
+            tyro.extras.overridable_config_cli(
+                {name: (each.about(), make(each)) for name, each in PRESETS.items()},
+                args=list(arguments),
+                prog=f"python -m {program}",
+                description=about,
+            )
+    named = bool(arguments) and not arguments[0].startswith("-")
+    name, rest = (arguments[0], arguments[1:]) if named else (DEFAULT, arguments)
+    if name not in PRESETS:
+        print(f"error: {unknown('PRESET', name, PRESETS)}", file=sys.stderr)
+        raise SystemExit(2)
+    # The preset is part of the program's name, so that only its options are suggested.
+    default = make(PRESETS[name])
     with _RULES:
-        parsed = tyro.extras.overridable_config_cli(
-            {name: (each.about(), make(each)) for name, each in shown.items()},
-            args=list(arguments),
-            prog=f"python -m {program}",
-            description=about,
+        parsed = tyro.cli(
+            type(default),
+            default=default,
+            args=list(rest),
+            prog=f"python -m {program} {name}",
+            description=PRESETS[name].about(),
+            config=(tyro.conf.AvoidSubcommands,),
         )
-    return arguments[0], parsed
+    return name, parsed
 
 
 def dated_folder(name: str) -> Path:

@@ -53,10 +53,11 @@ def parse_sweep(config: Config) -> Sweep | None:
     distinct = len({f"{value:g}" for value in values}) == len(values)
     require(distinct, "--sweep", " ".join(texts), "numbers with other digits each")
     known = flat(config)
+    numbers = [name for name in known if _is_number(config, name)]
     if option not in known:
-        raise ArgumentError(unknown("--sweep", option, known))
+        raise ArgumentError(unknown("--sweep", option, numbers))
     real = f"--sweep {option} must be an option that is a real number"
-    ensure(_is_number(config, option), real)
+    ensure(option in numbers, real)
     return Sweep(option, tuple(values))
 
 

@@ -58,9 +58,10 @@ def _check_same(run: Run, before: Run) -> None:
         _check_equal(run, what, asked, found)
     asked, found = flat(run.config), flat(before.config)
     may_differ = MAY_DIFFER | (PLACES if before.digests else set())
+    remedy = _remedy(run, before)
     for name in sorted(asked.keys() | found.keys()):
         if name not in may_differ:
-            _check_equal(run, f"--{name}", asked.get(name), found.get(name))
+            _check_equal(run, f"--{name}", asked.get(name), found.get(name), remedy)
     if others := before.digests and differing(run.digests, before.digests):
         raise RunError(
             f"--resume: the run in {run.path} was started with other data than those "
@@ -71,11 +72,21 @@ def _check_same(run: Run, before: Run) -> None:
         _check_equal(run, "--parallel", run.config.parallel, before.config.parallel)
 
 
-def _check_equal(run: Run, what: str, asked: object, found: object) -> None:
+def _remedy(run: Run, before: Run) -> str:
+    """How to train on in another way; "" of several trainings, which take no start."""
+    if any(each.config.seeds > 1 or each.config.sweep for each in (run, before)):
+        return ""
+    new = f"--start {run.path} and another --out begin a new run with its weights"
+    return f"; {new}, without --resume"
+
+
+def _check_equal(
+    run: Run, what: str, asked: object, found: object, remedy: str = ""
+) -> None:
     if asked != found:
         raise RunError(
             f"--resume: the run in {run.path} was started with another {what}: "
-            f"{found}, now {asked}"
+            f"{found}, now {asked}{remedy}"
         )
 
 

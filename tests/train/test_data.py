@@ -407,6 +407,8 @@ def test_npz_with_a_single_array_of_any_name(tmp_path):
         ),
         ({"a": grey(3), "b": grey(3)}, r"expected arrays named .* got \['a', 'b'\]"),
         ({}, "expected arrays named"),
+        ({"inputs": grey(3)}, r"expected arrays named .* got \['inputs'\]"),
+        ({"missing": grey(3) > 1}, r"expected arrays named .* got \['missing'\]"),
         ({"x": grey(3), "y": np.arange(4)}, r"y must have shape \[3, ...\]"),
         (
             {"x_train": grey(9), "x_test": grey(3), "y_train": np.arange(9)},

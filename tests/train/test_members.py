@@ -173,12 +173,23 @@ def test_a_name_in_either_spelling(option):
     assert parse_sweep(config) == ("model.free_bits", (1.0, 2.5))
 
 
+def test_of_the_options_those_that_can_be_swept_are_named():
+    _, config = parse(["vae", "--sweep", "model.bta", "1"])
+    with pytest.raises(ArgumentError) as raised:
+        parse_sweep(config)
+    numbers = ["model.beta", "model.capacity", "model.free_bits"]
+    rest = "average clip_norm learning_rate warmup weight_decay"
+    numbers += [f"optimizer.{name}" for name in rest.split()]
+    said = f"--sweep must be one of {', '.join(numbers)}, got 'model.bta'"
+    assert str(raised.value) == f"{said}; did you mean 'model.beta'?"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["model.gamma", "1", "2"], "got 'model.gamma'"),
         (["modl.beta", "1", "2"], "got 'modl.beta'; did you mean 'model.beta'?"),
-        (["model.network.hidden", "1"], "got 'model.network.hidden'; did you mean"),
+        (["model.network.hidden", "1"], "got 'model.network.hidden'"),
         (["model.recipe", "1"], "--sweep must be one of"),
         (["model.network", "1", "2"], "model.network must be an option that is"),
         (["model.likelihood", "1", "2"], "model.likelihood must be an option that is"),

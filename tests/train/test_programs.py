@@ -538,6 +538,28 @@ def test_the_nearest_name_is_suggested(
     assert f"did you mean {nearest!r}" in words
 
 
+@pytest.mark.parametrize(
+    ("program", "arguments", "preset"),
+    [
+        ("train", ["iwae"], "iwae"),
+        ("train", [], "vae"),
+        ("train.scaling", ["ae"], "ae"),
+    ],
+)
+def test_an_option_is_suggested_of_the_preset_that_was_named(
+    program, arguments, preset, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys, "argv", [program, *arguments, "--model.latentdim", "3"])
+    with pytest.raises(SystemExit) as ended:
+        import_module(f"{program}.__main__").main()
+    assert ended.value.code == 2
+    words = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    suggested, _, after = words.partition("Perhaps you meant: ")[2].partition(" INT ")
+    assert suggested == "--model.latent-dim"
+    assert f"python -m {program} {preset} --help" in after
+    assert after.count("--help") == 1
+
+
 def test_choices_are_parsed_and_shown_as_before(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", "x run --platforms cpu tpu".split())
     assert parse_arguments(export.Arguments, "x").platforms == ("cpu", "tpu")

@@ -292,7 +292,12 @@ def test_a_finished_run_is_evaluated_again(runs, images, tmp_path):
     ("options", "message"),
     [
         (["--optimizer.learning-rate", "0.1"], "--optimizer.learning_rate: 0.001, now"),
-        (["--epochs", "9", "--seed", "3"], "--epochs: 6, now 9"),
+        (
+            ["--epochs", "9", "--seed", "3"],
+            r"--epochs: 6, now 9; --start \S+ and another --out begin a new run with "
+            "its weights, without --resume$",
+        ),
+        (["--epochs", "9", "--seeds", "2"], "--epochs: 6, now 9$"),
         (["--stream"], "--stream: False, now True"),
         (["--data", "other"], "number of training images: 240, now 160"),
         (["--data", "larger"], r"shape of the images: \(8, 8, 1\), now \(9, 9, 1\)"),

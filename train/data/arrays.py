@@ -39,7 +39,7 @@ def array_source(
     The names are those of `NAMES`: `images` (or `x`), with or without `labels` (or
     `label`, `y`), `inputs`, `missing` and `weight`; or `x_train` and `x_test`, as Keras
     writes them, with or without `y_train` and `y_test`, `inputs_train` and so on; or
-    any one name.
+    a single array of any name but those of the other fields.
 
     Args:
         path: The file.
@@ -202,14 +202,14 @@ def _names(
     keys = sorted(keys)
     known = NAMES | {CONDITION + name: (name,) for name in conditions}
     parts = _found(keys, known, path)
-    if len(keys) == 1:
-        parts["train"].setdefault("images", keys[0])
+    if len(keys) == 1 and not parts["train"]:  # the name of no other field
+        parts["train"]["images"] = keys[0]
     _check_spelling(keys, parts, known, path)
     if "images" not in parts["train"]:
         raise DataError(
             f"{path}: expected arrays named images or x (with labels or y, inputs, "
             "missing, weight), x_train and x_test (with y_train and y_test and so on), "
-            f"or a single one, got {keys}"
+            f"or a single one of another name, got {keys}"
         )
     return parts
 

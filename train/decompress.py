@@ -47,9 +47,9 @@ def decompress(arguments: Arguments) -> None:
     import jaxae
     from jaxae import compression
     from jaxae.errors import ArgumentError, ensure, require
-    from train.apply import check_place, write_levels
     from train.code_priors import code_prior
     from train.compress import constriction_needed
+    from train.writing import check_place, write_levels
 
     file, out = arguments.file, arguments.out
     require(not out.exists(), "--out", str(out), "a path that does not exist yet")

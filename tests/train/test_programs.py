@@ -29,6 +29,7 @@ from train.errors import DataError, RunError
 from train.presets import PRESETS
 from train.run import open_run, restore_model
 from train.training import train
+from train.writing import write
 
 ROOT = Path(__file__).parents[2]
 COUNT = 60
@@ -280,12 +281,12 @@ def test_apply_encodes_reconstructs_and_samples(vae, images, tmp_path):
 
 
 def test_several_latents_are_written_side_by_side(tmp_path):
-    apply.write(tmp_path / "codes.npz", (np.ones((2, 3)), np.zeros((2, 1))))
+    write(tmp_path / "codes.npz", (np.ones((2, 3)), np.zeros((2, 1))))
     with np.load(tmp_path / "codes.npz") as codes:
         assert [codes[name].shape for name in codes.files] == [(2, 3), (2, 1)]
     for name, values in (("a.npy", (np.ones(2),)), ("a.npz", np.ones(2))):
         with pytest.raises(ArgumentError, match="file for several latents"):
-            apply.write(tmp_path / name, values)
+            write(tmp_path / name, values)
 
 
 def test_apply_has_no_label_for_a_model_without(vae, tmp_path):

@@ -7,62 +7,132 @@
 after training, `plotting` pictures, `Shards` data that are read from the disk.
 """
 
-from jaxae import bottlenecks as bottlenecks
-from jaxae import compression as compression
-from jaxae import corruptions as corruptions
-from jaxae import distributions as distributions
-from jaxae import evaluation as evaluation
-from jaxae import flows as flows
-from jaxae import hooks as hooks
-from jaxae import likelihoods as likelihoods
-from jaxae import models as models
-from jaxae import networks as networks
-from jaxae import objectives as objectives
-from jaxae import preparation as preparation
-from jaxae import priors as priors
-from jaxae import recipes as recipes
-from jaxae import samplers as samplers
-from jaxae import schedules as schedules
-from jaxae import training as training
-from jaxae import views as views
-from jaxae._version import __version__ as __version__
-from jaxae.errors import ArgumentError as ArgumentError
-from jaxae.errors import CheckpointError as CheckpointError
-from jaxae.errors import TrainingDiverged as TrainingDiverged
-from jaxae.inference import decode as decode
-from jaxae.inference import encode as encode
-from jaxae.inference import impute as impute
-from jaxae.inference import interpolate as interpolate
-from jaxae.inference import likelihood as likelihood
-from jaxae.inference import posterior as posterior
-from jaxae.inference import reconstruct as reconstruct
-from jaxae.inference import repair as repair
-from jaxae.inference import repair_in_tiles as repair_in_tiles
-from jaxae.inference import sample as sample
-from jaxae.inference import traverse as traverse
-from jaxae.models import AutoEncoder as AutoEncoder
-from jaxae.models import LadderVAE as LadderVAE
-from jaxae.models import Stacked as Stacked
-from jaxae.models import UNet as UNet
-from jaxae.objectives import Objective as Objective
-from jaxae.recipe import Model as Model
-from jaxae.recipe import Recipe as Recipe
-from jaxae.recipe import compute_in as compute_in
-from jaxae.saving.models import load as load
-from jaxae.saving.models import save as save
-from jaxae.saving.programs import export as export
-from jaxae.streaming.shards import Shards as Shards
-from jaxae.training import Epoch as Epoch
-from jaxae.training import Fit as Fit
-from jaxae.training import Parallel as Parallel
-from jaxae.training import Progress as Progress
-from jaxae.training import TrainState as TrainState
-from jaxae.training import fit as fit
-from jaxae.training import fit_many as fit_many
-from jaxae.training import make_train_step as make_train_step
-from jaxae.training.initial import init as init
-from jaxae.training.initial import summary as summary
-from jaxae.types import Batch as Batch
-from jaxae.types import Context as Context
-from jaxae.types import Latent as Latent
-from jaxae.types import Trace as Trace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from jaxae import (
+    bottlenecks,
+    compression,
+    corruptions,
+    distributions,
+    evaluation,
+    flows,
+    hooks,
+    likelihoods,
+    models,
+    networks,
+    objectives,
+    preparation,
+    priors,
+    recipes,
+    samplers,
+    schedules,
+    training,
+    views,
+)
+from jaxae._version import __version__
+from jaxae.errors import ArgumentError, CheckpointError, TrainingDiverged
+from jaxae.inference import (
+    decode,
+    encode,
+    impute,
+    interpolate,
+    likelihood,
+    posterior,
+    reconstruct,
+    repair,
+    repair_in_tiles,
+    sample,
+    traverse,
+)
+from jaxae.models import AutoEncoder, LadderVAE, Stacked, UNet
+from jaxae.objectives import Objective
+from jaxae.recipe import Model, Recipe, compute_in
+from jaxae.saving.models import load, save
+from jaxae.saving.programs import export
+from jaxae.streaming.shards import Shards
+from jaxae.training import (
+    Epoch,
+    Fit,
+    Parallel,
+    Progress,
+    TrainState,
+    fit,
+    fit_many,
+    make_train_step,
+)
+from jaxae.training.initial import init, summary
+from jaxae.types import Batch, Context, Latent, Trace
+
+if TYPE_CHECKING:
+    from jaxae import plotting as plotting
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Pictures are loaded where they are first asked for, as matplotlib is slow."""
+        if name == "plotting":
+            return import_module("jaxae.plotting")
+        raise AttributeError(f"module 'jaxae' has no attribute {name!r}")
+
+
+__all__ = [
+    "ArgumentError",
+    "AutoEncoder",
+    "Batch",
+    "CheckpointError",
+    "Context",
+    "Epoch",
+    "Fit",
+    "LadderVAE",
+    "Latent",
+    "Model",
+    "Objective",
+    "Parallel",
+    "Progress",
+    "Recipe",
+    "Shards",
+    "Stacked",
+    "Trace",
+    "TrainState",
+    "TrainingDiverged",
+    "UNet",
+    "__version__",
+    "bottlenecks",
+    "compression",
+    "compute_in",
+    "corruptions",
+    "decode",
+    "distributions",
+    "encode",
+    "evaluation",
+    "export",
+    "fit",
+    "fit_many",
+    "flows",
+    "hooks",
+    "impute",
+    "init",
+    "interpolate",
+    "likelihood",
+    "likelihoods",
+    "load",
+    "make_train_step",
+    "models",
+    "networks",
+    "objectives",
+    "posterior",
+    "preparation",
+    "priors",
+    "recipes",
+    "reconstruct",
+    "repair",
+    "repair_in_tiles",
+    "sample",
+    "samplers",
+    "save",
+    "schedules",
+    "summary",
+    "training",
+    "traverse",
+    "views",
+]

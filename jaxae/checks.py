@@ -3,6 +3,7 @@
 What their own modules and functions return is checked by its shape, when JAX traces it.
 """
 
+import inspect
 import math
 from collections.abc import Callable
 from types import EllipsisType
@@ -97,12 +98,34 @@ def check_keys(keys: Any) -> int:
     return keys.shape[0]
 
 
-def check_function(name: str, value: Any, expected: str) -> None:
-    """Raises ValueError unless `value` can be called as it is, which a class cannot."""
+def check_function(name: str, value: Any, expected: str, *arguments: str) -> None:
+    """Raises ValueError unless `value` can be called as it is, which a class cannot.
+
+    Args:
+        name: What the value is called.
+        value: The function.
+        expected: What it must be.
+        arguments: What it is called with, in this order.
+    """
     function = callable(value) and not isinstance(value, type)
     words = f"{name} must be {expected}, got"
     ensure(not isinstance(value, type), f"{words} {kind_of(value)}: make one of it")
     ensure(function, f"{words} {value!r:.200}")
+    wrong, called = why_not(value, *arguments), ", ".join(arguments)
+    ensure(not wrong, f"{words} {value!r:.200}, which cannot take ({called}): {wrong}")
+
+
+def why_not(function: Callable[..., Any], *arguments: Any, **options: Any) -> str:
+    """Why a function cannot be called with these; "" if it can, or does not say."""
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # as of some that are written in C
+        return ""
+    try:
+        signature.bind(*arguments, **options)
+    except TypeError as error:
+        return str(error)
+    return ""
 
 
 def check_returned(

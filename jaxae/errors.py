@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager, contextmanager
 from difflib import get_close_matches
 from typing import Any, TypeVar, get_args
 
+import jax
+import numpy as np
 from jax.core import Tracer
 
 T = TypeVar("T")
@@ -49,10 +51,21 @@ def ensure(condition: Any, sentence: str) -> None:
 
 
 def kind_of(value: Any) -> str:
-    """What a value is, for the end of a sentence: "the class X" or what it is of."""
+    """What a value is, for the end of a sentence: "the class X" or what it is of.
+
+    What JAX traces is an array to those who wrote the function.
+    """
     if isinstance(value, type):
         return f"the class {value.__name__}"
+    if isinstance(value, jax.Array | np.ndarray):
+        return f"an array of shape {value.shape}"
     return f"a value of type {type(value).__name__}"
+
+
+def must_define(part: Any, method: str, returns: str) -> NotImplementedError:
+    """What a base raises in place of a method that is for its subclasses to define."""
+    name = type(part).__name__
+    return NotImplementedError(f"{name} must define {method}, which returns {returns}")
 
 
 def given(value: T | None, sentence: str) -> T:

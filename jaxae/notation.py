@@ -69,14 +69,27 @@ def read(tree: Tree, own: Mapping[str, Any] = MappingProxyType({})) -> Any:
         own: What it may name of the user's own, see `by_own_names`.
 
     Raises:
-        ValueError: It names an unknown part, or is nothing that `write` returns.
+        ValueError: It names unknown parts, or is nothing that `write` returns.
 
     Example:
         >>> import jaxae
         >>> jaxae.notation.read({'jaxae.corruptions.Masking': {'rate': 0.5}})
         corruptions.Masking(rate=0.5)
     """
-    return _read(tree, {**_library(), **own})
+    known = {**_library(), **own}
+    names = dict.fromkeys(name for name in _names(tree) if name not in known)
+    if len(names) == 1:
+        (name,) = names
+        raise ArgumentError(
+            f"{name} is no part of jaxae: hand it in, as parts=[...], if it is your own"
+            f"{did_you_mean(str(name), known)}"
+        )
+    ensure(
+        not names,
+        f"{', '.join(map(str, names))} are no parts of jaxae: hand them in, as "
+        "parts=[...], if they are your own",
+    )
+    return _read(tree, known)
 
 
 def by_own_names(parts: Iterable[Any]) -> dict[str, Any]:
@@ -149,6 +162,17 @@ def _refuse(path: str, value: Any) -> Tree:
     )
 
 
+def _names(tree: Tree) -> Iterator[Any]:
+    """Those of all parts, as far as it is a tree of them."""
+    inner = tree if isinstance(tree, list) else ()
+    if isinstance(tree, dict) and len(tree) == 1:
+        ((name, fields),) = tree.items()
+        yield name
+        inner = fields.values() if isinstance(fields, dict) else ()
+    for each in inner:
+        yield from _names(each)
+
+
 def _read(tree: Tree, known: Mapping[str, Any]) -> Any:
     if isinstance(tree, list):
         return tuple(_read(each, known) for each in tree)
@@ -158,11 +182,6 @@ def _read(tree: Tree, known: Mapping[str, Any]) -> Any:
         len(tree) == 1, f"a part must be one name with its fields, got {tree!r:.200}"
     )
     ((name, fields),) = tree.items()
-    ensure(
-        name in known,
-        f"{name} is no part of jaxae: hand it in, as parts=[...], if it is your own"
-        f"{did_you_mean(name, known)}",
-    )
     part = known[name]
     if not _is_part(part):
         ensure(fields is None, f"{name} must have no fields, got {fields!r:.200}")

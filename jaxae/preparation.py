@@ -9,7 +9,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Shaped
 
-from jaxae.errors import ensure, given, require
+from jaxae.errors import ensure, given, must_define, require
 from jaxae.types import AnyArray, Prepare
 from jaxae.values import Value
 
@@ -102,7 +102,7 @@ class Scale(Value):
 
     def forward(self, x: Float[AnyArray, "..."]) -> Float[AnyArray, "..."]:
         """From the user's units to the model's, in NumPy for its arrays."""
-        raise NotImplementedError
+        raise must_define(self, "forward(self, x)", "x in the model's units")
 
     def bounded(self, x: Float[AnyArray, "..."]) -> Float[AnyArray, "..."]:
         """Scaled x as a model explains it; an encoder may see it beyond bounds."""
@@ -110,7 +110,7 @@ class Scale(Value):
 
     def inverse(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         """From the model's units to the user's."""
-        raise NotImplementedError
+        raise must_define(self, "inverse(self, x)", "x in the user's units")
 
 
 class Standardize(Scale):

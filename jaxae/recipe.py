@@ -71,15 +71,14 @@ class Recipe(Value):
         ensure(made, f"module must be {family}, got {kind_of(self.module)}")
         check_objective("objective", self.objective)
         prepares = "a function (key, values) -> x, as of jaxae.preparation"
-        check_function("prepare", self.prepare, prepares)
+        check_function("prepare", self.prepare, prepares, "key", "values")
         check_corruption("corruption", self.corruption)
         check_count("num_samples", self.num_samples)
         hooks = "a tuple of functions (state, seen, key) -> state, as of jaxae.hooks"
         require(isinstance(self.hooks, tuple), "hooks", self.hooks, hooks)
+        one, seen = "a function (state, seen, key) -> state", ("state", "seen", "key")
         for i, hook in enumerate(self.hooks):
-            check_function(
-                f"hooks[{i}]", hook, "a function (state, seen, key) -> state"
-            )
+            check_function(f"hooks[{i}]", hook, one, *seen)
 
 
 def split_numbers(recipe: Recipe) -> tuple[Recipe, dict[str, np.ndarray]]:

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from jaxae.checks import as_finite, check_count, settle
-from jaxae.errors import require
+from jaxae.errors import must_define, require
 from jaxae.values import Value
 
 
@@ -18,7 +18,7 @@ class Schedule(Value):
 
     def __call__(self, step: ArrayLike) -> Float[Array, "..."]:
         """The number at a step, counted from 0."""
-        raise NotImplementedError
+        raise must_define(self, "__call__(self, step)", "one number")
 
 
 class Linear(Schedule):

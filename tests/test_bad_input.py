@@ -184,6 +184,10 @@ def test_wrong_mappings(case):
         ([], "data must have a batch, got an empty iterable"),
         (object(), "data must be an array, a mapping .*, got a value of type object"),
         (5, "data must be an array, a mapping of arrays, .*, got a value of type int"),
+        *[
+            (data, r"^data must .*, got a list of numbers: give numpy\.asarray\(data")
+            for data in ([0.5], [[0.5, 1.0]], floats().tolist())
+        ],
         ("digits", r"data must be of shape \[n, 4, 3, 1\]"),
         ((floats(), floats()), "data must not be a tuple: .*'inputs'"),
         (np.where(floats() > 0.5, np.nan, floats()), "say missing='nan'"),
@@ -393,6 +397,14 @@ def test_what_is_of_another_kind_is_named_when_it_is_given(name):
 def test_images_only():
     with pytest.raises(ArgumentError, match=r"shape must be \(height, width, channels"):
         recipes.vae((12,), network="conv")
+    message = r"got \(64, 3\); of a series give x\[:, None\], .*\(1, steps, channels\)$"
+    for family, options in (
+        (recipes.vae, {"network": "conv"}),
+        (recipes.ladder_vae, {}),
+        (recipes.unet, {}),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            family((64, 3), **options)
     with pytest.raises(ArgumentError, match="sides multiples of 4"):
         recipes.keras_denoiser((27, 27, 1))
 

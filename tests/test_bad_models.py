@@ -119,6 +119,18 @@ class Returning(nn.Module):
         return self.made(nn.Dense(self.width)(x.reshape(len(x), -1)))
 
 
+class Asking(nn.Module):
+    """A network that asks for what nobody gives."""
+
+    @nn.compact
+    def __call__(self, x, other, *, train):
+        return nn.Dense(3)(x)
+
+
+class Mute(nn.Module):
+    """A network that cannot be called."""
+
+
 class OwnCode(Bottleneck):
     made: object
 
@@ -194,7 +206,7 @@ RETURNED = {
     "whole": ({"encoder": Returning(jnp.int32)}, "must be floats, got int32"),
     "no latent": (
         {"bottleneck": OwnCode(lambda h: h)},
-        "^OwnCode must return a Latent, as `exact` .*, got a value of type",
+        r"^OwnCode must return a Latent, as `exact` .*, got an array of shape \(2, 3",
     ),
     "nothing": ({"bottleneck": OwnCall(lambda h: None)}, "^OwnCall must .*NoneType$"),
     "one code for all": (
@@ -225,7 +237,7 @@ RETURNED = {
     ),
     "no density": (
         {"bottleneck": OwnCode(with_latent(posterior=jnp.ones((1, 2, 3))))},
-        "^posterior of OwnCode must be a distribution of numpyro, got a value",
+        "^posterior of OwnCode must be a distribution of numpyro, got an array of",
     ),
     "one penalty": (
         {"bottleneck": OwnCode(with_latent(penalty=jnp.ones(())))},
@@ -235,6 +247,13 @@ RETURNED = {
         {"bottleneck": OwnCode(with_latent(metrics={"size": jnp.ones(1)}))},
         r"^size of OwnCode must have the shape \(2,\), got \(1,\)$",
     ),
+    "one that asks": (
+        {"encoder": Asking()},
+        "^Asking must take what the view shows, and may name train and weight, but "
+        "cannot be called so: missing a required argument: 'other'$",
+    ),
+    "a decoder that asks": ({"decoder": Asking()}, "^Asking must .* 'other'$"),
+    "no call": ({"encoder": Mute()}, "^Mute must .*: it has no __call__$"),
     "no outputs": (
         {"decoder": Returning(lambda h: None)},
         r"^what the decoder Returning returns must have the shape \(2, 4, 4, 1\): the "
@@ -287,6 +306,46 @@ def test_parts_that_return_the_right_shapes_are_traced():
     trace_model(model_of(bottleneck=own, prior=prior, likelihood=likelihood))
 
 
+# What a base leaves to its subclasses
+
+
+def of(base, **fields):
+    return type("Bare", (base,), fields)()
+
+
+BARE = {
+    "Objective": lambda: of(jaxae.Objective).loss({}, None, None),
+    "Bottleneck": lambda: trace_model(model_of(bottleneck=of(Bottleneck))),
+    "Bottleneck.prior": lambda: of(Bottleneck).prior(),
+    "Bottleneck.embed": lambda: of(Bottleneck).embed(jnp.zeros(3, int)),
+    "Likelihood": lambda: trace_model(
+        model_of(likelihood=of(Likelihood, values=UNIT_INTERVAL))
+    ),
+    "Schedule": lambda: of(jaxae.schedules.Schedule)(0),
+    "Corruption": lambda: of(jaxae.corruptions.Corruption)(KEY, X),
+    "Scale.forward": lambda: of(jaxae.preparation.Scale)(KEY, X),
+    "Scale.inverse": lambda: of(jaxae.preparation.Scale).inverse(X),
+    "Pair.encoder": lambda: recipes.vae(SMALL, 2, network=of(jaxae.networks.Pair)),
+    "Pair.decoder": lambda: of(jaxae.networks.Pair).decoder(SMALL),
+    "Family.generative": lambda: of(Family).generative,
+    "Family.encode": lambda: of(Family)({"inputs": X, "x": X}, KEY),
+    "Family.decode": lambda: of(Family).decode((X,), {}),
+    "Family.prior_below": lambda: of(Family).prior_below((), {}),
+    "Family.posterior_below": lambda: of(Family).posterior_below((), {}),
+    "Family.sample_codes": lambda: of(Family).sample_codes(KEY, 1, {}),
+    "Family.embed": lambda: of(Family).embed(X),
+}
+ALONE = {"Objective": "loss", "Bottleneck": "code", "Likelihood": "elementwise"}
+
+
+@pytest.mark.parametrize("kind", BARE)
+def test_what_a_subclass_must_define_is_said(kind):
+    method = kind.partition(".")[2] or ALONE.get(kind, "__call__")
+    message = rf"(?m)^Bare must define .*{method}\b.*, which returns \S"
+    with pytest.raises(NotImplementedError, match=message):
+        BARE[kind]()
+
+
 # Families
 
 
@@ -319,7 +378,7 @@ NO_FAMILIES = {
     ),
     "no distribution": (
         {"density": lambda z: z},
-        r"^p\(x \| z\) of OwnFamily must be a distribution of numpyro, got a value",
+        r"^p\(x \| z\) of OwnFamily must be a distribution of numpyro, got an array of",
     ),
     "of no samples": (
         {"density": lambda z: normal(*z.shape[1:])},

@@ -1,6 +1,8 @@
 """Parts of the user's own are looked at when they are first traced; what they must not
 do is said in a sentence, and what they may leave out is left out."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -103,7 +105,10 @@ def test_a_loss_of_the_right_shape_weighs_its_examples():
 
 
 CORRUPTIONS = {
-    "no pair": (lambda key, x: x, r"must return \(damaged x, mask or None\), got .*"),
+    "no pair": (
+        lambda key, x: x,
+        r"must return \(damaged x, mask or None\), got an array of shape \(2, 2, 2, 1",
+    ),
     "three": (lambda key, x: (x, None, None), r"must return \(damaged x, mask or Non"),
     "nothing": (lambda key, x: None, r"got a value of type NoneType"),
     "flat": (
@@ -284,7 +289,7 @@ def and_metric(name):
 PAIR = r"^an objective's loss must return \(loss \[b\], \{metric: \[b\]\}\), got "
 NAMES = r"^a metric must not be called loss, .*validation_\.\.\., as training .* got "
 NO_LOSSES = {
-    "bare": (lambda trace, context: total(trace), PAIR + "a value of type .*Stateless"),
+    "bare": (lambda trace, context: total(trace), PAIR + r"an array of shape \(2,\)"),
     "list": (lambda trace, context: [total(trace), {}], PAIR + "a value of type list"),
     "nothing": (lambda trace, context: None, PAIR + "a value of type NoneType from"),
     "no mapping": (
@@ -295,6 +300,10 @@ NO_LOSSES = {
     "no loss": (
         lambda trace, context: (None, {}),
         r"^an objective's loss must have the shape \(2,\), .*got .*NoneType from",
+    ),
+    "whole": (
+        lambda trace, context: (total(trace).astype(jnp.int32), {}),
+        r"^an objective's loss must be floats, got int32 from .*Stateless",
     ),
     "no metric": (
         lambda trace, context: (total(trace), {"mean": 0.5}),
@@ -311,7 +320,7 @@ NO_LOSSES = {
 def test_a_loss_comes_with_metrics_of_other_names(kind):
     function, message = NO_LOSSES[kind]
     objective = Stateless(function)
-    if kind in ("bare", "no loss"):  # of a sum, too
+    if kind in ("bare", "no loss", "whole"):  # of a sum, too
         objective = Chain((Reconstruction(), objective))
     with pytest.raises(ArgumentError, match=message) as refusal:
         trace_step(RECIPE.replace(objective=objective))
@@ -348,10 +357,29 @@ NO_PARTS = {
     ),
     "list": ({"hooks": [grown]}, r"^hooks must be a tuple .*<function grown>\]$"),
     "hook": ({"hooks": grown}, "^hooks must be a tuple .*, got <function grown>$"),
+    "bare corruption": (
+        {"corruption": lambda x: (x, None)},
+        r"^corruption must be a function \(key, x\) -> .*, got <function .*lambda>>, "
+        r"which cannot take \(key, x\): too many positional arguments$",
+    ),
+    "bare preparation": (
+        {"prepare": lambda x: x},
+        r"^prepare must be .*, which cannot take \(key, values\): too many",
+    ),
+    "greedy hook": (
+        {"hooks": (lambda state, seen, key, other: state,)},
+        r"^hooks\[0\] must be .*\(state, seen, key\): missing a required .* 'other'$",
+    ),
     "no hook": ({"hooks": (grown, 3)}, r"^hooks\[1\] must be a function .*, got 3$"),
     "class": ({"hooks": (jaxae.hooks.ResampleDead,)}, "^hooks.*the class ResampleDead"),
     "samples": ({"num_samples": "3"}, "^num_samples must be a whole number"),
 }
+
+
+def test_a_function_that_says_nothing_of_its_arguments_is_taken():
+    with pytest.raises(ValueError, match="signature"):
+        inspect.signature(max)
+    assert RECIPE.replace(corruption=max).corruption is max
 
 
 @pytest.mark.parametrize("kind", NO_PARTS)
@@ -367,6 +395,8 @@ def test_a_recipe_is_made_of_its_parts(kind):
         (lambda: Chain((Reconstruction,)), r"^objectives\[0\] must .*the class Recon"),
         (lambda: jaxae.corruptions.Compose(("holes",)), r"^corruptions\[0\] must be"),
         (lambda: recipes.vae((4,), 2, beta=jaxae.schedules.Linear), "beta .*the class"),
+        (lambda: recipes.vae((4,), 2, beta=lambda: 1.0), r"^beta .*take \(step\): too"),
+        (lambda: Stateless(total), r"^function must .*cannot take \(trace, context\)"),
         (lambda: recipes.vae((4,), 2, beta=jnp.ones(2)), "^beta must be a schedule or"),
         (
             lambda: recipes.autoencoder(

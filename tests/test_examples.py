@@ -4,6 +4,8 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import pydoc
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,11 @@ ALL = [
     importlib.import_module(found.name)
     for found in pkgutil.walk_packages(jaxae.__path__, "jaxae.")
     if not found.ispkg
+]
+PACKAGES = [jaxae] + [
+    importlib.import_module(found.name)
+    for found in pkgutil.walk_packages(jaxae.__path__, "jaxae.")
+    if found.ispkg
 ]
 MODULES = sorted(each.__name__ for each in ALL if ">>> " in inspect.getsource(each))
 FRONT = [
@@ -56,6 +63,16 @@ def test_help_shows_the_names_of_types_and_no_address(module):
             assert len(str(parameter)) <= 120, f"{name}: {parameter}"
             # What a value has as its default may be a function.
             assert kind or " at 0x" not in str(parameter), f"{name}: {parameter}"
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda each: each.__name__)
+def test_help_shows_what_a_package_exports(package):
+    text = pydoc.render_doc(package, renderer=pydoc.plaintext)
+    for name in getattr(package, "__all__", ()):
+        each = getattr(package, name)
+        if inspect.isclass(each) or inspect.isfunction(each):
+            heading = rf"^    (class )?({name}|{each.__name__})\b"
+            assert re.search(heading, text, re.MULTILINE), name
 
 
 def test_docstrings_say_what_a_thing_is():

@@ -17,6 +17,8 @@ from jaxae.recipe import Model
 from jaxae.samplers.flow import flow_density
 from jaxae.training.batch import model_batch
 from jaxae.training.loss import batch_loss
+from jaxae.training.parallel import default_mesh
+from jaxae.training.placement import place_data
 from jaxae.training.programs import default_optimizer
 from jaxae.training.state import init_state
 
@@ -228,6 +230,26 @@ def test_a_batch_of_which_nothing_is_known_does_not_end_a_training():
     assert int(fitted.state.step) == 2 and int(fitted.state.skipped_in_row) == 0
     with pytest.raises(jaxae.ArgumentError, match="data must have a value"):
         jaxae.fit(recipe, batches[1], key=KEY, epochs=1, progress=False)
+
+
+@pytest.mark.parametrize("weighed", [False, True])
+def test_a_value_that_no_row_knows_is_warned_of(weighed):
+    shape = (2, 2, 1)
+    data = {"x": X[:, :2, :2], "missing": np.zeros((COUNT, *shape), bool)}
+    data["missing"][2:, 0] = data["missing"][1:, 1, 1] = True
+    if weighed:  # two of the six are not trained on
+        data["weight"] = np.float32([0, 0, 1, 1, 1, 1])
+    else:
+        data["missing"][:2, 0] = True
+    recipe = recipes.autoencoder(shape, 2, **MLP)
+    mesh, count = default_mesh(), "3" if weighed else "2"
+    message = rf"data: {count} of the 4 values .* \(at \(0, 0, 0\)"
+    with pytest.warns(UserWarning, match=message):
+        place_data(recipe, data, mesh, "data")
+    place_data(recipe, data, mesh, "validation")
+    data["missing"][:] = True
+    with pytest.raises(jaxae.ArgumentError, match="all are missing"):
+        place_data(recipe, data, mesh, "data")
 
 
 def test_gaps_of_traced_arrays_and_of_what_is_no_number():

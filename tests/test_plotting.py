@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from sklearn.decomposition import PCA
 
+import jaxae
 from jaxae import plotting
 
 HISTORY = [
@@ -154,6 +155,16 @@ def test_a_walk_is_labelled_from_start_to_end():
     assert labels == ["start", "25%", "50%", "75%", "end"]
 
 
+def test_a_traversal_is_labelled_by_dimensions_and_their_values():
+    images = numbers(6, 8, 8, 1).reshape(2, 3, 8, 8, 1)
+    axes = axes_of(plotting.traversal(images))
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["z₁", "z₂"]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["−3.00", "0.00", "3.00"]
+    axes = axes_of(plotting.traversal(images, dims=(3, 11), limits=(0.0, 10.0)))
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["z₄", "z₁₂"]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["0.0", "5.0", "10.0"]
+
+
 def test_restorations_paint_the_hole_and_print_the_scores():
     x = np.zeros((3, 28, 28, 1))
     mask = np.zeros((3, 28, 28, 1), bool)
@@ -178,6 +189,7 @@ def test_no_two_texts_overlap_and_none_is_cut_off(shape):
     figures = [
         plotting.restoration_grid(x, x, x, scores),
         plotting.walk(x.reshape(2, 5, *shape), "Walks through the latent space of it"),
+        plotting.traversal(x.reshape(2, 5, *shape), dims=(0, 11), title="Traversals"),
         plotting.image_grid(x[:1], title="A title that is wider than one image"),
         plotting.learning_curves(HISTORY),
         plotting.code_scatter(numbers(50, 5), np.arange(50) % 20),
@@ -277,6 +289,15 @@ def test_the_latent_plane_has_z1_to_the_right_and_z2_upwards():
             lambda: plotting.image_pairs(numbers(2, 4, 4, 1), numbers(3, 4, 4, 1)),
             "inputs",
         ),
+        (
+            lambda: plotting.traversal(np.zeros((1, 2, 3, 4, 4, 1))),
+            r"images must be of one example, .*traverse\(\.\.\.\)\[0\] is, got \(1, 2",
+        ),
+        (lambda: plotting.traversal(np.zeros((2, 3, 4, 4, 1)), dims=(1,)), "dims"),
+        (
+            lambda: plotting.traversal(np.zeros((2, 3, 4, 4, 1)), limits=(1, 0)),
+            "limits",
+        ),
         (lambda: plotting.code_scatter(np.zeros(3)), "codes"),
         (lambda: plotting.code_scatter(np.zeros((3, 2)), [1, 2]), "labels"),
         (
@@ -296,12 +317,18 @@ def test_without_matplotlib_it_is_said_what_to_install(monkeypatch):
         importlib.reload(plotting)
 
 
+def test_the_library_has_it_without_a_further_import(monkeypatch):
+    monkeypatch.delattr(jaxae, "plotting")
+    assert jaxae.plotting is plotting
+    with pytest.raises(AttributeError, match="'jaxae' has no attribute 'plots'"):
+        _ = jaxae.plots
+
+
 def test_the_library_leaves_matplotlib_and_its_global_state_alone():
     code = (
         "import io, sys, jaxae; print('matplotlib' in sys.modules);"
-        "import numpy as np, matplotlib as m; from jaxae import plotting;"
-        "before = m.rcParams.copy();"
-        "plotting.code_scatter(np.eye(4)).savefig(io.BytesIO());"
+        "import numpy as np, matplotlib as m; before = m.rcParams.copy();"
+        "jaxae.plotting.code_scatter(np.eye(4)).savefig(io.BytesIO());"
         "print('matplotlib.pyplot' in sys.modules, before == m.rcParams.copy())"
     )
     printed = subprocess.check_output([sys.executable, "-c", code], text=True)

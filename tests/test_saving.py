@@ -228,6 +228,14 @@ def test_parts_of_ones_own_are_handed_in(recipe, parts, tmp_path):
         assert f"{name} is no part of jaxae: hand it in" in str(raised.value)
 
 
+def test_all_that_must_be_handed_in_is_named(tmp_path):
+    jaxae.save(filled(of_my_own()), tmp_path / "model")
+    with pytest.raises(CheckpointError) as raised:
+        jaxae.load(tmp_path / "model")
+    names = ", ".join(f"{part.__module__}.{part.__qualname__}" for part in OWN)
+    assert f"{names} are no parts of jaxae: hand them in" in str(raised.value)
+
+
 def test_a_name_of_ones_own_is_never_one_of_the_librarys(monkeypatch):
     """A module `networks` of the user's, or a class `AutoEncoder` in a notebook."""
     monkeypatch.setattr(Shrink, "__module__", "__main__")
@@ -249,7 +257,7 @@ def test_every_part_has_a_name_of_its_own():
 
 
 def closure(factor):
-    return lambda step: factor * step
+    return lambda *seen: factor
 
 
 @pytest.mark.parametrize(

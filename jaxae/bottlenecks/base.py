@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 from numpyro.distributions import Distribution
 
 from jaxae.checks import check_returned
-from jaxae.errors import ensure, kind_of
+from jaxae.errors import ensure, kind_of, must_define
 from jaxae.types import Latent
 from jaxae.values import Module
 
@@ -70,11 +70,13 @@ class Bottleneck(Module):
         self, h: Float[Array, "b ..."], weight: Float[Array, " b"] | None
     ) -> Latent:
         """The code without noise, as of `exact`, and its posterior if it has one."""
-        raise NotImplementedError
+        returns = "a Latent, as `exact` of jaxae.bottlenecks.base makes one"
+        raise must_define(self, "code(self, h, weight)", returns)
 
     def prior(self) -> Distribution:
         """p(z) with batch shape [1, 1], of a bottleneck that has one."""
-        raise NotImplementedError
+        returns = "a distribution of numpyro with batch shape [1, 1]"
+        raise must_define(self, "prior(self)", returns)
 
     def constrain(self, z: Float[Array, "k b ..."]) -> Float[Array, "k b ..."]:
         """The nearest code, where not every z is one."""
@@ -82,7 +84,7 @@ class Bottleneck(Module):
 
     def embed(self, indices: Int[Array, "b ..."]) -> Float[Array, "b ..."]:
         """The z of whole numbers, of a discrete bottleneck."""
-        raise NotImplementedError
+        raise must_define(self, "embed(self, indices)", "z [b, ...] of whole numbers")
 
 
 def check_latent(part: Module, latent: Any, num_samples: int, count: int) -> None:

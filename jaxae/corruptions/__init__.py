@@ -6,14 +6,21 @@ that of `x`, and is None for damage that leaves no entry out, such as noise. Any
 function like that is one too; a `Corruption` can also be printed, compared and saved.
 """
 
-from jaxae.corruptions.base import Compose as Compose
-from jaxae.corruptions.base import Corruption as Corruption
-from jaxae.corruptions.base import fill_in as fill_in
-from jaxae.corruptions.base import identity as identity
-from jaxae.corruptions.holes import Holes as Holes
-from jaxae.corruptions.holes import box_mask as box_mask
-from jaxae.corruptions.noise import GaussianNoise as GaussianNoise
-from jaxae.corruptions.noise import Masking as Masking
-from jaxae.corruptions.noise import SaltAndPepper as SaltAndPepper
-from jaxae.corruptions.patches import Patches as Patches
-from jaxae.corruptions.patches import check_grid as check_grid
+from jaxae.corruptions.base import Compose, Corruption, fill_in, identity
+from jaxae.corruptions.holes import Holes, box_mask
+from jaxae.corruptions.noise import GaussianNoise, Masking, SaltAndPepper
+from jaxae.corruptions.patches import Patches, check_grid
+
+__all__ = [
+    "Compose",
+    "Corruption",
+    "GaussianNoise",
+    "Holes",
+    "Masking",
+    "Patches",
+    "SaltAndPepper",
+    "box_mask",
+    "check_grid",
+    "fill_in",
+    "identity",
+]

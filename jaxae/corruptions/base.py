@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxae.checks import check_function, check_kept, is_array
-from jaxae.errors import ensure, kind_of, require
+from jaxae.errors import ensure, kind_of, must_define, require
 from jaxae.types import Corrupt
 from jaxae.values import Value, expression
 
@@ -24,7 +24,7 @@ class Corruption(Value):
 
     def __call__(self, key: jax.Array, x: Array) -> tuple[Array, Array | None]:
         """Damages a batch [b, ...]."""
-        raise NotImplementedError
+        raise must_define(self, "__call__(self, key, x)", "(damaged x, mask or None)")
 
 
 def identity(key: jax.Array, x: Array) -> tuple[Array, None]:
@@ -75,7 +75,7 @@ class Compose(Corruption):
 def check_corruption(name: str, corruption: Any) -> None:
     """Raises ValueError unless it can be called as it is."""
     expected = "a function (key, x) -> (damaged x, mask), as jaxae.corruptions.Holes(8)"
-    check_function(name, corruption, expected)
+    check_function(name, corruption, expected, "key", "x")
 
 
 def damage(

@@ -1,16 +1,29 @@
 """Distributions that numpyro lacks, or has more slowly; see the files."""
 
-from jaxae.distributions.beta_binomial import GreyBetaBinomial as GreyBetaBinomial
-from jaxae.distributions.elementwise import Bernoulli as Bernoulli
-from jaxae.distributions.elementwise import ContinuousBernoulli as ContinuousBernoulli
-from jaxae.distributions.elementwise import Event as Event
-from jaxae.distributions.elementwise import GreyBernoulli as GreyBernoulli
-from jaxae.distributions.elementwise import Laplace as Laplace
-from jaxae.distributions.elementwise import Normal as Normal
-from jaxae.distributions.levels import Categorical as Categorical
-from jaxae.distributions.levels import (
-    DiscretizedLogisticMixture as DiscretizedLogisticMixture,
+from jaxae.distributions.beta_binomial import GreyBetaBinomial
+from jaxae.distributions.elementwise import (
+    Bernoulli,
+    ContinuousBernoulli,
+    Event,
+    GreyBernoulli,
+    Laplace,
+    Normal,
 )
-from jaxae.distributions.mixtures import DiagonalMixture as DiagonalMixture
-from jaxae.distributions.spherical import SphereUniform as SphereUniform
-from jaxae.distributions.spherical import VonMisesFisher as VonMisesFisher
+from jaxae.distributions.levels import Categorical, DiscretizedLogisticMixture
+from jaxae.distributions.mixtures import DiagonalMixture
+from jaxae.distributions.spherical import SphereUniform, VonMisesFisher
+
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "ContinuousBernoulli",
+    "DiagonalMixture",
+    "DiscretizedLogisticMixture",
+    "Event",
+    "GreyBernoulli",
+    "GreyBetaBinomial",
+    "Laplace",
+    "Normal",
+    "SphereUniform",
+    "VonMisesFisher",
+]

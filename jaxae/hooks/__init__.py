@@ -3,7 +3,13 @@
 A hook is a pure function (state, observed, key) -> state, run by the train step.
 """
 
-from jaxae.hooks.codebook import ReviveCodes as ReviveCodes
-from jaxae.hooks.moments import reset_moments as reset_moments
-from jaxae.hooks.sparse import ResampleDead as ResampleDead
-from jaxae.hooks.sparse import TieAtStart as TieAtStart
+from jaxae.hooks.codebook import ReviveCodes
+from jaxae.hooks.moments import reset_moments
+from jaxae.hooks.sparse import ResampleDead, TieAtStart
+
+__all__ = [
+    "ResampleDead",
+    "ReviveCodes",
+    "TieAtStart",
+    "reset_moments",
+]

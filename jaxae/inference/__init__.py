@@ -10,24 +10,36 @@ with several latents; they are whole numbers where the latent code is discrete. 
 model is shown beside x, such as labels, is given by name: `label=` [n].
 """
 
-from jaxae.inference.base import CHUNK as CHUNK
-from jaxae.inference.base import Codes as Codes
-from jaxae.inference.decoding import decode as decode
-from jaxae.inference.decoding import decode_one as decode_one
-from jaxae.inference.decoding import decoder_batch as decoder_batch
-from jaxae.inference.decoding import embed as embed
-from jaxae.inference.encoding import BLOCK as BLOCK
-from jaxae.inference.encoding import codes_of as codes_of
-from jaxae.inference.encoding import encode as encode
-from jaxae.inference.encoding import encode_one as encode_one
-from jaxae.inference.encoding import encoder_batch as encoder_batch
-from jaxae.inference.imputation import impute as impute
-from jaxae.inference.probabilities import likelihood as likelihood
-from jaxae.inference.probabilities import posterior as posterior
-from jaxae.inference.repairing import reconstruct as reconstruct
-from jaxae.inference.repairing import repair as repair
-from jaxae.inference.sampling import sample as sample
-from jaxae.inference.sampling import sample_codes as sample_codes
-from jaxae.inference.tiles import repair_in_tiles as repair_in_tiles
-from jaxae.inference.walks import interpolate as interpolate
-from jaxae.inference.walks import traverse as traverse
+from jaxae.inference.base import CHUNK, Codes
+from jaxae.inference.decoding import decode, decode_one, decoder_batch, embed
+from jaxae.inference.encoding import BLOCK, codes_of, encode, encode_one, encoder_batch
+from jaxae.inference.imputation import impute
+from jaxae.inference.probabilities import likelihood, posterior
+from jaxae.inference.repairing import reconstruct, repair
+from jaxae.inference.sampling import sample, sample_codes
+from jaxae.inference.tiles import repair_in_tiles
+from jaxae.inference.walks import interpolate, traverse
+
+__all__ = [
+    "BLOCK",
+    "CHUNK",
+    "Codes",
+    "codes_of",
+    "decode",
+    "decode_one",
+    "decoder_batch",
+    "embed",
+    "encode",
+    "encode_one",
+    "encoder_batch",
+    "impute",
+    "interpolate",
+    "likelihood",
+    "posterior",
+    "reconstruct",
+    "repair",
+    "repair_in_tiles",
+    "sample",
+    "sample_codes",
+    "traverse",
+]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxae.errors import did_you_mean, ensure, require, unknown
+from jaxae.errors import did_you_mean, ensure, kind_of, require, unknown
 from jaxae.inputs.arrays import (
     as_array,
     check_condition,
@@ -33,7 +33,7 @@ from jaxae.views import Field, Part
 
 def check_model(model: Any) -> None:
     """Raises ValueError unless `model` is a Model, for which others are taken."""
-    came = f"a value of type {type(model).__name__}"
+    came = kind_of(model)
     made = "as jaxae.fit(...).model or jaxae.load(...) gives one"
     ensure(isinstance(model, Model), f"model must be a Model, {made}, got {came}")
 
@@ -43,7 +43,7 @@ def check_recipe(recipe: Any) -> None:
 
     An attribute without a hash, as a list in a module of the user's own, is named.
     """
-    came = f"a value of type {type(recipe).__name__}"
+    came = kind_of(recipe)
     made = "as jaxae.recipes.vae((28, 28, 1)) makes one"
     ensure(isinstance(recipe, Recipe), f"recipe must be a Recipe, {made}, got {came}")
     check_hashable("recipe", recipe)

@@ -11,7 +11,7 @@ from numpyro.distributions import Distribution, constraints
 
 from jaxae.distributions import elementwise
 from jaxae.distributions import levels as grey
-from jaxae.errors import ensure, kind_of, require, unknown
+from jaxae.errors import ensure, kind_of, must_define, require, unknown
 from jaxae.preparation import unit_interval
 from jaxae.types import Prepare
 from jaxae.values import Module
@@ -125,7 +125,8 @@ class Likelihood(Module):
         self, parameters: Float[Array, "k b ..."], target: Target | None
     ) -> Distribution:
         """The distribution of each value, from [k, b, ..., channels, parameters]."""
-        raise NotImplementedError
+        returns = "a distribution of numpyro, of the batch shape parameters.shape[:-1]"
+        raise must_define(self, "elementwise(self, parameters, target)", returns)
 
 
 def check_scale(name: str, choice: float | str, words: tuple[str, ...]) -> None:

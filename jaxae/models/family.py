@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from numpyro.distributions import Distribution
 
 from jaxae.bottlenecks.base import check_density, check_latent
-from jaxae.errors import ensure, kind_of
+from jaxae.errors import ensure, kind_of, must_define
 from jaxae.likelihoods import Likelihood, Target
 from jaxae.types import Batch, Latent, Trace, Variables
 from jaxae.values import Module
@@ -59,7 +59,8 @@ class Family(Module):
     @property
     def generative(self) -> bool:
         """Whether there is a posterior and a prior, so that p(x) has a bound."""
-        raise NotImplementedError
+        returns = "whether it has a posterior and a prior"
+        raise must_define(self, "the property generative", returns)
 
     @property
     def has_prior(self) -> bool:
@@ -92,7 +93,8 @@ class Family(Module):
         self, batch: Batch, key: jax.Array, *, num_samples: int = 1, train: bool = False
     ) -> tuple[Latent, ...]:
         """The codes of `batch["inputs"]`, `num_samples` each."""
-        raise NotImplementedError
+        encode = "encode(self, batch, key, *, num_samples=1, train=False)"
+        raise must_define(self, encode, "a tuple of Latents, the top one first")
 
     def decode(
         self, codes: Codes, batch: Batch, *, train: bool = False
@@ -102,15 +104,18 @@ class Family(Module):
         Of the batch the fields in `view.needs` are used; while training also "x", by
         likelihoods that estimate a parameter from it, "weight" and "counted".
         """
-        raise NotImplementedError
+        returns = "a distribution of numpyro, p(x | z) with batch shape [k, b]"
+        raise must_define(self, "decode(self, codes, batch, *, train=False)", returns)
 
     def prior_below(self, above: Codes, batch: Batch) -> Distribution | None:
         """p(z_i | z_1, ..., z_{i-1}) of the latent below these, () for the top one."""
-        raise NotImplementedError
+        returns = "p(z) of the latent below, or None"
+        raise must_define(self, "prior_below(self, above, batch)", returns)
 
     def posterior_below(self, above: Codes, batch: Batch) -> Distribution | None:
         """q(z_i | x, z_1, ..., z_{i-1}), with x as `batch["inputs"]`."""
-        raise NotImplementedError
+        returns = "q(z | x) of the latent below, or None"
+        raise must_define(self, "posterior_below(self, above, batch)", returns)
 
     def sample_codes(self, key: jax.Array, count: int, batch: Batch) -> Codes:
         """`count` codes from the prior, [1, count, ...] each.
@@ -120,11 +125,13 @@ class Family(Module):
         Raises:
             ValueError: The family has no prior.
         """
-        raise NotImplementedError
+        returns = "a tuple of codes [1, count, ...]"
+        raise must_define(self, "sample_codes(self, key, count, batch)", returns)
 
     def embed(self, indices: Any) -> Codes:
         """The codes [1, b, ...] of whole numbers, of a discrete family."""
-        raise NotImplementedError
+        returns = "a tuple of codes [1, b, ...] of whole numbers"
+        raise must_define(self, "embed(self, indices)", returns)
 
 
 def _check_latents(model: Family, latents: Any, num_samples: int, count: int) -> None:

@@ -21,6 +21,7 @@ from jaxae.models.family import (
     seen_in_training,
 )
 from jaxae.networks import Conv, ConvTranspose, ResidualBlock, halvings
+from jaxae.networks.conv import check_image
 from jaxae.precision import widened
 from jaxae.types import Batch, Latent
 from jaxae.values import Module
@@ -30,8 +31,7 @@ from jaxae.views import PARTS, Part, Plain, View, shown_by
 def check_resolutions(model: Any) -> None:
     """Raises ValueError unless a model of several sizes of an image can be made."""
     check_sizes("shape", model.shape)
-    image = len(model.shape) == 3
-    require(image, "shape", model.shape, "(height, width, channels)")
+    check_image(model.shape)
     check_sizes("channels", model.channels)
     some = len(model.channels) > 0
     require(some, "channels", model.channels, "at least one size")

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array
 
-from jaxae.checks import check_returned
+from jaxae.checks import check_returned, why_not
 from jaxae.errors import ensure
 
 
@@ -20,9 +20,18 @@ def call_network(module: nn.Module, x: Any, **options: Any) -> Array:
     So a network without dropout and statistics needs no `train`, and one that takes
     nothing over the batch no `weight`. What `**kwargs` would take is not passed:
     `nn.Sequential` hands it on to its first layer, which rarely knows it.
+
+    Raises:
+        ValueError: It asks for anything else.
     """
+    taken = taken_by(module, options)
+    called = callable(module)
+    wrong = why_not(module, x, **taken) if called else "it has no __call__"
+    own = f"{type(module).__name__} must take what the view shows, and may name"
+    so = f"{' and '.join(options)}, but cannot be called so: {wrong}"
+    ensure(not wrong, f"{own} {so}")
     with nn.intercept_methods(_warn_of_slow_layers):
-        return module(x, **taken_by(module, options))
+        return module(x, **taken)
 
 
 def check_outputs(

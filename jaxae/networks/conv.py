@@ -10,7 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jaxae.checks import as_flag, check_count, check_sizes, settle
-from jaxae.errors import require
+from jaxae.errors import ensure, require
 from jaxae.networks.activations import Activation, activate, check_activation
 from jaxae.networks.convolution import Conv, ConvTranspose
 from jaxae.networks.dense import Dense
@@ -199,6 +199,14 @@ def halvings(side: tuple[int, int], count: int) -> list[tuple[int, int]]:
 
 def _resized(x: Array, side: tuple[int, ...]) -> Array:
     return jax.image.resize(x, (x.shape[0], *side, x.shape[-1]), "linear")
+
+
+def check_image(shape: tuple[int, ...]) -> None:
+    """Raises ValueError unless it is that of an image, which a series can be, too."""
+    series = "; of a series give x[:, None], which is (1, steps, channels)"
+    came = f"{shape}{series * (len(shape) == 2)}"
+    words = f"shape must be (height, width, channels) for convolutions, got {came}"
+    ensure(len(shape) == 3, words)
 
 
 def check_stages(network: Any) -> None:

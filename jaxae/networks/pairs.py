@@ -7,9 +7,9 @@ from typing import Any
 
 from flax import linen as nn
 
-from jaxae.errors import ArgumentError, choose, ensure, kind_of, require
+from jaxae.errors import ArgumentError, choose, ensure, kind_of, must_define
 from jaxae.networks.activations import Activation
-from jaxae.networks.conv import ConvDecoder, ConvEncoder, check_stages
+from jaxae.networks.conv import ConvDecoder, ConvEncoder, check_image, check_stages
 from jaxae.networks.mlp import MLP, MLPDecoder, check_layers
 from jaxae.values import Value, expression, fields_of
 
@@ -21,11 +21,12 @@ class Pair(Value):
 
     def encoder(self) -> nn.Module:
         """x -> features."""
-        raise NotImplementedError
+        raise must_define(self, "encoder(self)", "a linen module: x -> features")
 
     def decoder(self, shape: Shape) -> nn.Module:
         """A code -> outputs of this shape, without the batch."""
-        raise NotImplementedError
+        returns = "a linen module: code -> outputs of this shape"
+        raise must_define(self, "decoder(self, shape)", returns)
 
 
 class FullyConnected(Pair):
@@ -107,8 +108,7 @@ class Convolutional(Pair):
 
     def decoder(self, shape: Shape) -> nn.Module:
         """A code [b, ...] -> images [b, *shape]."""
-        expected = "(height, width, channels) for convolutions"
-        require(len(shape) == 3, "shape", shape, expected)
+        check_image(shape)
         sizes = shape[0], shape[1], shape[2]
         mirrored: dict[str, Any] = fields_of(self) | {"channels": self.channels[::-1]}
         return ConvDecoder(sizes, **mirrored)

@@ -9,11 +9,12 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 from numpyro.distributions import Distribution, Independent, Normal
 
 from jaxae.checks import as_real, check_function, check_returned
-from jaxae.errors import ArgumentError, ensure, given, kind_of, require
+from jaxae.errors import ArgumentError, ensure, given, kind_of, must_define, require
 from jaxae.types import Context, Latent, Params, Trace
 from jaxae.values import Value, expression
 
@@ -31,16 +32,21 @@ Region = Literal["all", "hole", "outside"]
 class Objective(Value):
     """Base of the objectives: pure functions of a trace, as values.
 
-    An own objective overrides `loss`, and `init` and `tx` if it has parameters.
+    An own objective overrides `loss`, and `init` and `tx` if it has parameters. What
+    may be a number or a schedule has the value that `weight_at` returns of it.
 
     Example:
-        >>> import jax.numpy as jnp, jaxae
+        >>> import jaxae
+        >>> from jaxae.objectives import Weight, weight_at
         >>> class Darkness(jaxae.Objective):
-        ...     weight: float = 1.0
+        ...     weight: Weight = 1.0
         ...     def loss(self, params, trace, context):
         ...         mean = trace.likelihood.mean[0]
         ...         dark = -mean.reshape(mean.shape[0], -1).mean(axis=-1)
-        ...         return self.weight * dark, {"darkness": dark}
+        ...         weight = weight_at(self.weight, context.step)
+        ...         return weight * dark, {"darkness": dark}
+        >>> rising = Darkness(jaxae.schedules.Linear(0.0, 1.0, steps=100))
+        >>> recipe = jaxae.recipes.autoencoder((6,), 2).replace(objective=rising)
     """
 
     def init(self, key: jax.Array, trace: Trace) -> Params:
@@ -54,7 +60,8 @@ class Objective(Value):
         In nats per example unless the objective says otherwise; the mean over the
         batch, by weight, is the train step's.
         """
-        raise NotImplementedError
+        returns = "(loss [b], {metric: [b]})"
+        raise must_define(self, "loss(self, params, trace, context)", returns)
 
     def tx(
         self, main: optax.GradientTransformation
@@ -73,6 +80,11 @@ class Stateless(Objective):
 
     function: Callable[[Trace, Context], Loss]
 
+    def __post_init__(self) -> None:
+        """Checks that it is one."""
+        expected = "a function (trace, context) -> (loss [b], {metric: [b]})"
+        check_function("function", self.function, expected, "trace", "context")
+
     def loss(self, params: Params, trace: Trace, context: Context) -> Loss:
         """What the function returns."""
         del params
@@ -88,7 +100,7 @@ def as_weight(name: str, weight: Any, most: float = math.inf) -> Any:
     bounds = "at least 0" if most == math.inf else f"in [0, {most:g}]"
     expected = f"a schedule or {bounds}"
     if callable(weight):
-        check_function(name, weight, expected)
+        check_function(name, weight, expected, "step")
         return weight
     number = as_real(name, weight, expected)
     require((number >= 0) & (number <= most), name, weight, expected)
@@ -103,8 +115,15 @@ def is_zero(weight: Weight | None) -> bool:
     return isinstance(weight, int | float) and weight == 0
 
 
-def weight_at(weight: Weight, step: Array) -> Array:
-    """The weight's value at `step`."""
+def weight_at(weight: Weight, step: ArrayLike) -> Array:
+    """The value at `step` of a weight, which may be a number or a schedule.
+
+    Example:
+        >>> import jaxae
+        >>> rising = jaxae.schedules.Linear(0.0, 1.0, steps=100)
+        >>> float(jaxae.objectives.weight_at(rising, step=50))
+        0.5
+    """
     if not callable(weight):
         return jnp.asarray(weight, jnp.float32)
     # Some of optax's schedules mix dtypes, which strict promotion forbids.
@@ -250,6 +269,8 @@ def loss_of(
     ensure(named, f"{expected}, got metrics in {kind_of(metrics)} from {by}")
     rows, each = trace.target.shape[:1], ", a number for every example"
     check_returned("an objective's loss", loss, rows, each, by)
+    floats = jnp.issubdtype(loss.dtype, jnp.floating)  # others have no gradient
+    ensure(floats, f"an objective's loss must be floats, got {loss.dtype} from {by}")
     for name, value in metrics.items():
         check_returned(f"an objective's {name}", value, rows, each, by)
     return loss, metrics

@@ -12,15 +12,36 @@ from jaxae.errors import importing
 with importing("pictures are drawn by matplotlib: pip install 'jaxae[plot]'"):
     import matplotlib as _matplotlib  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
-from jaxae.plotting.codes import MAX_CLASSES as MAX_CLASSES
-from jaxae.plotting.codes import code_scatter as code_scatter
-from jaxae.plotting.codes import code_usage as code_usage
-from jaxae.plotting.codes import latent_plane as latent_plane
-from jaxae.plotting.codes import principal_components as principal_components
-from jaxae.plotting.curves import learning_curves as learning_curves
-from jaxae.plotting.images import image_grid as image_grid
-from jaxae.plotting.images import image_pairs as image_pairs
-from jaxae.plotting.images import image_rows as image_rows
-from jaxae.plotting.images import restoration_grid as restoration_grid
-from jaxae.plotting.images import walk as walk
-from jaxae.plotting.style import DPI as DPI
+from jaxae.plotting.codes import (
+    MAX_CLASSES,
+    code_scatter,
+    code_usage,
+    latent_plane,
+    principal_components,
+)
+from jaxae.plotting.curves import learning_curves
+from jaxae.plotting.images import (
+    image_grid,
+    image_pairs,
+    image_rows,
+    restoration_grid,
+    traversal,
+    walk,
+)
+from jaxae.plotting.style import DPI
+
+__all__ = [
+    "DPI",
+    "MAX_CLASSES",
+    "code_scatter",
+    "code_usage",
+    "image_grid",
+    "image_pairs",
+    "image_rows",
+    "latent_plane",
+    "learning_curves",
+    "principal_components",
+    "restoration_grid",
+    "traversal",
+    "walk",
+]

@@ -9,13 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 
+from jaxae.checks import as_range
 from jaxae.errors import require
+from jaxae.inference.walks import PRIOR_LIMITS
 from jaxae.plotting.mosaic import MARGIN, assemble, canvas, pixels
 from jaxae.plotting.style import DPI, INK, PAD, TEXT, TITLE
 
 _TILE, _LARGEST_TILE, _GAP = 112, 256, 8  # pixels
 _LINE = 34  # pixels from one line of text to the next
 _HOLE = np.array([0.93, 0.45, 0.09], np.float32)
+
+_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 _NOTHING: Mapping[str, Any] = {}
 
@@ -59,6 +63,47 @@ def walk(images: Any, title: str = "") -> Figure:
     fractions = np.linspace(0.0, 1.0, x.shape[1])
     labels = ["start", *(f"{f:.0%}" for f in fractions[1:-1]), "end"]
     return _tiles(x, column_labels=labels[: x.shape[1]], title=title)
+
+
+def traversal(
+    images: Any,
+    *,
+    dims: Sequence[int] | None = None,
+    limits: tuple[float, float] = PRIOR_LIMITS,
+    title: str = "",
+) -> Figure:
+    """What each dimension of a code stands for: a row for each, its values above.
+
+    Args:
+        images: [d, steps, h, w, c], of one example as `jaxae.traverse` returns them.
+        dims: The dimensions of the code, counted from 0, as `traverse` was asked for;
+            None for all from the first on, which is called z₁.
+        limits: As `traverse` was asked for.
+        title: Printed above.
+
+    Example:
+        >>> import jax, numpy as np, jaxae
+        >>> recipe = jaxae.recipes.vae((4, 4, 1), latent_dim=3)
+        >>> model = jaxae.init(recipe, jax.random.key(0))
+        >>> x = np.random.default_rng(0).random((1, 4, 4, 1), np.float32)
+        >>> walks = jaxae.traverse(model, x, dims=(0, 2), limits=(-2.0, 2.0))
+        >>> figure = jaxae.plotting.traversal(
+        ...     walks[0], dims=(0, 2), limits=(-2.0, 2.0)
+        ... )
+    """
+    images = np.asarray(images)
+    one = "of one example, [d, steps, h, w, c], as jaxae.traverse(...)[0] is"
+    require(images.ndim == 5, "images", images.shape, one)
+    count, steps = images.shape[:2]
+    chosen = range(count) if dims is None else dims
+    require(len(chosen) == count, "dims", dims, f"{count} dimensions, one for each row")
+    values = np.linspace(*as_range("limits", limits), steps)
+    return _tiles(
+        _rows(images, "steps"),
+        row_labels=[f"z{dim + 1}".translate(_SUBSCRIPTS) for dim in chosen],
+        column_labels=_numbers(values),
+        title=title,
+    )
 
 
 def image_rows(

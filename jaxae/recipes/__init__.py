@@ -6,36 +6,62 @@ its docstring are all that the command line, `--help` and the tests know of it.
 
 from types import FunctionType
 
-from jaxae.recipes.adversarial import adversarial_autoencoder as adversarial_autoencoder
-from jaxae.recipes.adversarial import factor_vae as factor_vae
-from jaxae.recipes.adversarial import vae_gan as vae_gan
-from jaxae.recipes.base import compose_model as compose_model
-from jaxae.recipes.base import compose_recipe as compose_recipe
-from jaxae.recipes.classic import autoencoder as autoencoder
-from jaxae.recipes.classic import denoising_autoencoder as denoising_autoencoder
-from jaxae.recipes.classic import inpainting_autoencoder as inpainting_autoencoder
-from jaxae.recipes.classic import keras_denoiser as keras_denoiser
-from jaxae.recipes.conditional import conditional_vae as conditional_vae
-from jaxae.recipes.discrete import fsq_autoencoder as fsq_autoencoder
-from jaxae.recipes.discrete import lfq_autoencoder as lfq_autoencoder
-from jaxae.recipes.discrete import vqvae as vqvae
-from jaxae.recipes.divergence import dip_vae as dip_vae
-from jaxae.recipes.divergence import info_vae_mmd as info_vae_mmd
-from jaxae.recipes.divergence import wae_mmd as wae_mmd
-from jaxae.recipes.flows import flow_vae as flow_vae
-from jaxae.recipes.importance import beta_tc_vae as beta_tc_vae
-from jaxae.recipes.importance import iwae as iwae
-from jaxae.recipes.ladder import ladder_vae as ladder_vae
-from jaxae.recipes.masked import masked_autoencoder as masked_autoencoder
-from jaxae.recipes.priors import mixture_vae as mixture_vae
-from jaxae.recipes.priors import vamp_vae as vamp_vae
-from jaxae.recipes.regularized import contractive_autoencoder as contractive_autoencoder
-from jaxae.recipes.regularized import regularized_autoencoder as regularized_autoencoder
-from jaxae.recipes.sparse import sparse_autoencoder as sparse_autoencoder
-from jaxae.recipes.spherical import hyperspherical_vae as hyperspherical_vae
-from jaxae.recipes.stacked import stacked_vae as stacked_vae
-from jaxae.recipes.unet import unet as unet
-from jaxae.recipes.variational import vae as vae
+from jaxae.recipes.adversarial import adversarial_autoencoder, factor_vae, vae_gan
+from jaxae.recipes.base import compose_model, compose_recipe
+from jaxae.recipes.classic import (
+    autoencoder,
+    denoising_autoencoder,
+    inpainting_autoencoder,
+    keras_denoiser,
+)
+from jaxae.recipes.conditional import conditional_vae
+from jaxae.recipes.discrete import fsq_autoencoder, lfq_autoencoder, vqvae
+from jaxae.recipes.divergence import dip_vae, info_vae_mmd, wae_mmd
+from jaxae.recipes.flows import flow_vae
+from jaxae.recipes.importance import beta_tc_vae, iwae
+from jaxae.recipes.ladder import ladder_vae
+from jaxae.recipes.masked import masked_autoencoder
+from jaxae.recipes.priors import mixture_vae, vamp_vae
+from jaxae.recipes.regularized import contractive_autoencoder, regularized_autoencoder
+from jaxae.recipes.sparse import sparse_autoencoder
+from jaxae.recipes.spherical import hyperspherical_vae
+from jaxae.recipes.stacked import stacked_vae
+from jaxae.recipes.unet import unet
+from jaxae.recipes.variational import vae
+
+__all__ = [
+    "FAMILIES",
+    "adversarial_autoencoder",
+    "autoencoder",
+    "beta_tc_vae",
+    "compose_model",
+    "compose_recipe",
+    "conditional_vae",
+    "contractive_autoencoder",
+    "denoising_autoencoder",
+    "dip_vae",
+    "factor_vae",
+    "flow_vae",
+    "fsq_autoencoder",
+    "hyperspherical_vae",
+    "info_vae_mmd",
+    "inpainting_autoencoder",
+    "iwae",
+    "keras_denoiser",
+    "ladder_vae",
+    "lfq_autoencoder",
+    "masked_autoencoder",
+    "mixture_vae",
+    "regularized_autoencoder",
+    "sparse_autoencoder",
+    "stacked_vae",
+    "unet",
+    "vae",
+    "vae_gan",
+    "vamp_vae",
+    "vqvae",
+    "wae_mmd",
+]
 
 FAMILIES = tuple(
     each

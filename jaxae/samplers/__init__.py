@@ -10,12 +10,20 @@ those whose prior q(z) does not match:
     examples = jaxae.decode(model, sampler(key, 64))
 """
 
-from jaxae.samplers.autoregressive import autoregressive as autoregressive
-from jaxae.samplers.autoregressive import code_density as code_density
-from jaxae.samplers.base import Sampler as Sampler
-from jaxae.samplers.base import aggregate_codes as aggregate_codes
-from jaxae.samplers.base import prepared as prepared
-from jaxae.samplers.base import prior as prior
-from jaxae.samplers.flow import flow as flow
-from jaxae.samplers.mixture import gaussian_mixture as gaussian_mixture
-from jaxae.samplers.two_stage import two_stage as two_stage
+from jaxae.samplers.autoregressive import autoregressive, code_density
+from jaxae.samplers.base import Sampler, aggregate_codes, prepared, prior
+from jaxae.samplers.flow import flow
+from jaxae.samplers.mixture import gaussian_mixture
+from jaxae.samplers.two_stage import two_stage
+
+__all__ = [
+    "Sampler",
+    "aggregate_codes",
+    "autoregressive",
+    "code_density",
+    "flow",
+    "gaussian_mixture",
+    "prepared",
+    "prior",
+    "two_stage",
+]

@@ -8,7 +8,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from jaxae.checks import check_count
-from jaxae.errors import ArgumentError, ensure, require
+from jaxae.errors import ArgumentError, ensure, kind_of, require
 from jaxae.inputs import check_unmasked, unmasked
 from jaxae.streaming.batches import shuffled_batches
 
@@ -54,7 +54,7 @@ class Shards:
     ) -> None:
         """Opens them; nothing is read yet."""
         listed = isinstance(sources, Sequence) and not isinstance(sources, str)
-        came = sources if listed else f"a value of type {type(sources).__name__}"
+        came = sources if listed else kind_of(sources)
         require(listed and sources, "sources", came, "a list of at least one")
         check_count("batch_size", batch_size)
         require(isinstance(seed, int | np.integer), "seed", seed, "a whole number")

@@ -14,7 +14,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxae.checks import check_keys
-from jaxae.errors import ensure, require
+from jaxae.errors import ensure, kind_of, require
 from jaxae.inputs import check_recipe
 from jaxae.recipe import Model, Recipe
 from jaxae.training.averaging import params_in_use
@@ -120,7 +120,7 @@ def fit_many(
     count = check_keys(keys)
     loop = Loop(epochs, max_skipped, patience, progress, stop)
     loop.check(callbacks, batch_size, accumulate)
-    kind = f"a value of type {type(data).__name__}"
+    kind = kind_of(data)
     ensure(is_array_data(data), f"data must be an array or a mapping, got {kind}")
     hosts = jax.process_count()
     ensure(hosts == 1, f"many models are trained on one host, not on {hosts}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations  # help() shows names, not types
 
+import math
+import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -64,8 +66,8 @@ def place_data(recipe: Recipe, data: Any, mesh: Mesh, name: str) -> Batch:
     whole = NamedSharding(mesh, PartitionSpec())
     if jax.process_count() == 1:
         checked = check_data(recipe, data, name)
-        some = "missing" not in checked or not checked["missing"].all()
-        ensure(some, f"{name} must have a value that is known, all are missing")
+        if "missing" in checked:
+            _check_known(checked, name)
         counts = "weight" not in checked or checked["weight"].any()
         ensure(counts, f"{name}['weight'] must be above 0 somewhere, all are 0")
         return jax.device_put(checked, whole)
@@ -92,6 +94,29 @@ def place_data(recipe: Recipe, data: Any, mesh: Mesh, name: str) -> Batch:
     assembled = {field: assemble(field) for field in next(iter(own.values()))}
     cut = jax.jit(lambda b: {k: v[:count] for k, v in b.items()}, out_shardings=whole)
     return cut(assembled)
+
+
+def _check_known(data: Mapping[str, Any], name: str) -> None:
+    """Warns of values of an example that no row to train on knows.
+
+    Raises:
+        ValueError: No value is known.
+    """
+    missing = np.asarray(data["missing"])
+    counted = np.asarray(data.get("weight", np.ones(len(missing)))) > 0
+    counted = counted.reshape(-1, *[1] * (missing.ndim - 1))
+    never = missing.all(axis=0, where=counted)
+    ensure(not never.all(), f"{name} must have a value that is known, all are missing")
+    shape = data["x"].shape[1:]
+    never = np.argwhere(np.broadcast_to(never, shape)).tolist()
+    if never and name == "data":  # what others lack may be known in training
+        first = [place[0] if len(place) == 1 else tuple(place) for place in never[:3]]
+        places = ", ".join(map(str, first)) + ", ..." * (len(never) > len(first))
+        warnings.warn(
+            f"data: {len(never)} of the {math.prod(shape)} values of an example are "
+            f"missing in every one (at {places}), so that nothing is learned of them",
+            stacklevel=6,
+        )
 
 
 def _start(index: Any) -> int:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxae.checks import check_count
-from jaxae.errors import ArgumentError, ensure
+from jaxae.errors import ArgumentError, ensure, kind_of
 from jaxae.inputs import check_data
 from jaxae.recipe import Recipe
 from jaxae.training.epoch import means
@@ -188,12 +188,25 @@ def first_batch(batches: Any) -> tuple[Any, Iterator[Any]]:
         ValueError: There is none, or these are no batches.
     """
     kinds = "an array, a mapping of arrays, an iterable of batches or a function to one"
-    came = f"a value of type {type(batches).__name__}"
+    came = kind_of(batches)
     ensure(isinstance(batches, Iterable), f"data must be {kinds}, got {came}")
     stream = iter(batches)
     first = next(stream, None)
     ensure(first is not None, "data must have a batch, got an empty iterable")
+    listed = isinstance(batches, list) and _is_listed(first)
+    ensure(not listed, f"data must be {kinds}, got a list of numbers: {_AS_ARRAY}")
     return first, stream
+
+
+_AS_ARRAY = "give numpy.asarray(data)"
+
+
+def _is_listed(first: Any) -> bool:
+    """Whether it is a number, or numbers in lists that are no pair of x and label."""
+    inner = first[0] if isinstance(first, list) and first else first
+    while isinstance(inner, list) and inner and len(first) > 2:
+        inner = inner[0]
+    return isinstance(inner, int | float | np.number)
 
 
 def as_batch(batch: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxae.errors import ensure
+from jaxae.errors import ensure, kind_of
 from jaxae.recipe import Model, Recipe
 from jaxae.training.initial import abstract_variables, by_name, name_of
 from jaxae.types import Variables
@@ -35,7 +35,7 @@ def compare(recipe: Recipe, start: Model) -> Fitting:
     Raises:
         ValueError: It is no model, or there is none.
     """
-    kind = f"a value of type {type(start).__name__}"
+    kind = kind_of(start)
     ensure(isinstance(start, Model), f"start must be a Model, got {kind}")
     ours, theirs = by_name(abstract_variables(recipe)), by_name(start.variables)
     taken = _taken(ours, theirs)

@@ -96,7 +96,13 @@ OPTIONS = [{}, FULL, {"skip": True}]
 
 @pytest.mark.parametrize(
     ("side", "halved"),
-    [((28, 28), (7, 7)), ((27, 27), (7, 7)), ((7, 5), (2, 2)), ((1, 1), (1, 1))],
+    [
+        ((28, 28), (7, 7)),
+        ((27, 27), (7, 7)),
+        ((7, 5), (2, 2)),
+        ((1, 1), (1, 1)),
+        ((1, 9), (1, 3)),
+    ],
 )
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("options", OPTIONS, ids=["plain", "full", "skip"])

@@ -5,8 +5,18 @@ map that they and their gradients are, `cpu.py` which form of it the CPU gets,
 `forms.py` these forms, made of what is in `pixels.py`, `geometry.py` what meets what.
 """
 
-from jaxae.networks.convolution.layers import Conv as Conv
-from jaxae.networks.convolution.layers import ConvTranspose as ConvTranspose
-from jaxae.networks.convolution.layers import conv as conv
-from jaxae.networks.convolution.layers import conv_transpose as conv_transpose
-from jaxae.networks.convolution.layers import max_pool as max_pool
+from jaxae.networks.convolution.layers import (
+    Conv,
+    ConvTranspose,
+    conv,
+    conv_transpose,
+    max_pool,
+)
+
+__all__ = [
+    "Conv",
+    "ConvTranspose",
+    "conv",
+    "conv_transpose",
+    "max_pool",
+]

@@ -400,6 +400,11 @@ def test_npz_with_a_single_array_of_any_name(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
+        ({"x": grey(4), "images": grey(4)}, "images and x mean the same: leave one"),
+        (
+            {"x_train": grey(4), "label_train": range(4), "y_train": range(4)},
+            "label_train and y_train mean the same",
+        ),
         ({"x": grey(3), "wieght": np.ones(3)}, "'wieght' is none .* mean 'weight'"),
         (
             {"x_train": grey(3), "x_test": grey(2), "input_train": grey(3)},

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -201,6 +202,7 @@ def _names(
     """Part -> the names of its arrays, by those of `Split.arrays`."""
     keys = sorted(keys)
     known = NAMES | {CONDITION + name: (name,) for name in conditions}
+    _check_once(keys, known, path)
     parts = _found(keys, known, path)
     if len(keys) == 1 and not parts["train"]:  # the name of no other field
         parts["train"]["images"] = keys[0]
@@ -212,6 +214,16 @@ def _names(
             f"or a single one of another name, got {keys}"
         )
     return parts
+
+
+def _check_once(
+    keys: Collection[str], known: Mapping[str, Collection[str]], path: Path
+) -> None:
+    """Raises DataError where a field has two arrays, of which one would be taken."""
+    for names, part in product(known.values(), ("", "_train", "_test")):
+        alike = [name + part for name in names if name + part in keys]
+        if len(alike) > 1:
+            raise DataError(f"{path}: {' and '.join(alike)} mean the same: leave one")
 
 
 def _check_spelling(

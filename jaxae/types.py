@@ -43,7 +43,7 @@ Folder = str | PathLike[str]
 """A path of one."""
 
 Which = Literal["best", "last"]
-"""Of the epochs, by the recipe's monitor."""
+"""An epoch; the best one is that by the recipe's monitor."""
 
 
 class Latent(NamedTuple):

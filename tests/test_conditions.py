@@ -302,7 +302,7 @@ def test_a_unet_with_conditions():
     guide = np.concatenate([IMAGES, 1.0 - IMAGES], axis=-1)
     shown = {"label": SHOWN["label"], "guide": guide}
     missing = np.zeros(IMAGES.shape, bool)
-    missing[:, 2:4] = True
+    missing[::2, 2:4] = True
     data = {"x": IMAGES, "missing": missing, **shown}
     model = jaxae.fit(recipe, data, **FIT).model
     made = jaxae.repair(model, IMAGES, missing=missing, **shown)

@@ -42,7 +42,13 @@ ARGUMENTS = {
     "train.reproduce": reproduce.Arguments,
 }
 # What stands in a command for something of the reader's.
-STANDS_FOR = {"PRESET": "vae", "CASE": "mlp-100", "ROW": "pca-30", "N": "3"}
+STANDS_FOR = {
+    "PRESET": "vae",
+    "CASE": "mlp-100",
+    "ROW": "pca-30",
+    "TASK": "score",
+    "N": "3",
+}
 
 
 def text_of(page):

@@ -11,7 +11,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("optimized")]
 
 
 def result_of(preset, tmp_path):
-    _, config = parse([preset])
+    # On one device: these tests' eight are the cores of one.
+    _, config = parse([preset, "--parallel", "none"])
     run = train(tmp_path / preset, preset, config)
     return json.loads(run.result.read_text())
 

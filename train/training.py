@@ -104,7 +104,7 @@ def _train(path: Path, preset: str, config: Config, stop: Callable[[], bool]) ->
 
 
 def _say_why_early(config: Config, done: int, stop: Callable[[], bool]) -> None:
-    """Of a training with epochs left: patience ended it, unless it was told to end.
+    """Patience ends a training with epochs left, unless it was told to end.
 
     Raises:
         Terminated: It was.

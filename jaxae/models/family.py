@@ -148,7 +148,7 @@ def _check_likelihood(model: Family, likelihood: Any, codes: Codes, x: Array) ->
     name = f"p(x{' | z' * bool(codes)}) of {type(model).__name__}"
     batches = ({codes[-1].shape[0]}, {len(x)}) if codes else ({1}, {1, len(x)})
     check_density(name, likelihood, *batches)
-    came, shape = likelihood.event_shape, x.shape[1:]
+    came, shape = likelihood.event_shape, model.shape
     ensure(came == shape, f"{name} must be of x of shape {shape}, got {came}")
 
 

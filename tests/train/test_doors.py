@@ -500,7 +500,8 @@ def test_a_score_without_a_density_is_the_squared_error(vectors, use, save):
     source = save("x.npz", x=x, missing=gaps)
     scores, printed = use(model, source, "--task", "score")
     made = np.asarray(jaxae.reconstruct(model, x, missing=gaps))
-    expected = np.square(made - x).mean(axis=1, where=~gaps)
+    error = np.square(made - x).sum(axis=1, where=~gaps)
+    expected = error / np.where(gaps.all(axis=1), np.nan, (~gaps).sum(axis=1))
     np.testing.assert_allclose(scores, expected, rtol=1e-5)
     assert printed.startswith("score, the mean squared error of a value as seen: 5 -> ")
 

@@ -683,6 +683,8 @@ def test_a_full_disk_ends_in_one_message_and_keeps_what_was_there(images, full_d
 def test_ctrl_c_keeps_the_finished_epochs(images, tmp_path):
     out = tmp_path / "run"
     arguments = ["--data", str(images), "--out", str(out), "--epochs", "100000"]
+    # A shell's background jobs ignore Ctrl-C, and so would the program.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-m", "train", "ae", *arguments],
         cwd=ROOT,
@@ -690,13 +692,18 @@ def test_ctrl_c_keeps_the_finished_epochs(images, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
+    signal.signal(signal.SIGINT, before)
     metrics = out / "metrics.jsonl"
-    deadline = time.monotonic() + 100
-    while not (metrics.exists() and metrics.read_text().count("\n") >= 3):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
+    deadline = time.monotonic() + 300
+    try:
+        while not (metrics.exists() and metrics.read_text().count("\n") >= 3):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=300)
+    finally:
+        process.kill()
+        process.communicate()
     assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
     assert f"python -m train.evaluate {out}" in stdout

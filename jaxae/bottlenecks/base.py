@@ -13,6 +13,8 @@ from jaxae.errors import ensure, kind_of, must_define
 from jaxae.types import Latent
 from jaxae.values import Module
 
+_A_LATENT = "a Latent, as `exact` of jaxae.bottlenecks.base makes one"
+
 
 class Bottleneck(Module):
     """Base of the bottlenecks: features h -> `Latent`.
@@ -70,8 +72,7 @@ class Bottleneck(Module):
         self, h: Float[Array, "b ..."], weight: Float[Array, " b"] | None
     ) -> Latent:
         """The code without noise, as of `exact`, and its posterior if it has one."""
-        returns = "a Latent, as `exact` of jaxae.bottlenecks.base makes one"
-        raise must_define(self, "code(self, h, weight)", returns)
+        raise must_define(self, "code(self, h, weight)", _A_LATENT)
 
     def prior(self) -> Distribution:
         """p(z) with batch shape [1, 1], of a bottleneck that has one."""
@@ -97,9 +98,8 @@ def check_latent(part: Module, latent: Any, num_samples: int, count: int) -> Non
         count: Of the examples.
     """
     name = type(part).__name__
-    made = "a Latent, as `exact` of jaxae.bottlenecks.base makes one"
     right = isinstance(latent, Latent)
-    ensure(right, f"{name} must return {made}, got {kind_of(latent)}")
+    ensure(right, f"{name} must return {_A_LATENT}, got {kind_of(latent)}")
     z = latent.z
     k = num_samples if getattr(z, "shape", ())[:1] == (num_samples,) else 1
     each = ": samples of the code of every example"

@@ -194,11 +194,9 @@ def first_batch(batches: Any) -> tuple[Any, Iterator[Any]]:
     first = next(stream, None)
     ensure(first is not None, "data must have a batch, got an empty iterable")
     listed = isinstance(batches, list) and _is_listed(first)
-    ensure(not listed, f"data must be {kinds}, got a list of numbers: {_AS_ARRAY}")
+    numbers = "got a list of numbers: give numpy.asarray(data)"
+    ensure(not listed, f"data must be {kinds}, {numbers}")
     return first, stream
-
-
-_AS_ARRAY = "give numpy.asarray(data)"
 
 
 def _is_listed(first: Any) -> bool:

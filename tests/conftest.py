@@ -12,8 +12,9 @@ os.environ["XLA_FLAGS"] = (
     + " --xla_force_host_platform_device_count=8"
     # XLA's former code generator, gone in JAX 0.12, compiles in two thirds of the time.
     + " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10.")
-    # Small programs, on machines of few cores: not divided among threads.
-    + " --xla_cpu_parallel_codegen_split_count=1"
+    # Small programs, on machines of few cores: not divided among threads, and
+    # sooner compiled than fast.
+    + " --xla_cpu_parallel_codegen_split_count=1 --xla_cpu_opt_preset=FAST_COMPILE"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Of the programs too that tests start.
@@ -84,21 +85,15 @@ def pytest_collection_finish():
 def bounded_memory():
     """Compiled programs are some 2 MB each, and few are of use to other modules."""
     yield
-    give_back()
     if resident_memory() > MEMORY:
         for kept in vars(programs).values():
             if hasattr(kept, "cache_clear"):
                 kept.cache_clear()
         jax.clear_caches()
-        gc.unfreeze()
-        give_back()
-    gc.freeze()
-
-
-def give_back():
-    """What nothing refers to: to the C library, and from it to the system."""
-    gc.collect()
-    getattr(LIBC, "malloc_trim", int)(0)
+        gc.collect()
+        # What nothing refers to: to the C library, and from it to the system.
+        getattr(LIBC, "malloc_trim", int)(0)
+        gc.freeze()
 
 
 def resident_memory() -> int:

@@ -123,8 +123,8 @@ def environment(tmp_path_factory, worker_id):
 
 
 def use_devices(patch: pytest.MonkeyPatch, count: int) -> None:
-    flag = f"--xla_force_host_platform_device_count={count}"
-    patch.setenv("XLA_FLAGS", flag)
+    flag = f"--xla_force_host_platform_device_count={count}"  # the last one counts
+    patch.setenv("XLA_FLAGS", f"{os.environ['XLA_FLAGS']} {flag}")
 
 
 def start(*command: str) -> subprocess.Popen:

@@ -3,8 +3,11 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 FILES = {
@@ -13,7 +16,12 @@ FILES = {
     for path in (ROOT / folder).rglob("*.py")
 }
 FILES = {name.removesuffix(".__init__"): path for name, path in FILES.items()}
-TREES = {name: ast.parse(p.read_text(encoding="utf-8")) for name, p in FILES.items()}
+
+
+@cache
+def trees() -> dict[str, ast.Module]:
+    """Every file, read when a test asks for it."""
+    return {name: ast.parse(p.read_text(encoding="utf-8")) for name, p in FILES.items()}
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[str, str, str]]:
@@ -27,43 +35,49 @@ def imports(tree: ast.AST) -> Iterator[tuple[str, str, str]]:
                 yield node.module, alias.name, alias.asname or alias.name
 
 
-HANDED_ON = {
-    (name, here): (module, there)
-    for name, path in FILES.items()
-    if path.name == "__init__.py"
-    for module, there, here in imports(TREES[name])
-    if there
-}
+@cache
+def handed_on() -> dict[tuple[str, str], tuple[str, str]]:
+    """What packages define elsewhere: {(package, name): (module, name there)}."""
+    return {
+        (name, here): (module, there)
+        for name, path in FILES.items()
+        if path.name == "__init__.py"
+        for module, there, here in imports(trees()[name])
+        if there
+    }
 
 
 def origin(module: str, name: str) -> str:
     """The file that defines it, wherever packages hand it on."""
     if f"{module}.{name}" in FILES:
         return f"{module}.{name}"
-    further = HANDED_ON.get((module, name))
+    further = handed_on().get((module, name))
     return origin(*further) if further else module
 
 
-GRAPH = {
-    name: {origin(module, there) for module, there, _ in imports(tree)} - {name}
-    for name, tree in TREES.items()
-}
-GRAPH = {name: found & FILES.keys() for name, found in GRAPH.items()}
+@pytest.fixture(scope="module")
+def graph() -> dict[str, set[str]]:
+    """The files that each of them imports."""
+    found = {
+        name: {origin(module, there) for module, there, _ in imports(tree)} - {name}
+        for name, tree in trees().items()
+    }
+    return {name: others & FILES.keys() for name, others in found.items()}
 
 
-def test_no_files_import_one_another_in_a_circle():
-    assert "train.data.idx" in GRAPH["train.data.mnist"]
-    assert "train.data.images" in GRAPH["train.data"]
-    assert "jaxae.likelihoods.base" in GRAPH["jaxae.models.autoencoder"]
-    TopologicalSorter(GRAPH).prepare()
+def test_no_files_import_one_another_in_a_circle(graph):
+    assert "train.data.idx" in graph["train.data.mnist"]
+    assert "train.data.images" in graph["train.data"]
+    assert "jaxae.likelihoods.base" in graph["jaxae.models.autoencoder"]
+    TopologicalSorter(graph).prepare()
 
 
-def test_the_library_imports_no_program():
-    library = {name for name in GRAPH if name.split(".")[0] == "jaxae"}
-    assert [name for name in library if GRAPH[name] - library] == []
+def test_the_library_imports_no_program(graph):
+    library = {name for name in graph if name.split(".")[0] == "jaxae"}
+    assert [name for name in library if graph[name] - library] == []
 
 
-def test_rooms_import_as_they_are_drawn():
+def test_rooms_import_as_they_are_drawn(graph):
     """The rows of the drawing in the library's README: imports go to rows below."""
     text = (ROOT / "jaxae/README.md").read_text(encoding="utf-8")
     (drawing,) = re.findall(r"```\n(compression/.*?)```", text, re.DOTALL)
@@ -77,8 +91,8 @@ def test_rooms_import_as_they_are_drawn():
 
     upwards = [
         (name, found)
-        for name in GRAPH
-        for found in GRAPH[name]
+        for name in graph
+        for found in graph[name]
         if room(name) in rank and room(found) in rank and room(name) != room(found)
         if rank[room(name)] >= rank[room(found)]
     ]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import time
@@ -35,7 +36,8 @@ def environment(tmp_path_factory, worker_id):
     folder = folder if worker_id == "master" else folder.parent
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAXAE_CACHE", str(folder / "members-cache"))
-        patch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=1")
+        flag = "--xla_force_host_platform_device_count=1"  # the last one counts
+        patch.setenv("XLA_FLAGS", f"{os.environ['XLA_FLAGS']} {flag}")
         yield
 
 

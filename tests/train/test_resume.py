@@ -1,6 +1,7 @@
 """Runs that are killed, told to end or damaged, and go on: real processes."""
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -35,7 +36,8 @@ def environment(tmp_path_factory, worker_id):
     folder = folder if worker_id == "master" else folder.parent
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAXAE_CACHE", str(folder / "resume-cache"))
-        patch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=1")
+        flag = "--xla_force_host_platform_device_count=1"  # the last one counts
+        patch.setenv("XLA_FLAGS", f"{os.environ['XLA_FLAGS']} {flag}")
         yield
 
 

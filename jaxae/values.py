@@ -24,6 +24,7 @@ import numpy as np
 from flax import linen as nn
 from jax.core import Tracer
 
+from jaxae.checks import check_methods
 from jaxae.errors import ensure
 
 V = TypeVar("V")
@@ -44,6 +45,7 @@ class Value:
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Makes the subclass a frozen dataclass, as linen does with modules."""
+        check_methods(cls)
         super().__init_subclass__(**options)
         dataclasses.dataclass(frozen=True, repr=False)(cls)
 
@@ -62,6 +64,15 @@ class Module(nn.Module):
     def __repr__(self) -> str:
         """The expression that makes it."""
         return expression(self)
+
+
+class Component(Module):
+    """A linen module whose methods the library calls, such as a bottleneck's."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Checks what is overridden; networks may leave out what they do not need."""
+        check_methods(cls)
+        super().__init_subclass__(**options)
 
 
 def expression(value: Any) -> str:

@@ -346,6 +346,67 @@ def test_what_a_subclass_must_define_is_said(kind):
         BARE[kind]()
 
 
+# name: (base, what stands there in its place, the message)
+OVERRIDDEN = {
+    "Objective.loss": (
+        jaxae.Objective,
+        lambda self, trace: None,
+        r"Own\.loss\(self, trace\) must take \(self, params, trace, context\), as "
+        r"Objective\.loss does: too many positional arguments",
+    ),
+    "Bottleneck.code": (
+        Bottleneck,
+        lambda self, h: None,
+        r"must take \(self, h, weight\), as Bottleneck\.code does",
+    ),
+    "Likelihood.elementwise": (
+        jaxae.likelihoods.Gaussian,  # of a class that is a base's own subclass
+        lambda self, parameters: None,
+        r"must take \(self, parameters, target\), as Gaussian\.elementwise does",
+    ),
+    "Family.encode": (
+        Family,
+        lambda self, batch, key: None,
+        r"must take \(self, batch, key, \*, num_samples=1, train=False\), as Family",
+    ),
+    "Corruption.__call__": (
+        jaxae.corruptions.Corruption,
+        lambda self, x: None,
+        r"Own\.__call__\(self, x\) must take \(self, key, x\), as",
+    ),
+    "Bottleneck.num_codes": (
+        Bottleneck,
+        lambda self: 7,
+        r"^Own\.num_codes must be a property, as Bottleneck\.num_codes is, not a meth",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OVERRIDDEN)
+def test_what_a_subclass_defines_is_called_as_in_its_base(kind):
+    (base, own, message), name = OVERRIDDEN[kind], kind.partition(".")[2]
+    with pytest.raises(ArgumentError, match=message):
+        type("Own", (base,), {name: own})
+
+
+def test_a_subclass_may_take_more_and_networks_less():
+    class Own(Bottleneck):
+        num_codes: int = 7  # in the place of a property
+
+        def code(self, h, *others, **options):
+            return exact(h)
+
+        @staticmethod
+        def prior():
+            return normal(1, 1, 2)
+
+    class Net(jaxae.networks.MLP):
+        def __call__(self, x):
+            return x
+
+    assert Own().num_codes == 7 and Own().prior() and Net((3,))(X) is X
+
+
 # Families
 
 

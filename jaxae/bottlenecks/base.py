@@ -11,12 +11,12 @@ from numpyro.distributions import Distribution
 from jaxae.checks import check_returned
 from jaxae.errors import ensure, kind_of, must_define
 from jaxae.types import Latent
-from jaxae.values import Module
+from jaxae.values import Component, Module
 
 _A_LATENT = "a Latent, as `exact` of jaxae.bottlenecks.base makes one"
 
 
-class Bottleneck(Module):
+class Bottleneck(Component):
     """Base of the bottlenecks: features h -> `Latent`.
 
     Most say in `code` what is without noise, and leave the samples to this class.

@@ -14,7 +14,7 @@ from jaxae.distributions import levels as grey
 from jaxae.errors import ensure, kind_of, must_define, require, unknown
 from jaxae.preparation import unit_interval
 from jaxae.types import Prepare
-from jaxae.values import Module
+from jaxae.values import Component
 
 MIN_LOG_SCALE = -6.0
 """Floor of learned log standard deviations and scales.
@@ -59,7 +59,7 @@ class Target(NamedTuple):
     counted: Bool[Array, "b ..."] | None = None
 
 
-class Likelihood(Module):
+class Likelihood(Component):
     """Base of the likelihoods; what the subclasses say of themselves is here.
 
     Attributes:

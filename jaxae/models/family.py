@@ -13,13 +13,13 @@ from jaxae.bottlenecks.base import check_density, check_latent
 from jaxae.errors import ensure, kind_of, must_define
 from jaxae.likelihoods import Likelihood, Target
 from jaxae.types import Batch, Latent, Trace, Variables
-from jaxae.values import Module
+from jaxae.values import Component
 from jaxae.views import Part, View
 
 Codes = tuple[Float[Array, "k b ..."], ...]
 
 
-class Family(Module):
+class Family(Component):
     """Base of the models: the protocol by which everything else sees one.
 
     The methods take the latents and codes as tuples, top first, since hierarchical

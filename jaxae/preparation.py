@@ -77,6 +77,20 @@ class Scale(Value):
     Attributes:
         estimated: The fields that `of` sets, None until then. Programs get their values
             as arrays, so that other data need no other program.
+
+    Example:
+        >>> import numpy as np, jaxae
+        >>> class Centred(jaxae.preparation.Scale):
+        ...     estimated = ("mean",)
+        ...     mean: float | None = None
+        ...     def of(self, x, weight=None):
+        ...         return self.replace(mean=float(np.nanmean(x)))
+        ...     def forward(self, x):
+        ...         return x - self.mean
+        ...     def inverse(self, x):
+        ...         return x + self.mean
+        >>> recipe = jaxae.recipes.vae((6,), latent_dim=2, likelihood="gaussian")
+        >>> recipe = recipe.replace(prepare=Centred())
     """
 
     estimated: ClassVar[tuple[str, ...]] = ()

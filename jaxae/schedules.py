@@ -14,7 +14,18 @@ from jaxae.values import Value
 
 
 class Schedule(Value):
-    """Base of the schedules: step -> number."""
+    """Base of the schedules: step -> number.
+
+    Example:
+        >>> import jaxae
+        >>> class Halving(jaxae.schedules.Schedule):
+        ...     steps: int
+        ...     def __call__(self, step):
+        ...         return jnp.exp2(-jnp.asarray(step, float) / self.steps)
+        >>> float(Halving(100)(200))
+        0.25
+        >>> recipe = jaxae.recipes.vae((6,), latent_dim=2, beta=Halving(100))
+    """
 
     def __call__(self, step: ArrayLike) -> Float[Array, "..."]:
         """The number at a step, counted from 0."""

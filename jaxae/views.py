@@ -50,6 +50,18 @@ class View(Value):
         needs: The fields of the batch beside "inputs" that are looked at: these, and
             "mask".
         takes_missing: Whether x may have missing values.
+
+    Example:
+        >>> import jaxae, jax.numpy as jnp
+        >>> from jaxae.views import Field, View
+        >>> class Timed(View):
+        ...     @property
+        ...     def fields(self):
+        ...         return {"time": Field(to=("decoder",))}
+        ...     def decoder(self, z, batch):
+        ...         return jnp.concatenate([z, batch["time"][:, None]], axis=-1)
+        >>> recipe = jaxae.recipes.vae((6,), latent_dim=2)
+        >>> recipe = recipe.replace(module=recipe.module.clone(view=Timed()))
     """
 
     takes_missing: ClassVar[bool] = True

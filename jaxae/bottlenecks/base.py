@@ -23,6 +23,18 @@ class Bottleneck(Component):
 
     Attributes:
         stochastic: Whether there is a posterior, and a prior unless the model has one.
+
+    Example:
+        >>> import jaxae
+        >>> from flax import linen as nn
+        >>> from jaxae.bottlenecks.base import Bottleneck, exact
+        >>> class Bounded(Bottleneck):
+        ...     latent_dim: int = 2
+        ...     @nn.compact
+        ...     def code(self, h, weight):
+        ...         return exact(nn.tanh(nn.Dense(self.latent_dim)(h)))
+        >>> module = jaxae.recipes.compose_model((6,), "mlp", Bounded(), "gaussian")
+        >>> recipe = jaxae.Recipe(module, jaxae.objectives.Reconstruction())
     """
 
     stochastic: ClassVar[bool] = False

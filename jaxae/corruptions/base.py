@@ -15,7 +15,18 @@ from jaxae.values import Value, expression
 
 
 class Corruption(Value):
-    """Base of the corruptions: (key, x) -> (damaged x, mask or None)."""
+    """Base of the corruptions: (key, x) -> (damaged x, mask or None).
+
+    The mask says which values of x were removed, not what else was done to them.
+
+    Example:
+        >>> import jax, jaxae
+        >>> class Dimmed(jaxae.corruptions.Corruption):
+        ...     least: float = 0.2
+        ...     def __call__(self, key, x):
+        ...         return x * jax.random.uniform(key, (), minval=self.least), None
+        >>> recipe = jaxae.recipes.denoising_autoencoder((6,), corruption=Dimmed(0.5))
+    """
 
     @property
     def unit_interval(self) -> bool:

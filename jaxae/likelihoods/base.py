@@ -66,6 +66,16 @@ class Likelihood(Component):
         values: What a value of x may be.
         normalized: Whether p(x | z) sums or integrates to 1, so that -log_prob may be
             called a negative log-likelihood.
+
+    Example:
+        >>> import jaxae
+        >>> from numpyro.distributions import Logistic
+        >>> from jaxae.likelihoods.base import REAL, Likelihood
+        >>> class Logistics(Likelihood):
+        ...     values = REAL
+        ...     def elementwise(self, parameters, target):
+        ...         return Logistic(parameters[..., 0], 0.1)
+        >>> recipe = jaxae.recipes.vae((6,), latent_dim=2, likelihood=Logistics())
     """
 
     # Not the constraint alone: linen would take a callable attribute for a method.

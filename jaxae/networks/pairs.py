@@ -17,7 +17,18 @@ Shape = tuple[int, ...]
 
 
 class Pair(Value):
-    """Base of the pairs: an encoder, and from the shape of its outputs a decoder."""
+    """Base of the pairs: an encoder, and from the shape of its outputs a decoder.
+
+    Example:
+        >>> import jaxae
+        >>> class Funnel(jaxae.networks.Pair):
+        ...     width: int = 64
+        ...     def encoder(self):
+        ...         return jaxae.networks.MLP((self.width, self.width // 2))
+        ...     def decoder(self, shape):
+        ...         return jaxae.networks.MLPDecoder(shape, (self.width,))
+        >>> recipe = jaxae.recipes.vae((6,), latent_dim=2, network=Funnel(32))
+    """
 
     def encoder(self) -> nn.Module:
         """x -> features."""

@@ -100,10 +100,15 @@ def traversal(
     values = np.linspace(*as_range("limits", limits), steps)
     return _tiles(
         _rows(images, "steps"),
-        row_labels=[f"z{dim + 1}".translate(_SUBSCRIPTS) for dim in chosen],
+        row_labels=[dimension_name(dim) for dim in chosen],
         column_labels=_numbers(values),
         title=title,
     )
+
+
+def dimension_name(dim: int) -> str:
+    """What a dimension of a code, counted from 0, is called: z₁ is the first."""
+    return f"z{dim + 1}".translate(_SUBSCRIPTS)
 
 
 def image_rows(

@@ -7,6 +7,7 @@ import numpy as np
 import jaxae
 from jaxae import plotting
 from jaxae.networks.dictionary import Dictionary
+from jaxae.plotting.images import dimension_name
 from jaxae.priors import VampPrior
 from train.data.types import Split
 from train.report.picture import MAX_CODES, SIDE, Picture, encoded
@@ -80,7 +81,7 @@ def _traversals(model: jaxae.Model, test: Split) -> Picture:
     )
     figure = plotting.image_rows(
         images,
-        row_labels=[f"z{dimension + 1}" for dimension in busiest],
+        row_labels=[dimension_name(int(dimension)) for dimension in busiest],
         column_labels=[f"{share:.0%}" for share in shares],
     )
     return Picture("traversals", "Latent dimensions one by one", caption, figure)

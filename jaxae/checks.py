@@ -128,51 +128,6 @@ def why_not(function: Callable[..., Any], *arguments: Any, **options: Any) -> st
     return ""
 
 
-def check_methods(part: type) -> None:
-    """Raises ValueError unless what a class overrides is called as in its bases.
-
-    Where the class is defined: another signature would fail while a program is traced,
-    and a method in a property's place would be true whatever it returns.
-    """
-    for name, own in vars(part).items():
-        base = next((base for base in part.__mro__[1:] if name in vars(base)), None)
-        if base is None or not inspect.isfunction(own) or not _is_public(name):
-            continue
-        theirs, words = vars(base)[name], f"{part.__name__}.{name}"
-        known = f"as {base.__name__}.{name}"
-        if isinstance(theirs, classmethod | staticmethod):
-            continue
-        method = inspect.isfunction(theirs)
-        ensure(method, f"{words} must be a property, {known} is, not a method")
-        taken, asked = _bare_signature(own), _bare_signature(theirs)
-        wrong = why_not(own, *_positional(asked), **_by_name(asked))
-        ensure(not wrong, f"{words}{taken} must take {asked}, {known} does: {wrong}")
-
-
-def _is_public(name: str) -> bool:
-    return name == "__call__" or not name.startswith("_")
-
-
-def _bare_signature(function: Callable[..., Any]) -> inspect.Signature:
-    """Without types."""
-    signature, nothing = inspect.signature(function), inspect.Signature.empty
-    bare = [p.replace(annotation=nothing) for p in signature.parameters.values()]
-    return signature.replace(parameters=bare, return_annotation=nothing)
-
-
-def _positional(signature: inspect.Signature) -> list[str]:
-    by_place = (
-        inspect.Parameter.POSITIONAL_ONLY,
-        inspect.Parameter.POSITIONAL_OR_KEYWORD,
-    )
-    return [name for name, p in signature.parameters.items() if p.kind in by_place]
-
-
-def _by_name(signature: inspect.Signature) -> dict[str, Any]:
-    by_name, parameters = inspect.Parameter.KEYWORD_ONLY, signature.parameters
-    return {name: None for name, p in parameters.items() if p.kind == by_name}
-
-
 def check_returned(
     name: str,
     value: Any,

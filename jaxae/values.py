@@ -14,9 +14,11 @@ print: `Module` mends that. So equal recipes are equal, serve as static argument
 """
 
 import dataclasses
+import inspect
 import math
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
@@ -24,8 +26,7 @@ import numpy as np
 from flax import linen as nn
 from jax.core import Tracer
 
-from jaxae.checks import check_methods
-from jaxae.errors import ensure
+from jaxae.errors import ArgumentError, ensure, kind_of
 
 V = TypeVar("V")
 
@@ -73,6 +74,67 @@ class Component(Module):
         """Checks what is overridden; networks may leave out what they do not need."""
         check_methods(cls)
         super().__init_subclass__(**options)
+
+
+def check_methods(part: type) -> None:
+    """Raises ValueError unless what a class overrides is called as in the library.
+
+    Where the class is defined: another signature would fail while a program is traced,
+    and a method in a property's place would be true whatever it returns.
+    """
+    theirs = {
+        name: (base, own)
+        for base in reversed(part.__mro__[1:])
+        if base.__module__.startswith("jaxae.") and base.__module__ != __name__
+        for name, own in vars(base).items()
+        if name == "__call__" or not name.startswith("_")
+        if name not in {field.name for field in dataclasses.fields(base)}
+    }
+    for name, (base, known) in theirs.items():
+        own = inspect.getattr_static(part, name)
+        if own is known:
+            continue
+        words, place = f"{part.__name__}.{name}", f"as {base.__name__}.{name}"
+        if inspect.isfunction(known):
+            _check_method(words, own, _signature(known), place)
+        else:
+            method = isinstance(own, classmethod | staticmethod)
+            method = method or inspect.isfunction(own)
+            ensure(
+                not method,
+                f"{words} must be a property or a value, {place} is, not a method",
+            )
+
+
+def _check_method(words: str, own: Any, asked: inspect.Signature, place: str) -> None:
+    function, bound = getattr(own, "__func__", own), hasattr(own, "__get__")
+    property_ = isinstance(own, property | cached_property)
+    what = "a property" if property_ else kind_of(own)
+    method = not property_ and (callable(function) or bound)
+    ensure(method, f"{words} must be a method of {asked}, {place} is, got {what}")
+    given = [*asked.parameters.values()]
+    given = given if bound and not isinstance(own, staticmethod) else given[1:]
+    try:
+        taken = _signature(function)
+    except (TypeError, ValueError):  # as `functools.partialmethod`, which does not say
+        return
+    try:
+        taken.bind(
+            *[p.name for p in given if p.kind <= p.POSITIONAL_OR_KEYWORD],
+            **{p.name: None for p in given if p.kind == p.KEYWORD_ONLY},
+        )
+    except TypeError as error:
+        sentence = f"{words}{taken} must take {asked}, {place} does: {error}"
+        raise ArgumentError(sentence) from None
+
+
+def _signature(function: Any) -> inspect.Signature:
+    """Without types; a user's decorator may take other arguments than what it wraps."""
+    plain = inspect.isfunction(function) and not function.__module__.startswith("jaxae")
+    signature = inspect.signature(function, follow_wrapped=not plain)
+    nothing = inspect.Signature.empty
+    bare = [p.replace(annotation=nothing) for p in signature.parameters.values()]
+    return signature.replace(parameters=bare, return_annotation=nothing)
 
 
 def expression(value: Any) -> str:

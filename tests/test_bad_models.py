@@ -1,9 +1,13 @@
 """Networks, bottlenecks, priors, likelihoods and whole families of the user's own are
 looked at when they are first traced; what they may leave out is left out."""
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import linen as nn
 from numpyro import distributions as dist
@@ -16,6 +20,7 @@ from jaxae.distributions import Normal
 from jaxae.errors import ArgumentError
 from jaxae.likelihoods.base import UNIT_INTERVAL, Likelihood
 from jaxae.models.family import Family
+from jaxae.objectives import Weight
 from jaxae.views import Plain, View
 
 pytestmark = pytest.mark.usefixtures("as_users_call_it")
@@ -346,47 +351,82 @@ def test_what_a_subclass_must_define_is_said(kind):
         BARE[kind]()
 
 
-# name: (base, what stands there in its place, the message)
+# What a subclass defines
+
+
+def wrapped(function):
+    """A decorator that takes what the library gives, and gives the function less."""
+
+    @functools.wraps(function)
+    def loss(self, params, trace, context):
+        return function(self, trace)
+
+    return loss
+
+
+class Mixin:
+    def loss(self, trace): ...
+
+
+SHORT = r"must take \(self, params, trace, context\), as Objective\.loss does: too many"
+# name: (bases, what stands there in its place, the message)
 OVERRIDDEN = {
-    "Objective.loss": (
+    "loss": (jaxae.Objective, lambda self, trace: None, f"^Own.*trace\\) {SHORT}"),
+    "loss, static": (jaxae.Objective, staticmethod(lambda trace: None), SHORT),
+    "loss, compiled": (jaxae.Objective, jax.jit(lambda self, trace: None), SHORT),
+    "loss, a field": (
         jaxae.Objective,
-        lambda self, trace: None,
-        r"Own\.loss\(self, trace\) must take \(self, params, trace, context\), as "
-        r"Objective\.loss does: too many positional arguments",
+        1.0,
+        "be a method of .*, got a value of type flo",
     ),
-    "Bottleneck.code": (
+    "code": (
         Bottleneck,
         lambda self, h: None,
-        r"must take \(self, h, weight\), as Bottleneck\.code does",
+        r"must take \(self, h, weight\), as Bot",
     ),
-    "Likelihood.elementwise": (
-        jaxae.likelihoods.Gaussian,  # of a class that is a base's own subclass
+    "code, a property": (
+        Bottleneck,
+        property(exact),
+        "be a method .*, got a property$",
+    ),
+    "elementwise": (
+        jaxae.likelihoods.Gaussian,
         lambda self, parameters: None,
         r"must take \(self, parameters, target\), as Gaussian\.elementwise does",
     ),
-    "Family.encode": (
+    "encode": (
         Family,
         lambda self, batch, key: None,
-        r"must take \(self, batch, key, \*, num_samples=1, train=False\), as Family",
+        "got an unexpected .*num_samples",
     ),
-    "Corruption.__call__": (
+    "__call__": (
         jaxae.corruptions.Corruption,
         lambda self, x: None,
         r"Own\.__call__\(self, x\) must take \(self, key, x\), as",
     ),
-    "Bottleneck.num_codes": (
+    "num_codes": (
         Bottleneck,
         lambda self: 7,
-        r"^Own\.num_codes must be a property, as Bottleneck\.num_codes is, not a meth",
+        r"^Own\.num_codes must be a property or a value, as Bottl",
+    ),
+    "stochastic": (
+        Bottleneck,
+        classmethod(lambda cls: True),
+        "be a property or a value",
     ),
 }
 
 
 @pytest.mark.parametrize("kind", OVERRIDDEN)
-def test_what_a_subclass_defines_is_called_as_in_its_base(kind):
-    (base, own, message), name = OVERRIDDEN[kind], kind.partition(".")[2]
+def test_what_a_subclass_defines_is_called_as_in_the_library(kind):
+    base, own, message = OVERRIDDEN[kind]
     with pytest.raises(ArgumentError, match=message):
-        type("Own", (base,), {name: own})
+        type("Own", (base,), {kind.partition(",")[0]: own})
+
+
+def test_so_is_what_comes_from_another_base():
+    with pytest.raises(ArgumentError, match=SHORT):
+        type("Own", (Mixin, jaxae.Objective), {})
 
 
 def test_a_subclass_may_take_more_and_networks_less():
@@ -404,7 +444,17 @@ def test_a_subclass_may_take_more_and_networks_less():
         def __call__(self, x):
             return x
 
+    class Weighed(jaxae.objectives.ELBO):
+        beta: Weight = optax.linear_schedule(0.0, 1.0, 10)  # a function, as a field
+        act: Callable = nn.relu
+
+        loss = wrapped(lambda self, trace: None)
+
+    class Further(Weighed):
+        act: Callable = len
+
     assert Own().num_codes == 7 and Own().prior() and Net((3,))(X) is X
+    assert Further().beta(10) == 1.0
 
 
 # Families

@@ -228,11 +228,17 @@ def shown_by(look: Callable[..., Any], *arguments: Any) -> Any:
     """What a method of a view shows.
 
     Raises:
-        ValueError: It looks at a field that is not there: that it doesn't declare, or
-            that a code from a prior, or a prior's pseudo-input, doesn't have.
+        ValueError: It shows nothing; or it looks at a field that is not there: that it
+            doesn't declare, or that a code from a prior, or a prior's pseudo-input,
+            doesn't have.
     """
     try:
-        return look(*arguments)
+        shown = look(*arguments)
+        some = (
+            shown is not None or look.__name__ == "prior"
+        )  # which may be told nothing
+        ensure(some, f"view must show something, {look.__qualname__} returned None")
+        return shown
     except KeyError as error:
         batch = sorted(arguments[-1])
         if error.args[0] in batch:  # a mistake of its own

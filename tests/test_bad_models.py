@@ -21,6 +21,7 @@ from jaxae.errors import ArgumentError
 from jaxae.likelihoods.base import UNIT_INTERVAL, Likelihood
 from jaxae.models.family import Family
 from jaxae.objectives import Weight
+from jaxae.training import init_state
 from jaxae.views import Plain, View
 
 pytestmark = pytest.mark.usefixtures("as_users_call_it")
@@ -164,6 +165,11 @@ class OwnLikelihood(Likelihood):
         return self.made(parameters)
 
 
+class Blind(View):
+    def encoder(self, batch):
+        batch["inputs"].mean()
+
+
 SMALL = (4, 4, 1)
 CODE = jaxae.bottlenecks.Deterministic(2)
 
@@ -288,6 +294,15 @@ RETURNED = {
         {"prior": OwnPrior(lambda: normal(2, 2).to_event(2))},
         r"^prior must have the batch shape \(1, 1 or 2\), got \(\)$",
     ),
+    "a prior that asks": (
+        {"prior": Asking()},
+        r"^Asking must take the function x -> q\(z \| x\), and may name shown and "
+        "fields, but cannot be called so: missing a required argument: 'other'$",
+    ),
+    "no view": (
+        {"view": Blind()},
+        r"^view must show something, Blind\.encoder returned None$",
+    ),
     "a class": ({"encoder": Silent}, "^encoder must be a .*, got the class Silent$"),
     "a function": ({"decoder": len}, "^decoder must be a linen module, got a value of"),
     "a name": ({"likelihood": "bernoulli"}, "^likelihood must be one of .* type str$"),
@@ -349,6 +364,59 @@ def test_what_a_subclass_must_define_is_said(kind):
     message = rf"(?m)^Bare must define .*{method}\b.*, which returns \S"
     with pytest.raises(NotImplementedError, match=message):
         BARE[kind]()
+
+
+MAKERS = {
+    "a class": (Image, None),
+    "of nothing": (
+        lambda: Image(SMALL),
+        "a function from the outputs' shape to one: too",
+    ),
+    "of more": (lambda shape, width: Image(shape), "missing a required argument: 'wi"),
+    "no module": (
+        lambda shape: shape,
+        "must return a linen module, got a value of type",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_what_makes_a_decoder_of_the_shape_is_looked_at(kind):
+    make, message = MAKERS[kind]
+    if message is None:
+        assert recipes.vae(SMALL, 2, network=(Silent(), make)).module.decoder
+        return
+    with pytest.raises(ArgumentError, match=message):
+        recipes.vae(SMALL, 2, network=(Silent(), make))
+
+
+CRITICS = {
+    "that asks": (
+        Asking(),
+        "^Asking must take the examples alone, but cannot be called",
+    ),
+    "one number": (Returning(jnp.sum), r"^what the critic Returning returns must have"),
+}
+
+
+@pytest.mark.parametrize("kind", CRITICS)
+def test_so_is_a_critic_of_examples(kind):
+    critic, message = CRITICS[kind]
+    networks = Silent(), Image
+    recipe = recipes.vae_gan(SMALL, 2, network=networks, critic=critic)
+    data = {"x": jnp.ones((2, *SMALL))}
+    with pytest.raises(ArgumentError, match=f"(?m){message}"):
+        init_state(recipe, optax.sgd(0.1), data, KEY)
+
+
+def test_a_model_that_has_no_hash_is_named_where_it_is_used():
+    listed = model_of(encoder=Returning([3]))
+    recipe = jaxae.Recipe(listed, jaxae.objectives.Reconstruction())
+    model = jaxae.Model(recipe, {"params": {}})
+    named = r"^model\.recipe\.module\.encoder\.made is of type list, which cannot be ha"
+    for use in (jaxae.encode, jaxae.reconstruct):
+        with pytest.raises(ArgumentError, match=named):
+            use(model, np.zeros((2, *SMALL), np.float32))
 
 
 # What a subclass defines

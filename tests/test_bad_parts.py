@@ -86,6 +86,23 @@ def test_so_is_every_metric_of_it():
     refused(both, r"^an objective's mean must have the shape")
 
 
+def test_parameters_and_optimizer_of_an_objective_are_looked_at():
+    class Own(Reconstruction):
+        def init(self, key, trace):
+            return {"critic": "none"}
+
+    class Moved(Reconstruction):
+        def tx(self, main):
+            return 3
+
+    for own, message in (
+        (Own(), "init of Own must return arrays, got a value of type str among them"),
+        (Moved(), "tx of Moved must return an optax optimizer, or None .*type int"),
+    ):
+        refused(RECIPE.replace(objective=own), message)
+        refused(RECIPE.replace(objective=Chain((own,))), message)
+
+
 def test_a_loss_of_the_right_shape_weighs_its_examples():
     """The same by repetition as by weight, which a scalar loss could not be."""
 

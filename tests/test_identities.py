@@ -209,7 +209,7 @@ def test_the_linear_vaes_bound_is_tight(linear_vae):
     # log p(z | x) / q(z | x): a variance v, of which 1e-4 was seen, and a gap of v/2.
     copies = np.tile(X, (20, 1))
     key = jax.random.key(1)
-    nll = evaluation.nll_nats(linear_vae, copies, key, num_samples=1, image_chunk=1200)
+    nll = evaluation.nll_nats(linear_vae, copies, key, num_samples=1, chunk=1200)
     assert -nll.mean() == pytest.approx(PPCA, abs=2e-3)
     assert nll.reshape(20, N).var(axis=0).mean() < 1e-3
     # The distortion's spread of some 1.6 nats leaves .003 in the mean of 60 · 5,000.
@@ -226,7 +226,7 @@ def test_a_collapsed_decoder_has_the_cross_entropy_with_the_pixel_means():
     means = pixels.mean(axis=0)
     entropy = _bernoulli_entropy(means).sum()
     nll = evaluation.nll_nats(
-        model, pixels, jax.random.key(0), num_samples=20, image_chunk=80
+        model, pixels, jax.random.key(0), num_samples=20, chunk=80
     )
     # What is left of the code is noise: 3e-5 of the NLL, .001 of one step's were seen.
     assert nll.mean() == pytest.approx(entropy, abs=5e-4)

@@ -305,7 +305,7 @@ def test_holes_are_filled_with_means_of_what_is_stored():
     )
     recipe = recipe.replace(corruption=Holes(2), prepare=scale)
     model = jaxae.init(recipe, KEY)
-    quality = reconstruction_quality(model, x, KEY, pixel_means=x.mean(axis=0))
+    quality = reconstruction_quality(model, x, KEY, mean_fill=x.mean(axis=0))
     # Of values of variance 1.
     assert 0.5 < np.mean(quality["hole_mse_mean_fill"]) < 1.5
 

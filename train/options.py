@@ -94,7 +94,9 @@ class Options:
         hints = get_type_hints(type(self))
         for name, part in self.parts.items():
             option, steps = f"--model.{name}", steps_per_epoch
-            if values[name] == part.none and type(None) in get_args(hints[name]):
+            if str(values[name]).lower() == part.none and type(None) in get_args(
+                hints[name]
+            ):
                 values[name] = None
             # A number that is swept comes as it is.
             elif isinstance(values[name], str):

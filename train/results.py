@@ -44,7 +44,7 @@ def write_results(
         epoch,
         data.test,
         run.path,
-        pixel_means=None if undamaged else _pixel_means(data.train),
+        mean_fill=None if undamaged else _mean_fill(data.train),
         generated=generated,
     )
     if run.config.tensorboard:
@@ -78,7 +78,7 @@ def _write(
     test: Split,
     folder: Path,
     *,
-    pixel_means: np.ndarray | None = None,
+    mean_fill: np.ndarray | None = None,
     generated: "Comparison | None" = None,
     place: str | None = None,
 ) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _write(
         examples(model.recipe, test),
         key,
         nll_samples=run.config.nll_samples,
-        pixel_means=pixel_means,
+        mean_fill=mean_fill,
     )
     compared = {} if generated is None else generated.numbers()
     where = {} if place is None else {"evaluated_on": place}
@@ -133,8 +133,8 @@ def _about(
     }
 
 
-def _pixel_means(train: Split | LazySplit) -> np.ndarray:
-    """The training set's mean image in [0, 1]."""
+def _mean_fill(train: Split | LazySplit) -> np.ndarray:
+    """The training set's mean of x, of bytes in [0, 1]."""
     beside = () if isinstance(train, LazySplit) else (train.missing, train.weight)
     mean = mean_example(train.images, *beside)
     return (mean / 255 if train.images.dtype == np.uint8 else mean).astype(np.float32)

@@ -16,7 +16,7 @@ from flax import linen as nn
 
 from jaxae import corruptions, likelihoods, preparation, schedules
 from jaxae.corruptions import Compose, Corruption, identity
-from jaxae.errors import ArgumentError, choose, ensure
+from jaxae.errors import ArgumentError, choose, did_you_mean, ensure, unknown
 from jaxae.networks.pairs import BY_NAME, Pair, check_no_family
 from jaxae.preparation import Scale
 from jaxae.schedules import Schedule
@@ -97,6 +97,9 @@ class _Weight(Words):
         try:
             return float(text)
         except ValueError:
+            head = text.partition(":")[0]
+            known = unknown(name, head, self.makers, beside="a number or ")
+            ensure(head in self.makers, known)
             return super().read(text, name, steps_per_epoch)
 
     def forms(self) -> str:
@@ -185,13 +188,18 @@ def read_part(text: str, makers: Makers, name: str, steps_per_epoch: int) -> Any
             some = f"{name} {text}: epochs must be a finite number above 0"
             ensure(0 < epochs < math.inf, f"{some}, got {value!r}")
             key, value = "steps", str(max(1, round(epochs * steps_per_epoch)))
-        if key not in names or key in arguments:
-            raise ArgumentError(f"{name} {text}: must be as {_form(head, make)}")
+        unlike = f"{name} {text}: must be as {_form(head, make)}, and {word!r} is"
+        none = f"{unlike} of none of these arguments{did_you_mean(key, names)}"
+        ensure(key in names or not equals, none)
+        ensure(key in names, f"{unlike} one argument too many")
+        ensure(key not in arguments, f"{unlike} {key} once more")
         arguments[key] = _read(value, hints[key], name, text)
+    lacks = [each.upper() for each in _required(make) if each not in arguments]
+    instead = ", or epochs=N in its place" * ("STEPS" in lacks)
+    needed = f"{name} {text}: must be as {_form(head, make)}, and lacks"
+    ensure(not lacks, f"{needed} {' and '.join(lacks)}{instead}")
     try:
         return make(**arguments)
-    except TypeError:  # an argument without a default is missing
-        raise ArgumentError(f"{name} {text}: must be as {_form(head, make)}") from None
     except ArgumentError as error:
         raise ArgumentError(f"{name} {text}: {error}") from None
 
@@ -219,6 +227,11 @@ def _write(value: Any) -> str:
 
 def _form(name: str, make: Callable[..., Any]) -> str:
     return ":".join([name, *(each.upper() for each in _parameters(make))])
+
+
+def _required(make: Callable[..., Any]) -> list[str]:
+    parameters = signature(_underlying(make)).parameters
+    return [n for n in _parameters(make) if parameters[n].default is Parameter.empty]
 
 
 def _underlying(make: Callable[..., Any]) -> Callable[..., Any]:

@@ -24,7 +24,7 @@ def nll_nats(
     key: jax.Array,
     *,
     num_samples: int = 500,
-    image_chunk: int = 50,
+    chunk: int = 50,
     sample_chunk: int = 50,
 ) -> Float[AnyArray, " n"]:
     """-log p(x) of every example, estimated by importance sampling from q(z | x).
@@ -39,7 +39,7 @@ def nll_nats(
         data: As for `fit`. They are prepared (binarised) once, by the key.
         key: A typed key.
         num_samples: S.
-        image_chunk: Examples at a time.
+        chunk: Examples at a time.
         sample_chunk: Samples per example at a time.
 
     Raises:
@@ -58,11 +58,11 @@ def nll_nats(
     check_model(model)
     check_generative(model.recipe)
     check_count("num_samples", num_samples)
-    check_count("image_chunk", image_chunk)
+    check_count("chunk", chunk)
     check_count("sample_chunk", sample_chunk)
     data = check_data(model.recipe, data, "data")
     static = (num_samples, min(sample_chunk, num_samples))
-    return map_examples(_nll, model, data, key, image_chunk, static)
+    return map_examples(_nll, model, data, key, chunk, static)
 
 
 def elbo_terms(

@@ -130,7 +130,7 @@ def reconstruction_quality(
     data: Any,
     key: jax.Array,
     *,
-    pixel_means: Any = None,
+    mean_fill: Any = None,
     chunk: int = 250,
 ) -> dict[str, Float[AnyArray, " n"]]:
     """How well every example comes back through the bottleneck.
@@ -147,7 +147,7 @@ def reconstruction_quality(
         model: A trained model.
         data: As for `fit`. They are damaged by the recipe's corruption.
         key: A typed key.
-        pixel_means: The training set's mean of x as floats, to fill holes with.
+        mean_fill: The training set's mean of x as floats, to fill holes with.
         chunk: Examples at a time.
 
     Returns:
@@ -169,7 +169,7 @@ def reconstruction_quality(
     check_model(model)
     data = check_data(model.recipe, data, "data")
     shared = [_data_range(model.recipe, data)]
-    shared += [] if pixel_means is None else [jnp.asarray(pixel_means, jnp.float32)]
+    shared += [] if mean_fill is None else [jnp.asarray(mean_fill, jnp.float32)]
     changed = "inputs" in data or model.recipe.corruption is not identity
     return map_examples(
         _quality, model, data, key, chunk, (changed,), shared=tuple(shared)
@@ -194,7 +194,7 @@ def _quality(
     key: jax.Array,
     changed: bool,
     data_range: Float[Array, ""],
-    pixel_means: Array | None = None,
+    mean_fill: Array | None = None,
 ) -> dict[str, Array]:
     target, inputs = batch["x"], batch["inputs"]
     missing, hole = batch.get("missing"), hole_of(recipe, batch)
@@ -217,8 +217,8 @@ def _quality(
         scores["psnr_gain_db"] = scores["psnr_db"] - scores["psnr_damaged_db"]
     if hole is not None:
         scores["hole_mse"] = mean_squared_error(output, target, hole)
-        if pixel_means is not None:
-            means = as_seen(recipe.prepare, key, pixel_means)
+        if mean_fill is not None:
+            means = as_seen(recipe.prepare, key, mean_fill)
             fill = jnp.broadcast_to(means[None], target.shape)
             scores["hole_mse_mean_fill"] = mean_squared_error(fill, target, hole)
     return {name: value[0] for name, value in scores.items()}

@@ -50,7 +50,7 @@ def evaluate(
     key: jax.Array,
     *,
     nll_samples: int = 500,
-    pixel_means: Any = None,
+    mean_fill: Any = None,
 ) -> dict[str, float | int | None]:
     """The means over the test data of everything that the family has.
 
@@ -59,7 +59,7 @@ def evaluate(
         data: As for `fit`.
         key: A typed key; binarisation, damage and samples follow from it.
         nll_samples: Importance samples per example; 0 leaves the NLL out.
-        pixel_means: See `reconstruction_quality`.
+        mean_fill: See `reconstruction_quality`.
 
     Returns:
         A value for each of `NAMES`, None where the family has no such thing; so is
@@ -82,7 +82,7 @@ def evaluate(
     check_count("nll_samples", nll_samples, least=0)
     numbers = dict.fromkeys(NAMES)
     sizes, weight = _sizes_and_weights(model, data)
-    quality = reconstruction_quality(model, data, key, pixel_means=pixel_means)
+    quality = reconstruction_quality(model, data, key, mean_fill=mean_fill)
     numbers |= _means(quality, weight)
     if is_generative(model.recipe):
         numbers |= _means(elbo_terms(model, data, key), weight)

@@ -32,10 +32,17 @@ from jaxae.views import Field, Part
 
 
 def check_model(model: Any) -> None:
-    """Raises ValueError unless `model` is a Model, for which others are taken."""
+    """Raises ValueError unless `model` is a Model, for which others are taken.
+
+    An attribute without a hash is named, as by `check_recipe`.
+    """
     came = kind_of(model)
     made = "as jaxae.fit(...).model or jaxae.load(...) gives one"
     ensure(isinstance(model, Model), f"model must be a Model, {made}, got {came}")
+    try:
+        hash(model.recipe)  # ten times as fast as to look for what has none
+    except TypeError:
+        check_hashable("model.recipe", model.recipe)
 
 
 def check_recipe(recipe: Any) -> None:

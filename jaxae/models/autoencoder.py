@@ -22,7 +22,12 @@ from jaxae.models.family import (
     seen_in_training,
     unfold_samples,
 )
-from jaxae.networks.calling import call_network, check_outputs, taken_by
+from jaxae.networks.calling import (
+    call_network,
+    check_call,
+    check_outputs,
+    taken_by,
+)
 from jaxae.precision import widened
 from jaxae.types import Batch, Latent
 from jaxae.views import Plain, View, shown_by
@@ -201,7 +206,10 @@ class AutoEncoder(Family):
             return self.bottleneck.prior()
         shown = shown_by(self.view.prior, looked_up(self.embeddings, batch))
         options = {"shown": shown, "fields": self.view.shown_to("encoder")}
-        return self.prior(self._posterior, **taken_by(self.prior, options))
+        taken, q = taken_by(self.prior, options), self._posterior
+        named = f", and may name {' and '.join(options)}"
+        check_call(self.prior, f"the function x -> q(z | x){named}", q, **taken)
+        return self.prior(q, **taken)
 
     def _posterior(
         self, x: Float[Array, "m ..."], conditions: Batch | None = None

@@ -25,13 +25,19 @@ def call_network(module: nn.Module, x: Any, **options: Any) -> Array:
         ValueError: It asks for anything else.
     """
     taken = taken_by(module, options)
-    called = callable(module)
-    wrong = why_not(module, x, **taken) if called else "it has no __call__"
-    own = f"{type(module).__name__} must take what the view shows, and may name"
-    so = f"{' and '.join(options)}, but cannot be called so: {wrong}"
-    ensure(not wrong, f"{own} {so}")
+    named = f", and may name {' and '.join(options)}"
+    check_call(module, f"what the view shows{named}", x, **taken)
     with nn.intercept_methods(_warn_of_slow_layers):
         return module(x, **taken)
+
+
+def check_call(module: nn.Module, takes: str, *arguments: Any, **options: Any) -> None:
+    """Raises ValueError unless a module can be called with these; `takes` is words."""
+    wrong = "it has no __call__"
+    if callable(module):
+        wrong = why_not(module, *arguments, **options)
+    own = f"{type(module).__name__} must take {takes}, but cannot be called so"
+    ensure(not wrong, f"{own}: {wrong}")
 
 
 def check_outputs(

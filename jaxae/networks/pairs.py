@@ -7,6 +7,7 @@ from typing import Any
 
 from flax import linen as nn
 
+from jaxae.checks import why_not
 from jaxae.errors import ArgumentError, choose, ensure, kind_of, must_define
 from jaxae.networks.activations import Activation
 from jaxae.networks.conv import ConvDecoder, ConvEncoder, check_image, check_stages
@@ -145,6 +146,9 @@ class Own(Pair):
         make = self.make_decoder
         if isinstance(make, nn.Module):
             return make
+        wrong, called = why_not(make, shape), expression(make)
+        own = f"network's decoder must be a linen module, {called}, or a function"
+        ensure(not wrong, f"{own} from the outputs' shape to one: {wrong}")
         made: Any = make(shape)
         own = "network's function from the outputs' shape must return a linen module"
         by = f"{kind_of(made)} from {expression(make)}"

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 from numpyro.distributions import Distribution, Independent, Normal
 
-from jaxae.checks import as_real, check_function, check_returned
+from jaxae.checks import as_real, check_function, check_returned, is_array
 from jaxae.errors import ArgumentError, ensure, given, kind_of, must_define, require
 from jaxae.types import Context, Latent, Params, Trace
 from jaxae.values import Value, expression
@@ -220,7 +220,7 @@ class Chain(Objective):
         """Those of every part."""
         keys = jax.random.split(key, len(self.objectives))
         pairs = zip(self.objectives, keys, strict=True)
-        return tuple(objective.init(k, trace) for objective, k in pairs)
+        return tuple(params_of(objective, k, trace) for objective, k in pairs)
 
     def loss(self, params: Params, trace: Trace, context: Context) -> Loss:
         """The sum, each part with a key of its own."""
@@ -238,7 +238,7 @@ class Chain(Objective):
         self, main: optax.GradientTransformation
     ) -> optax.GradientTransformation | None:
         """Each part's own optimizer, or the model's."""
-        own = tuple(objective.tx(main) for objective in self.objectives)
+        own = tuple(optimizer_of(each, main) for each in self.objectives)
         if all(tx is None for tx in own):
             return None
         return each_its_own(tuple(main if tx is None else tx for tx in own))
@@ -274,6 +274,35 @@ def loss_of(
     for name, value in metrics.items():
         check_returned(f"an objective's {name}", value, rows, each, by)
     return loss, metrics
+
+
+def params_of(objective: Objective, key: jax.Array, trace: Trace) -> Params:
+    """What an objective's `init` returns.
+
+    Raises:
+        ValueError: There is something else than numbers in it.
+    """
+    params = objective.init(key, trace)
+    for leaf in jax.tree.leaves(params):
+        number = is_array(leaf) or isinstance(leaf, int | float)
+        own = f"init of {type(objective).__name__} must return arrays"
+        ensure(number, f"{own}, got {kind_of(leaf)} among them")
+    return params
+
+
+def optimizer_of(
+    objective: Objective, main: optax.GradientTransformation
+) -> optax.GradientTransformation | None:
+    """What an objective's `tx` returns.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    own: Any = objective.tx(main)
+    expected = f"tx of {type(objective).__name__} must return an optax optimizer"
+    right = own is None or isinstance(own, optax.GradientTransformation)
+    ensure(right, f"{expected}, or None for the model's, got {kind_of(own)}")
+    return own
 
 
 def region_of(objective: Objective) -> Region:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from jaxae.checks import settle
 from jaxae.errors import ensure, require
 from jaxae.models.family import call
+from jaxae.networks.calling import check_call, check_outputs
 from jaxae.objectives.adversarial import contest, critic_adam, gradient_only
 from jaxae.objectives.base import (
     Loss,
@@ -135,7 +136,11 @@ class FeatureCritic(nn.Module):
     ) -> tuple[Float[Array, "k b f"], Float[Array, "k b"]]:
         """What the critic makes of the examples."""
         k, b = x.shape[:2]
-        features = self.encoder(x.reshape(k * b, *x.shape[2:]))
+        each = x.reshape(k * b, *x.shape[2:])
+        check_call(self.encoder, "the examples alone", each)
+        features = self.encoder(each)
+        meaning = ": features of every example"
+        check_outputs("critic", self.encoder, features, (k * b, ...), meaning)
         features = features.reshape(k, b, -1)
         return features, nn.Dense(1)(features)[..., 0]
 

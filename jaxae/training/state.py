@@ -10,7 +10,7 @@ import optax
 from jax.typing import ArrayLike
 
 from jaxae.inputs import check_recipe
-from jaxae.objectives.base import each_its_own
+from jaxae.objectives.base import each_its_own, optimizer_of, params_of
 from jaxae.recipe import Model, Recipe
 from jaxae.training.averaging import params_in_use
 from jaxae.training.batch import OBJECTIVE
@@ -58,7 +58,7 @@ def init_state(
     key_objective = jax.random.fold_in(key_init, OBJECTIVE)
     params = {
         "model": variables.get("params", {}),
-        "objective": recipe.objective.init(key_objective, trace),
+        "objective": params_of(recipe.objective, key_objective, trace),
     }
     opt_state = optimizer(recipe, tx).init(params)
     # Two arrays: a state whose leaves share a buffer cannot be donated.
@@ -70,7 +70,7 @@ def optimizer(
     recipe: Recipe, tx: optax.GradientTransformation
 ) -> optax.GradientTransformation:
     """`tx`, beside which the objective may have an optimizer for its own parameters."""
-    own = recipe.objective.tx(tx)
+    own = optimizer_of(recipe.objective, tx)
     return tx if own is None else each_its_own({"model": tx, "objective": own})
 
 

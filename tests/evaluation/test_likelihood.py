@@ -61,7 +61,7 @@ ROUNDING = 1e-5
 @pytest.mark.parametrize("num_samples", [1, 7, 1200])
 def test_with_the_exact_posterior_the_nll_has_no_variance(num_samples):
     x = _x(20)
-    nll = nll_nats(EXACT, x, KEY, num_samples=num_samples, image_chunk=20)
+    nll = nll_nats(EXACT, x, KEY, num_samples=num_samples, chunk=20)
     np.testing.assert_allclose(nll, -_log_p(x), rtol=ROUNDING, atol=ROUNDING)
 
 
@@ -99,7 +99,7 @@ def test_more_samples_tighten_the_bound_and_none_crosses_it():
     x = _x(4000)
     # Draws that share nothing, so that errors are those of independent means.
     bounds = [_elbo(x)] + [
-        -nll_nats(LOOSE, x, jax.random.key(s), num_samples=s, image_chunk=500)
+        -nll_nats(LOOSE, x, jax.random.key(s), num_samples=s, chunk=500)
         for s in (1, 2, 8)
     ]
     gaps = [_log_p(x) - bound for bound in bounds]
@@ -135,16 +135,16 @@ def test_the_elbo_is_the_closed_form_in_expectation():
 # Chunks and company
 
 
-@pytest.mark.parametrize(("image_chunk", "sample_chunk"), [(1, 1), (3, 4), (7, 50)])
-def test_chunks_change_nothing(image_chunk, sample_chunk):
+@pytest.mark.parametrize(("chunk", "sample_chunk"), [(1, 1), (3, 4), (7, 50)])
+def test_chunks_change_nothing(chunk, sample_chunk):
     x = _x(11)
-    whole = nll_nats(LOOSE, x, KEY, num_samples=10, image_chunk=11, sample_chunk=10)
+    whole = nll_nats(LOOSE, x, KEY, num_samples=10, chunk=11, sample_chunk=10)
     chunked = nll_nats(
         LOOSE,
         x,
         KEY,
         num_samples=10,
-        image_chunk=image_chunk,
+        chunk=chunk,
         sample_chunk=sample_chunk,
     )
     # The same numbers; only the vectorised code that XLA makes may round otherwise.
@@ -168,7 +168,7 @@ def test_an_example_does_not_depend_on_the_others(binary):
         model = Model(recipe, recipe.module.init(KEY, batch, KEY))
         x = np.random.default_rng(0).random((9, D), np.float32)
     others = np.concatenate([x[:4], x[:3]])
-    options = {"num_samples": 10, "image_chunk": 1}
+    options = {"num_samples": 10, "chunk": 1}
     first, second = (nll_nats(model, data, KEY, **options) for data in (x, others))
     np.testing.assert_allclose(second[:4], first[:4], rtol=1e-6)
     # The same image under another number is estimated by other draws.
@@ -181,13 +181,13 @@ def test_another_key_is_another_estimate():
     assert not np.allclose(a, b)
 
 
-def _temporary_bytes(num_samples, image_chunk=5, sample_chunk=20):
+def _temporary_bytes(num_samples, chunk=5, sample_chunk=20):
     data = check_data(LOOSE.recipe, _x(10), "images")
     keys = jax.random.split(KEY, 10)
     static = (num_samples, sample_chunk)
     recipe, variables = LOOSE.recipe, LOOSE.variables
     lowered = examples._mapped.lower(
-        _nll, recipe, image_chunk, static, {}, variables, data, keys, ()
+        _nll, recipe, chunk, static, {}, variables, data, keys, ()
     )
     return lowered.compile().memory_analysis().temp_size_in_bytes
 
@@ -227,7 +227,7 @@ def test_a_model_without_p_of_x_is_refused(function, recipe, message):
         function(_untrained(recipe), _x(2), KEY)
 
 
-@pytest.mark.parametrize("name", ["num_samples", "image_chunk", "sample_chunk"])
+@pytest.mark.parametrize("name", ["num_samples", "chunk", "sample_chunk"])
 def test_a_number_below_one_is_named(name):
     with pytest.raises(
         ValueError, match=f"{name} must be a whole number of at least 1, got 0"

@@ -247,7 +247,7 @@ def test_in_a_hole_the_model_counts_and_elsewhere_the_image():
     hole = np.zeros(SHAPE, bool)
     hole[1:4, 2:4] = True
     model = _scaling(0.5, corruptions.Holes(3, 2, at=(1, 2), fill=0.8))
-    found = reconstruction_quality(model, x, KEY, pixel_means=means)
+    found = reconstruction_quality(model, x, KEY, mean_fill=means)
     output = np.where(hole, np.float32(0.4), x)
     damaged = np.where(hole, np.float32(0.8), x)
     np.testing.assert_allclose(found["mse"], _mse(output, x), rtol=1e-5)
@@ -316,7 +316,7 @@ LINEAR = networks.FullyConnected(hidden=())
         ),
         (
             recipes.inpainting_autoencoder(SHAPE, 2, network=LINEAR),
-            {"pixel_means": np.full(SHAPE, 0.5)},
+            {"mean_fill": np.full(SHAPE, 0.5)},
             ALWAYS | {"ssim"} | DAMAGED | HOLES,
         ),
         (

@@ -159,12 +159,27 @@ def test_words_make_a_part(part, text, value):
         (words.NETWORK, "conv:4:big", "conv:4:big: 'big' must be a whole number"),
         (words.NETWORK, "unet", "a family of its own: the preset unet"),
         (words.NETWORK, "mlp:4:maybe", "must be one of false, no, true, yes"),
-        (words.WEIGHT, "linear:0:1", "must be as linear:START:END:STEPS"),
-        (words.WEIGHT, "linear:0:1:5:6", "must be as linear:START:END:STEPS"),
-        (words.WEIGHT, "linear:0:start=1:steps=5", "must be as linear:START:END:STEPS"),
-        (words.WEIGHT, "linear:0:1:stepps=5", "must be as linear:START:END:STEPS"),
-        (words.CORRUPTION, "gaussian_noise", "must be as gaussian_noise:STD:CLIP"),
-        (words.LIKELIHOOD, "gaussian_shared:2", "must be as gaussian_shared"),
+        (words.WEIGHT, "a lot", "must be a number or one of cosine, cyclical, linear"),
+        (words.WEIGHT, "linear:0:1", "END:STEPS, and lacks STEPS, or epochs=N in its"),
+        (words.WEIGHT, "linear", "START:END:STEPS, and lacks START and END and STEPS"),
+        (
+            words.WEIGHT,
+            "linear:0:1:5:6",
+            "as linear:START:END:STEPS, and '6' is one ar",
+        ),
+        (words.WEIGHT, "linear:0:start=1:steps=5", "'start=1' is start once more"),
+        (words.WEIGHT, "linear:0:1:stepps=5", "arguments; did you mean 'steps'?"),
+        (words.NETWORK, "mlp:gatd=yes", "of these arguments; did you mean 'gated'?"),
+        (
+            words.CORRUPTION,
+            "gaussian_noise",
+            "as gaussian_noise:STD:CLIP, and lacks STD",
+        ),
+        (
+            words.LIKELIHOOD,
+            "gaussian_shared:2",
+            "as gaussian_shared, and '2' is one argu",
+        ),
     ],
 )
 def test_words_that_make_none_are_named(part, text, message):
@@ -196,17 +211,20 @@ def test_what_the_part_itself_refuses(part, text, message):
 
 
 def test_none_is_none_where_that_is_a_value():
-    _, config = parse(["vae", "--model.capacity", "none"])
-    assert config.model.recipe(SHAPE, PLAN).objective.capacity is None
+    for none in ("none", "None"):  # as other options that may be none are written
+        _, config = parse(["vae", "--model.capacity", none])
+        assert config.model.recipe(SHAPE, PLAN).objective.capacity is None
     _, config = parse(["vae", "--model.beta", "none"])
-    with pytest.raises(ArgumentError, match=r"^--model\.beta must be one of .*'none'"):
+    with pytest.raises(
+        ArgumentError, match=r"^--model\.beta must be a number or one of .*'none'"
+    ):
         config.model.recipe(SHAPE, PLAN)
 
 
 def test_a_wrong_word_is_said_with_its_option():
     _, config = parse(["vae", "--model.beta", "liner:0:1:5"])
     with pytest.raises(
-        ArgumentError, match=r"^--model\.beta must be one of .*'linear'"
+        ArgumentError, match=r"^--model\.beta must be a number or one of .*'linear'"
     ):
         config.model.recipe(SHAPE, PLAN)
 

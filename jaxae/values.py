@@ -49,6 +49,17 @@ class Value:
         check_methods(cls)
         super().__init_subclass__(**options)
         dataclasses.dataclass(frozen=True, repr=False)(cls)
+        # Who writes the decorator down once more finds nothing that is in its way.
+        del cls.__setattr__, cls.__delattr__
+        cls.__repr__ = cls.__repr__
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Raises FrozenInstanceError."""
+        raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        """Raises FrozenInstanceError."""
+        raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
 
     def __repr__(self) -> str:
         """The expression that makes it."""

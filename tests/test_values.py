@@ -229,6 +229,17 @@ def test_values_are_equal_by_their_kind_and_fields():
         Linear(0.0, 1.0, 5).steps = 6
 
 
+def test_a_decorator_that_is_written_once_more_changes_nothing():
+    @dataclasses.dataclass(frozen=True)
+    class Own(jaxae.Objective):
+        weight: float = 1.0
+
+    assert Own(2.0) == Own(2.0) and hash(Own(2.0)) == hash(Own(2.0))
+    assert repr(Own(2.0)).endswith("Own(weight=2.0)") and repr(Own()).endswith("Own()")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Own().weight = 2.0
+
+
 def test_replacing_a_field_checks_it_and_keeps_the_rest():
     noise = GaussianNoise(0.1, clip=True)
     assert noise.replace(std=0.2) == GaussianNoise(0.2, clip=True)

@@ -229,6 +229,14 @@ def test_values_are_equal_by_their_kind_and_fields():
         Linear(0.0, 1.0, 5).steps = 6
 
 
+def test_an_activation_is_the_same_by_name_and_as_the_function():
+    for make in (networks.MLP, networks.FullyConnected, networks.Convolutional):
+        given = make((4,), activation=jax.nn.gelu)
+        assert given == make((4,), activation="gelu")
+        assert eval(repr(given), vars(jaxae)) == given
+    assert networks.MLP((4,), activation=jnp.sin).activation is jnp.sin
+
+
 def test_a_decorator_that_is_written_once_more_changes_nothing():
     @dataclasses.dataclass(frozen=True)
     class Own(jaxae.Objective):

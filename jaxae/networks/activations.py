@@ -1,6 +1,7 @@
 """Activations by name."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 from jaxtyping import Array
@@ -23,11 +24,19 @@ ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
 """Those of `jax.nn` under their names."""
 
 
-def check_activation(activation: Activation) -> None:
-    """Raises ValueError unless it is a known name or a function."""
+def as_activation(name: str, activation: Any) -> Activation:
+    """A known name, also of a function that has one; or a function of another kind.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    for known, function in ACTIVATIONS.items():
+        if activation is function:
+            return known
     named = isinstance(activation, str) and activation in ACTIVATIONS
-    known = unknown("activation", activation, ACTIVATIONS, beside="a function or ")
-    ensure(named or callable(activation), known)
+    choices = unknown(name, activation, ACTIVATIONS, beside="a function or ")
+    ensure(named or callable(activation), choices)
+    return activation
 
 
 def activate(activation: Activation, x: Array) -> Array:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from jaxae.checks import as_flag, check_count, check_sizes, settle
 from jaxae.errors import ensure, require
-from jaxae.networks.activations import Activation, activate, check_activation
+from jaxae.networks.activations import Activation, activate, as_activation
 from jaxae.networks.convolution import Conv, ConvTranspose
 from jaxae.networks.dense import Dense
 from jaxae.networks.norm import BatchNorm
@@ -217,7 +217,7 @@ def check_stages(network: Any) -> None:
     check_count("kernel_size", network.kernel_size)
     check_count("residual_blocks", network.residual_blocks, least=0)
     check_count("inner_blocks", network.inner_blocks, least=0)
-    check_activation(network.activation)
+    settle(network, as_activation, "activation")
     settle(network, as_flag, "batch_norm", "skip")
 
 

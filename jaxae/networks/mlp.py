@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from jaxae.checks import as_flag, check_sizes, settle
 from jaxae.errors import require
-from jaxae.networks.activations import Activation, activate, check_activation
+from jaxae.networks.activations import Activation, activate, as_activation
 from jaxae.networks.dense import Dense
 from jaxae.networks.norm import BatchNorm
 from jaxae.networks.remat import layer_output
@@ -40,7 +40,7 @@ class GatedDense(Module):
 def check_layers(network: Any) -> None:
     """Raises ValueError unless the fields that all of these share are as they must."""
     check_sizes("hidden", network.hidden)
-    check_activation(network.activation)
+    settle(network, as_activation, "activation")
     settle(network, as_flag, "gated", "batch_norm")
     both = network.gated and network.batch_norm
     require(not both, "batch_norm", True, "False for gated layers")

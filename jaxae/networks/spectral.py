@@ -6,8 +6,8 @@ from typing import Any
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jaxae.checks import check_sizes
-from jaxae.networks.activations import Activation, activate, check_activation
+from jaxae.checks import check_sizes, settle
+from jaxae.networks.activations import Activation, activate, as_activation
 from jaxae.networks.dense import Dense
 from jaxae.values import Module
 
@@ -40,7 +40,7 @@ class SpectralMLPDecoder(Module):
     def __post_init__(self) -> None:
         check_sizes("shape", self.shape)
         check_sizes("hidden", self.hidden)
-        check_activation(self.activation)
+        settle(self, as_activation, "activation")
         super().__post_init__()
 
     @nn.compact

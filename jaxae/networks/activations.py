@@ -24,7 +24,7 @@ ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
 """Those of `jax.nn` under their names."""
 
 
-def as_activation(name: str, activation: Any) -> Activation:
+def as_activation(name: str, activation: Any) -> Any:
     """A known name, also of a function that has one; or a function of another kind.
 
     Raises:

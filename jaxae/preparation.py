@@ -84,7 +84,8 @@ class Scale(Value):
         ...     estimated = ("mean",)
         ...     mean: float | None = None
         ...     def of(self, x, weight=None):
-        ...         return self.replace(mean=float(np.nanmean(x)))
+        ...         means = np.nanmean(x, axis=-1)
+        ...         return self.replace(mean=float(np.average(means, weights=weight)))
         ...     def forward(self, x):
         ...         return x - self.mean
         ...     def inverse(self, x):

@@ -234,10 +234,9 @@ def shown_by(look: Callable[..., Any], *arguments: Any) -> Any:
     """
     try:
         shown = look(*arguments)
-        some = (
-            shown is not None or look.__name__ == "prior"
-        )  # which may be told nothing
-        ensure(some, f"view must show something, {look.__qualname__} returned None")
+        may = look.__name__ == "prior"  # depend on nothing
+        nothing = f"view must show something, {look.__qualname__} returned None"
+        ensure(may or shown is not None, nothing)
         return shown
     except KeyError as error:
         batch = sorted(arguments[-1])

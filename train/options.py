@@ -94,9 +94,8 @@ class Options:
         hints = get_type_hints(type(self))
         for name, part in self.parts.items():
             option, steps = f"--model.{name}", steps_per_epoch
-            if str(values[name]).lower() == part.none and type(None) in get_args(
-                hints[name]
-            ):
+            none = str(values[name]).lower() == part.none
+            if none and type(None) in get_args(hints[name]):
                 values[name] = None
             # A number that is swept comes as it is.
             elif isinstance(values[name], str):

@@ -121,6 +121,11 @@ def why_not(function: Callable[..., Any], *arguments: Any, **options: Any) -> st
         signature = inspect.signature(function)
     except ValueError:  # as of some that are written in C
         return ""
+    return why_unbound(signature, *arguments, **options)
+
+
+def why_unbound(signature: inspect.Signature, *arguments: Any, **options: Any) -> str:
+    """Why a signature does not take these; "" if it does."""
     try:
         signature.bind(*arguments, **options)
     except TypeError as error:

@@ -19,6 +19,7 @@ import math
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from types import FunctionType
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
@@ -26,7 +27,8 @@ import numpy as np
 from flax import linen as nn
 from jax.core import Tracer
 
-from jaxae.errors import ArgumentError, ensure, kind_of
+from jaxae.checks import why_unbound
+from jaxae.errors import ensure, kind_of
 
 V = TypeVar("V")
 
@@ -49,7 +51,8 @@ class Value:
         check_methods(cls)
         super().__init_subclass__(**options)
         dataclasses.dataclass(frozen=True, repr=False)(cls)
-        # Who writes the decorator down once more finds nothing that is in its way.
+        # Who writes the decorator down once more finds nothing that is in its way, and
+        # it finds a __repr__ that it leaves as it is.
         del cls.__setattr__, cls.__delattr__
         cls.__repr__ = cls.__repr__
 
@@ -109,12 +112,9 @@ def check_methods(part: type) -> None:
         if inspect.isfunction(known):
             _check_method(words, own, _signature(known), place)
         else:
-            method = isinstance(own, classmethod | staticmethod)
-            method = method or inspect.isfunction(own)
-            ensure(
-                not method,
-                f"{words} must be a property or a value, {place} is, not a method",
-            )
+            method = isinstance(own, FunctionType | classmethod | staticmethod)
+            value = f"{words} must be a property or a value, {place} is"
+            ensure(not method, f"{value}, not a method")
 
 
 def _check_method(words: str, own: Any, asked: inspect.Signature, place: str) -> None:
@@ -129,14 +129,12 @@ def _check_method(words: str, own: Any, asked: inspect.Signature, place: str) ->
         taken = _signature(function)
     except (TypeError, ValueError):  # as `functools.partialmethod`, which does not say
         return
-    try:
-        taken.bind(
-            *[p.name for p in given if p.kind <= p.POSITIONAL_OR_KEYWORD],
-            **{p.name: None for p in given if p.kind == p.KEYWORD_ONLY},
-        )
-    except TypeError as error:
-        sentence = f"{words}{taken} must take {asked}, {place} does: {error}"
-        raise ArgumentError(sentence) from None
+    wrong = why_unbound(
+        taken,
+        *[p.name for p in given if p.kind <= p.POSITIONAL_OR_KEYWORD],
+        **{p.name: None for p in given if p.kind == p.KEYWORD_ONLY},
+    )
+    ensure(not wrong, f"{words}{taken} must take {asked}, {place} does: {wrong}")
 
 
 def _signature(function: Any) -> inspect.Signature:

@@ -225,19 +225,26 @@ class Condition(View):
 
 
 def shown_by(look: Callable[..., Any], *arguments: Any) -> Any:
-    """What a method of a view shows.
+    """What a method of a view shows to a network.
 
     Raises:
-        ValueError: It shows nothing; or it looks at a field that is not there: that it
-            doesn't declare, or that a code from a prior, or a prior's pseudo-input,
-            doesn't have.
+        ValueError: Nothing; or see `looked_at`.
+    """
+    shown = looked_at(look, *arguments)
+    nothing = f"view must show something, {look.__qualname__} returned None"
+    ensure(shown is not None, nothing)
+    return shown
+
+
+def looked_at(look: Callable[..., Any], *arguments: Any) -> Any:
+    """What a method of a view returns: for a prior, that may be None.
+
+    Raises:
+        ValueError: It looks at a field that is not there: that it doesn't declare, or
+            that a code from a prior, or a prior's pseudo-input, doesn't have.
     """
     try:
-        shown = look(*arguments)
-        may = look.__name__ == "prior"  # depend on nothing
-        nothing = f"view must show something, {look.__qualname__} returned None"
-        ensure(may or shown is not None, nothing)
-        return shown
+        return look(*arguments)
     except KeyError as error:
         batch = sorted(arguments[-1])
         if error.args[0] in batch:  # a mistake of its own

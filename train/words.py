@@ -178,6 +178,7 @@ def read_part(text: str, makers: Makers, name: str, steps_per_epoch: int) -> Any
     head, *rest = text.split(":")
     make = choose(name, head, makers)
     hints, names = _hints(make), list(_parameters(make))
+    form = f"{name} {text}: must be as {_form(head, make)}, and"
     arguments: dict[str, Any] = {}
     for i, word in enumerate(rest):
         key, equals, value = word.partition("=")
@@ -188,7 +189,7 @@ def read_part(text: str, makers: Makers, name: str, steps_per_epoch: int) -> Any
             some = f"{name} {text}: epochs must be a finite number above 0"
             ensure(0 < epochs < math.inf, f"{some}, got {value!r}")
             key, value = "steps", str(max(1, round(epochs * steps_per_epoch)))
-        unlike = f"{name} {text}: must be as {_form(head, make)}, and {word!r} is"
+        unlike = f"{form} {word!r} is"
         none = f"{unlike} of none of these arguments{did_you_mean(key, names)}"
         ensure(key in names or not equals, none)
         ensure(key in names, f"{unlike} one argument too many")
@@ -196,8 +197,7 @@ def read_part(text: str, makers: Makers, name: str, steps_per_epoch: int) -> Any
         arguments[key] = _read(value, hints[key], name, text)
     lacks = [each.upper() for each in _required(make) if each not in arguments]
     instead = ", or epochs=N in its place" * ("STEPS" in lacks)
-    needed = f"{name} {text}: must be as {_form(head, make)}, and lacks"
-    ensure(not lacks, f"{needed} {' and '.join(lacks)}{instead}")
+    ensure(not lacks, f"{form} lacks {' and '.join(lacks)}{instead}")
     try:
         return make(**arguments)
     except ArgumentError as error:

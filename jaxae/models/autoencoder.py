@@ -24,13 +24,13 @@ from jaxae.models.family import (
 )
 from jaxae.networks.calling import (
     call_network,
-    check_call,
     check_outputs,
+    options_of,
     taken_by,
 )
 from jaxae.precision import widened
 from jaxae.types import Batch, Latent
-from jaxae.views import Plain, View, shown_by
+from jaxae.views import Plain, View, looked_at, shown_by
 
 
 class AutoEncoder(Family):
@@ -204,12 +204,10 @@ class AutoEncoder(Family):
     def _own_prior(self, batch: Batch) -> Any:
         if self.prior is None:
             return self.bottleneck.prior()
-        shown = shown_by(self.view.prior, looked_up(self.embeddings, batch))
+        shown = looked_at(self.view.prior, looked_up(self.embeddings, batch))
         options = {"shown": shown, "fields": self.view.shown_to("encoder")}
-        taken, q = taken_by(self.prior, options), self._posterior
-        named = f", and may name {' and '.join(options)}"
-        check_call(self.prior, f"the function x -> q(z | x){named}", q, **taken)
-        return self.prior(q, **taken)
+        q, words = self._posterior, "the function x -> q(z | x)"
+        return self.prior(q, **options_of(self.prior, words, q, options))
 
     def _posterior(
         self, x: Float[Array, "m ..."], conditions: Batch | None = None

@@ -24,20 +24,25 @@ def call_network(module: nn.Module, x: Any, **options: Any) -> Array:
     Raises:
         ValueError: It asks for anything else.
     """
-    taken = taken_by(module, options)
-    named = f", and may name {' and '.join(options)}"
-    check_call(module, f"what the view shows{named}", x, **taken)
+    taken = options_of(module, "what the view shows", x, options)
     with nn.intercept_methods(_warn_of_slow_layers):
         return module(x, **taken)
 
 
-def check_call(module: nn.Module, takes: str, *arguments: Any, **options: Any) -> None:
-    """Raises ValueError unless a module can be called with these; `takes` is words."""
-    wrong = "it has no __call__"
-    if callable(module):
-        wrong = why_not(module, *arguments, **options)
-    own = f"{type(module).__name__} must take {takes}, but cannot be called so"
-    ensure(not wrong, f"{own}: {wrong}")
+def options_of(
+    module: nn.Module, words: str, x: Any, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Those of the options that a module is called with beside x, see `taken_by`.
+
+    Raises:
+        ValueError: It cannot be called so; the message calls x by the words.
+    """
+    taken, called = taken_by(module, options), callable(module)
+    wrong = why_not(module, x, **taken) if called else "it has no __call__"
+    named = f", and may name {' and '.join(options)}" * bool(options)
+    own = f"{type(module).__name__} must take {words}{named}"
+    ensure(not wrong, f"{own}, but cannot be called so: {wrong}")
+    return taken
 
 
 def check_outputs(

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from jaxae.checks import settle
 from jaxae.errors import ensure, require
 from jaxae.models.family import call
-from jaxae.networks.calling import check_call, check_outputs
+from jaxae.networks.calling import check_outputs, options_of
 from jaxae.objectives.adversarial import contest, critic_adam, gradient_only
 from jaxae.objectives.base import (
     Loss,
@@ -137,7 +137,7 @@ class FeatureCritic(nn.Module):
         """What the critic makes of the examples."""
         k, b = x.shape[:2]
         each = x.reshape(k * b, *x.shape[2:])
-        check_call(self.encoder, "the examples alone", each)
+        options_of(self.encoder, "the examples alone", each, {})
         features = self.encoder(each)
         meaning = ": features of every example"
         check_outputs("critic", self.encoder, features, (k * b, ...), meaning)

@@ -1,5 +1,6 @@
 """What the tests of programs share: files, and pictures that are drawn fast."""
 
+import os
 from collections.abc import Callable
 
 import matplotlib
@@ -13,6 +14,17 @@ def coarse_pictures():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(matplotlib.rcParams, "savefig.dpi", 60)
         yield
+
+
+@pytest.fixture(scope="session")
+def use_devices() -> Callable[[pytest.MonkeyPatch, int], None]:
+    """Has the programs that a test starts simulate so many devices."""
+
+    def use(patch: pytest.MonkeyPatch, count: int) -> None:
+        flag = f"--xla_force_host_platform_device_count={count}"  # the last one counts
+        patch.setenv("XLA_FLAGS", f"{os.environ['XLA_FLAGS']} {flag}")
+
+    return use
 
 
 @pytest.fixture

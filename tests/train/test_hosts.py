@@ -110,7 +110,7 @@ def free_address() -> str:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def environment(tmp_path_factory, worker_id):
+def environment(tmp_path_factory, worker_id, use_devices):
     """Compiled programs of these tests only, and four devices a process."""
     folder = tmp_path_factory.getbasetemp()
     folder = folder if worker_id == "master" else folder.parent
@@ -120,11 +120,6 @@ def environment(tmp_path_factory, worker_id):
         patch.setenv("PYTHONPATH", str(ROOT))
         use_devices(patch, 4)
         yield
-
-
-def use_devices(patch: pytest.MonkeyPatch, count: int) -> None:
-    flag = f"--xla_force_host_platform_device_count={count}"  # the last one counts
-    patch.setenv("XLA_FLAGS", f"{os.environ['XLA_FLAGS']} {flag}")
 
 
 def start(*command: str) -> subprocess.Popen:
@@ -249,7 +244,7 @@ def assert_same_losses(out: Path, expected: Path) -> None:
     [[], ["--stream"], ["--parallel", "fsdp"]],
     ids=["memory", "stream", "fsdp"],
 )
-def test_programs_on_two_hosts(options, images, tmp_path, monkeypatch):
+def test_programs_on_two_hosts(options, images, tmp_path, monkeypatch, use_devices):
     both, eight, one = tmp_path / "both", tmp_path / "eight", tmp_path / "one"
     first, second = finish(
         *start_both(*arguments(images, both, *options, epochs=4)),

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 import time
@@ -30,14 +29,13 @@ OPTIONS = "--model.latent-dim 2 --model.network mlp:32 --nll-samples 0".split()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def environment(tmp_path_factory, worker_id):
+def environment(tmp_path_factory, worker_id, use_devices):
     """Compiled programs of these tests only, and one device for every program."""
     folder = tmp_path_factory.getbasetemp()
     folder = folder if worker_id == "master" else folder.parent
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAXAE_CACHE", str(folder / "members-cache"))
-        flag = "--xla_force_host_platform_device_count=1"  # the last one counts
-        patch.setenv("XLA_FLAGS", f"{os.environ['XLA_FLAGS']} {flag}")
+        use_devices(patch, 1)
         yield
 
 

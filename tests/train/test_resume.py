@@ -1,7 +1,6 @@
 """Runs that are killed, told to end or damaged, and go on: real processes."""
 
 import json
-import os
 import random
 import shutil
 import signal
@@ -30,14 +29,13 @@ OPTIONS = "--model.latent-dim 2 --model.network mlp:32 --nll-samples 0".split()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def environment(tmp_path_factory, worker_id):
+def environment(tmp_path_factory, worker_id, use_devices):
     """Compiled programs of these tests only, and one device for every program."""
     folder = tmp_path_factory.getbasetemp()
     folder = folder if worker_id == "master" else folder.parent
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAXAE_CACHE", str(folder / "resume-cache"))
-        flag = "--xla_force_host_platform_device_count=1"  # the last one counts
-        patch.setenv("XLA_FLAGS", f"{os.environ['XLA_FLAGS']} {flag}")
+        use_devices(patch, 1)
         yield
 
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import importlib
 import os
 from functools import partial
 from importlib.metadata import version
@@ -58,10 +59,6 @@ def checked(function=None, *, typechecker):
     return decorate(function, typechecker=typechecker)
 
 
-jaxtyping.jaxtyped = checked
-with jaxtyping.install_import_hook("jaxae", "beartype.beartype"):
-    from jaxae.training import programs
-
 LIBC = ctypes.CDLL(None)
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # malloc.h
 if hasattr(LIBC, "mallopt"):
@@ -74,11 +71,19 @@ MEMORY = 2.1e9
 """Bytes that a worker may have before it forgets what it compiled."""
 
 
+def pytest_sessionstart(session):
+    """The library with its shapes checked, which who but hands out tests needs not."""
+    if not getattr(session.config.option, "numprocesses", None):
+        jaxtyping.jaxtyped = checked
+        with jaxtyping.install_import_hook("jaxae", "beartype.beartype"):
+            importlib.import_module("jaxae")
+
+
 def pytest_collection_finish():
     """The garbage collector took a fifth of the time, most of it in what stays."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 20, 20)
+    gc.set_threshold(100_000, 20, 1_000)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -86,6 +91,8 @@ def bounded_memory():
     """Compiled programs are some 2 MB each, and few are of use to other modules."""
     yield
     if resident_memory() > MEMORY:
+        from jaxae.training import programs
+
         for kept in vars(programs).values():
             if hasattr(kept, "cache_clear"):
                 kept.cache_clear()

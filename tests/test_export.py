@@ -76,7 +76,7 @@ def some_model(name):
     recipe, rng = small(name), np.random.default_rng(0)
 
     def fill(leaf):
-        return jnp.asarray(rng.normal(0, 0.7, leaf.shape).astype(leaf.dtype))
+        return jax.device_put(rng.normal(0, 0.7, leaf.shape).astype(leaf.dtype))
 
     return Model(recipe, jax.tree.map(fill, variables(abstract_state(recipe, TX))))
 

@@ -32,7 +32,7 @@ def untrained(recipe):
     normal = np.random.default_rng(7).normal
 
     def drawn(form):
-        return jnp.asarray(normal(0, 0.3, form.shape).astype(form.dtype))
+        return jax.device_put(normal(0, 0.3, form.shape).astype(form.dtype))
 
     return Model(recipe, jax.tree.map(drawn, abstract_variables(recipe)))
 

@@ -1,5 +1,6 @@
 """Data with inputs of their own: the encoder sees them, x is what is explained."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +12,10 @@ from sklearn.datasets import load_digits
 import jaxae
 from jaxae import corruptions, networks, objectives, recipes
 from jaxae.evaluation import evaluate, posterior_means
+from jaxae.inputs import on_device
 from jaxae.training.batch import model_batch
+from jaxae.training.parallel import make_mesh
+from jaxae.training.placement import Share, place_batch
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -59,6 +63,46 @@ def test_inputs_are_scaled_but_not_binarised():
     seen = model_batch(recipe, batch, KEY)
     assert set(np.unique(seen["x"])) == {0.0, 1.0}
     np.testing.assert_allclose(seen["inputs"], 51 / 255, rtol=1e-6)
+
+
+def shared_with_jax(shape):
+    """Zeros that begin where JAX does not copy them by itself."""
+    room = np.zeros(4 * np.prod(shape) + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    return room[start : start + 4 * np.prod(shape)].view(np.float32).reshape(shape)
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        on_device,
+        lambda x: place_batch({"x": x}, make_mesh())["x"],
+        lambda x: place_batch(Share({"x": x}, 8), make_mesh())["x"],
+    ],
+    ids=["call", "batch", "share"],
+)
+def test_what_was_handed_in_may_be_changed_afterwards(taken):
+    x = shared_with_jax((8, 6))
+    ours = taken(x)
+    x[:] = 7.0
+    np.testing.assert_array_equal(ours, 0.0)
+
+
+def test_a_loader_may_fill_one_array_again_and_again():
+    recipe, batch = recipes.vae((6,), 2, **OWN), shared_with_jax((8, 6))
+
+    class Loader:
+        def __iter__(self):
+            for start in range(0, 24, 8):
+                batch[:] = CLEAN[start : start + 8]
+                yield batch
+                batch[:] = np.nan
+
+    batches = [CLEAN[start : start + 8] for start in range(0, 24, 8)]
+    again, whole = (
+        jaxae.fit(recipe, data, epochs=2, **FIT) for data in (Loader(), batches)
+    )
+    chex.assert_trees_all_equal(again.model.variables, whole.model.variables)
 
 
 @pytest.mark.parametrize("form", ["array", "stream"])

@@ -50,7 +50,7 @@ def _values(likelihood, b=3, event=(2, 3)):
 
 
 def _jnp(x):
-    return jnp.asarray(np.float32(x))
+    return jax.device_put(np.float32(x))
 
 
 def _apply(likelihood, outputs):

@@ -46,9 +46,9 @@ def some_values(tree, seed=0):
 
     def fill(path, leaf):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            return jnp.asarray(np.zeros(leaf.shape, leaf.dtype))
+            return jax.device_put(np.zeros(leaf.shape, leaf.dtype))
         low = -0.2 if path[0].key in ("params", "model", "objective") else 0.1
-        return jnp.asarray(rng.uniform(low, 0.2, leaf.shape).astype(leaf.dtype))
+        return jax.device_put(rng.uniform(low, 0.2, leaf.shape).astype(leaf.dtype))
 
     return jax.tree_util.tree_map_with_path(fill, tree)
 
@@ -148,9 +148,9 @@ def network_and_input(name):
     """The module, its variables and what it takes, with a mask for transformers."""
     module, shape = NETWORKS[name]
     rng = np.random.default_rng(1)
-    x = jnp.asarray(np.float32(rng.uniform(size=(8, *shape))))
+    x = jax.device_put(np.float32(rng.uniform(size=(8, *shape))))
     if name.startswith("vit"):
-        mask = jnp.asarray(rng.random((8, 4, 4, 1)) < 0.3)
+        mask = jax.device_put(rng.random((8, 4, 4, 1)) < 0.3)
         x = {"values": x, "mask": mask}
     example = some_values(jax.eval_shape(module.init, KEY, x))
     return module, example, x

@@ -40,7 +40,7 @@ def _drawn(forms, size):
     """Weights that nothing has to be compiled for."""
     normal = np.random.default_rng(7).normal
     return jax.tree.map(
-        lambda form: jnp.asarray(np.float32(normal(0, size, form.shape))), forms
+        lambda form: jax.device_put(np.float32(normal(0, size, form.shape))), forms
     )
 
 

@@ -51,7 +51,7 @@ def filled(recipe):
 
     def fill(form):
         values = rng.normal(0.5, 0.2, form.shape)
-        return jnp.asarray(np.asarray(values, np.float32)).astype(form.dtype)
+        return jax.device_put(values.astype(form.dtype))
 
     return Model(recipe, jax.tree.map(fill, abstract_variables(recipe)))
 

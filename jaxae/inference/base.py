@@ -4,12 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from jaxae.inputs import (
-    check_conditions,
-)
+from jaxae.inputs import check_conditions, on_device
 from jaxae.recipe import Model
 from jaxae.views import Part
 
@@ -29,4 +26,4 @@ def shown_beside(
 ) -> dict[str, Any]:
     """What these are shown beside x or z, as arrays."""
     checked = check_conditions(model.recipe, given, count, *parts)
-    return {name: jnp.asarray(values) for name, values in checked.items()}
+    return {name: on_device(values) for name, values in checked.items()}

@@ -17,6 +17,7 @@ from jaxae.inputs import (
     abstract_fields,
     check_mask,
     check_model,
+    on_device,
 )
 from jaxae.models.family import Family, call
 from jaxae.preparation import inverse
@@ -100,7 +101,7 @@ def decoder_batch(
     side = shown_beside(model, count, conditions, "decoder")
     if missing is not None:
         shape = (count, *model.module.shape)
-        side["mask"] = jnp.asarray(check_mask(missing, shape, "missing"))
+        side["mask"] = on_device(check_mask(missing, shape, "missing"))
     return _check_codes(model, codes, side), side
 
 
@@ -133,7 +134,7 @@ def _check_code(code: Any, form: jax.ShapeDtypeStruct, num_codes: int) -> Array:
     else:
         finite = traced or np.isfinite(np.asarray(code, np.float32)).all()
         ensure(finite, "codes hold a value that is not finite")
-    return jnp.asarray(code, form.dtype)
+    return on_device(code, form.dtype)
 
 
 def _code_shapes(model: Model, side: Batch) -> Any:

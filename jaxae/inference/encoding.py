@@ -21,6 +21,7 @@ from jaxae.inputs import (
     check_model,
     check_scalable,
     check_values,
+    on_device,
     shard_rows,
     split_missing,
     unrounded,
@@ -174,11 +175,11 @@ def encoder_batch(
     if same and not isinstance(x, Tracer):
         x = unrounded(recipe, x)
         _warn_of_values(model, x, missing)
-    x = prepare_inputs(recipe, jax.random.key(0), jnp.asarray(x))
+    x = prepare_inputs(recipe, jax.random.key(0), on_device(x))
     shown = shown_beside(model, len(x), conditions, *model.module.encoded_with)
     if missing is None:
         return {"inputs": x, **shown}
-    mask = jnp.asarray(missing)
+    mask = on_device(missing)
     return {"inputs": fill_in(x, mask, fill), "mask": mask, **shown}
 
 

@@ -86,8 +86,9 @@ def impute(
     if draws is not None:
         filled = filled.swapaxes(0, 1)
         hole, known = hole[None], known[None]
-    xp = jnp if isinstance(filled, jax.Array) else np  # at rest, there is one copy less
-    return jnp.asarray(xp.where(hole, filled, known))
+    if isinstance(filled, jax.Array):
+        return jnp.where(hole, filled, known)
+    return jax.device_put(np.where(hole, filled, known))  # one copy less
 
 
 def _imputed(

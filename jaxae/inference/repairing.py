@@ -11,6 +11,7 @@ from jaxae.inference.decoding import decode
 from jaxae.inference.encoding import codes_of_batch, encode, encoder_batch, of_shards
 from jaxae.inputs import (
     check_model,
+    on_device,
     shard_rows,
     split_missing,
 )
@@ -94,8 +95,8 @@ def repair(
     other = "missing must be left out: what is made of x has another shape"
     ensure(model.module.sees_x, other)
     codes = codes_of_batch(model, encoder_batch(model, x, hole, conditions, fill))
-    hole = jnp.asarray(hole)
+    hole = on_device(hole)
     made = decode(model, codes, missing=hole, **conditions)
     # Bytes come out as levels, like what the model makes.
-    kept = unit_interval(jax.random.key(0), jnp.asarray(x))
+    kept = unit_interval(jax.random.key(0), on_device(x))
     return jnp.where(hole, made, kept)

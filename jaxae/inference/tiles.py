@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -103,7 +104,7 @@ def repair_in_tiles(
         ):
             made[i, row, column] += weight * tile
     top, left = before
-    made = jnp.asarray(made[:, top : top + size[0], left : left + size[1]])
+    made = jax.device_put(made[:, top : top + size[0], left : left + size[1]])
     if missing is None:
         return made
     # Not blended, which would round them.

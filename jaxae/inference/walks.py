@@ -11,7 +11,7 @@ from jaxae.checks import as_range, check_count
 from jaxae.errors import ensure, given, require
 from jaxae.inference.decoding import decode
 from jaxae.inference.encoding import encode
-from jaxae.inputs import check_model
+from jaxae.inputs import check_model, on_device
 from jaxae.recipe import Model
 
 PRIOR_LIMITS = (-3.0, 3.0)
@@ -140,7 +140,7 @@ def traverse(
 def _repeated(conditions: Mapping[str, Any], times: int) -> dict[str, Any]:
     """One for every point of a walk."""
     return {
-        name: jnp.repeat(jnp.asarray(each), times, axis=0)
+        name: jnp.repeat(on_device(each), times, axis=0)
         for name, each in conditions.items()
         if each is not None
     }

@@ -13,6 +13,8 @@ from jaxae.inputs.arrays import (
     check_unmasked,
     check_weight,
     is_number,
+    on_device,
+    owned,
     split_missing,
     unmasked,
 )
@@ -60,6 +62,8 @@ __all__ = [
     "check_values",
     "check_weight",
     "is_number",
+    "on_device",
+    "owned",
     "shard_rows",
     "split_missing",
     "unmasked",

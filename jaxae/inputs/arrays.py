@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.core import Tracer
 
 from jaxae.errors import ArgumentError, ensure, require
@@ -107,6 +109,20 @@ def as_array(values: Any, name: str) -> Any:
     one_object = array.dtype == object and array.ndim == 0
     ensure(not (one_object and hasattr(values, "__iter__")), joined)  # as of a loader
     return array
+
+
+def owned(values: Any) -> Any:
+    """A copy, as JAX may look at an array of NumPy later than it is called.
+
+    By then its owner may have changed it: a loader may fill one array again and again.
+    """
+    return values if isinstance(values, Array) else np.array(values)
+
+
+def on_device(values: Any, dtype: Any = None) -> Array:
+    """A copy for JAX; `jnp.asarray` would compile a program for every new shape."""
+    values = owned(values)
+    return jax.device_put(values if dtype is None else values.astype(dtype))
 
 
 def check_condition(values: Any, form: Field, count: int, name: str) -> Any:

@@ -11,7 +11,7 @@ from jax.core import Tracer
 
 from jaxae.corruptions.base import takes_unit_interval
 from jaxae.errors import ensure
-from jaxae.inputs.arrays import as_array, check_rows
+from jaxae.inputs.arrays import as_array, check_rows, on_device
 from jaxae.preparation import Scale, as_levels, binarize, unit_interval
 from jaxae.recipe import Recipe
 from jaxae.values import expression
@@ -152,7 +152,7 @@ def _seen(recipe: Recipe, x: np.ndarray, known: np.ndarray | None) -> _Seen | No
     if isinstance(recipe.prepare, Scale):
         values = recipe.prepare.bounded(_scaled(recipe.prepare, x))
     elif recipe.prepare is not unit_interval and recipe.prepare is not binarize:
-        prepared = recipe.prepare(jax.random.key(0), jnp.asarray(x))
+        prepared = recipe.prepare(jax.random.key(0), on_device(x))
         values = np.asarray(prepared)
     else:
         levels = known is None and x.dtype == np.uint8

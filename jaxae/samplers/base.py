@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from jaxae.checks import check_count, check_key
 from jaxae.errors import ensure, require
 from jaxae.inference import Codes, encode, sample, sample_codes
-from jaxae.inputs import check_examples, check_model
+from jaxae.inputs import check_examples, check_model, on_device
 from jaxae.models.family import Family
 from jaxae.preparation import binarize
 from jaxae.recipe import Model, Recipe
@@ -96,7 +96,8 @@ def aggregate_codes(model: Model, x: Any, key: jax.Array, **conditions: Any) -> 
 
 def prepared(model: Model, x: Any, key: jax.Array) -> Float[Array, "n ..."]:
     """Examples as the model is to explain them: binarised, if the recipe does so."""
-    return model.recipe.prepare(key, jnp.asarray(check_examples(model.module.shape, x)))
+    shown = on_device(check_examples(model.module.shape, x))
+    return model.recipe.prepare(key, shown)
 
 
 def prior(model: Model, **conditions: Any) -> Sampler:
@@ -141,7 +142,7 @@ def flatten(codes: Any) -> tuple[Float[Array, "n d"], Restore]:
     require(len(leaves) > 0, "codes", codes, "an array, or a tuple of arrays")
     for leaf in leaves:
         _check_code(leaf, leaves[0].shape[:1])
-    arrays = tuple(jnp.asarray(leaf, jnp.float32) for leaf in leaves)
+    arrays = tuple(on_device(leaf, jnp.float32) for leaf in leaves)
     tree = arrays if several else arrays[0]
     _, unravel = ravel_pytree(jax.tree.map(lambda code: code[0], tree))
     return jax.vmap(lambda code: ravel_pytree(code)[0])(tree), jax.vmap(unravel)

@@ -273,7 +273,7 @@ def _read_variables(file: Path, recipe: Recipe) -> Any:
 
 
 def _as_stored(file: Path, name: str, values: np.ndarray) -> jax.Array:
-    array = jnp.asarray(values)
+    array = jax.device_put(values)
     if array.dtype != values.dtype:
         raise CheckpointError(
             f"{file}: {name} is {values.dtype}, which JAX has only under the option "

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.export
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
 from jaxae.corruptions import fill_in
@@ -92,7 +91,7 @@ def export(
     expected = f"at least one of {PLATFORMS}"
     require(known and len(platforms) > 0, "platforms", platforms, expected)
     # Arrays of the host, whatever devices they are divided over.
-    variables = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), model.variables)
+    variables = jax.device_put(jax.device_get(model.variables))
     family = model.module
     x, side = _input_shapes(family)
 

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxae.errors import ensure, require
-from jaxae.inputs import as_fields, check_data
+from jaxae.inputs import as_fields, check_data, owned
 from jaxae.recipe import Recipe
 from jaxae.training.parallel import DATA, Layout, shardings
 from jaxae.types import Batch
@@ -161,14 +161,14 @@ def place_batch(batch: Mapping[str, Any] | Share, mesh: Mesh) -> Batch:
         expected = f"divided by the {devices} devices, as several hosts share it"
         require(fits, "the batch size", batch.total, expected)
         return {
-            name: jax.make_array_from_process_local_data(rows, np.asarray(values))
+            name: jax.make_array_from_process_local_data(rows, np.array(values))
             for name, values in batch.batch.items()
         }
     even = len(batch["x"]) % devices == 0
     sharding = rows if even else NamedSharding(mesh, PartitionSpec())
     if jax.process_count() == 1:
-        return jax.device_put(dict(batch), sharding)
-    return {k: _everywhere(np.asarray(v), sharding) for k, v in batch.items()}
+        return jax.device_put({k: owned(v) for k, v in batch.items()}, sharding)
+    return {k: _everywhere(np.array(v), sharding) for k, v in batch.items()}
 
 
 def _everywhere(values: np.ndarray, sharding: NamedSharding) -> jax.Array:

@@ -8,7 +8,6 @@ from functools import cache, partial
 from html.parser import HTMLParser
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -129,7 +128,7 @@ def random_model(recipe):
     normal = np.random.default_rng(0).normal
 
     def weights(leaf):
-        return jnp.asarray(normal(0.0, 0.3, leaf.shape).astype(leaf.dtype))
+        return jax.device_put(normal(0.0, 0.3, leaf.shape).astype(leaf.dtype))
 
     return jaxae.Model(recipe, jax.tree.map(weights, shapes))
 

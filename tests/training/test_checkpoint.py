@@ -51,7 +51,7 @@ X = (np.random.default_rng(0).uniform(size=(8, 4)) > 0.8).astype(np.float32)
 def collect_garbage():
     """So that dropped failures do not turn up in the test of something else."""
     yield
-    gc.collect()
+    gc.collect(1)  # what is new
 
 
 def leaves(state):

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -12,6 +11,7 @@ import jaxae
 from jaxae import samplers
 from jaxae.errors import ensure
 from jaxae.evaluation import frechet_distance
+from jaxae.inputs import on_device
 from jaxae.preparation import unit_interval
 from train.data import Dataset, LazySplit, Split
 from train.examples import seen, shown_beside
@@ -129,4 +129,4 @@ def _features(space: FeatureSpace, images: Any) -> np.ndarray:
 
 
 def _unit(images: np.ndarray) -> Array:
-    return unit_interval(jax.random.key(0), jnp.asarray(images))
+    return unit_interval(jax.random.key(0), on_device(images))

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -13,6 +12,7 @@ from jaxae import plotting
 from jaxae.corruptions import identity
 from jaxae.evaluation import psnr_db
 from jaxae.evaluation.quality import hole_of, mean_squared_error, repaired
+from jaxae.inputs import on_device
 from jaxae.training.batch import model_batch
 from train.data.types import Split
 from train.examples import examples, seen, shown_beside
@@ -42,7 +42,7 @@ def make_pictures(
     yield _curves(history)
     if len(recipe.module.shape) == 3:
         fields = examples(recipe, test.head(SIDE))
-        batch = {name: jnp.asarray(values) for name, values in fields.items()}
+        batch = {name: on_device(values) for name, values in fields.items()}
         batch = _model_batch(recipe, batch, key_damage)
         pairs = "inputs" in fields and recipe.module.sees_x
         if pairs or recipe.corruption is not identity:

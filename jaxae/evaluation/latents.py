@@ -114,7 +114,7 @@ def codebook_usage(
     return {
         "codebook_usage": float((counts > 0).mean()),
         "codebook_perplexity": float(
-            perplexity(jnp.asarray(counts, jnp.float32)).mean()
+            jax.jit(perplexity)(counts.astype(np.float32)).mean()
         ),
     }
 

@@ -1,14 +1,17 @@
 """Walks through the space of codes: between examples, and along its axes."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Int
 
 from jaxae.checks import as_range, check_count
 from jaxae.errors import ensure, given, require
+from jaxae.inference.base import Codes
 from jaxae.inference.decoding import decode
 from jaxae.inference.encoding import encode
 from jaxae.inputs import check_model, on_device
@@ -58,6 +61,14 @@ def interpolate(
     last = encode(model, end, missing=missing, **conditions)
     came, expected = (jax.tree.leaves(codes)[0].shape for codes in (last, first))
     require(came == expected, "end", came, f"as many as start: {expected}")
+    codes = _lines(first, last, steps)
+    points = decode(model, codes, **_repeated(conditions, steps))
+    return points.reshape(expected[0], steps, *points.shape[1:])
+
+
+@partial(jax.jit, static_argnums=2)
+def _lines(first: Codes, last: Codes, steps: int) -> Codes:
+    """All points of one line after those of another."""
     along = jnp.linspace(0.0, 1.0, steps, dtype=jnp.float32)
 
     def line(a: Array, b: Array) -> Array:
@@ -65,9 +76,7 @@ def interpolate(
         points = (1.0 - t) * a[:, None] + t * b[:, None]
         return points.reshape(-1, *a.shape[1:])
 
-    codes = jax.tree.map(line, first, last)
-    points = decode(model, codes, **_repeated(conditions, steps))
-    return points.reshape(expected[0], steps, *points.shape[1:])
+    return jax.tree.map(line, first, last)
 
 
 def traverse(
@@ -128,13 +137,26 @@ def traverse(
     chosen = tuple(range(size)) if dims is None else tuple(dims)
     inside = all(0 <= each < size for each in chosen) and len(chosen) > 0
     require(inside, "dims", dims, f"of 0 to {size - 1}")
-    values = jnp.linspace(low, high, steps, dtype=codes.dtype)
-    changed = jax.nn.one_hot(jnp.asarray(chosen), size, dtype=bool)[None, :, None]
-    codes = codes[:, None, None]
-    points = jnp.where(changed, values[None, None, :, None], codes)
+    points = _along(codes, np.array(chosen), low, high, steps)
     each = len(chosen) * steps
     made = decode(model, points.reshape(-1, size), **_repeated(conditions, each))
     return made.reshape(count, len(chosen), steps, *made.shape[1:])
+
+
+@partial(jax.jit, static_argnums=4)
+def _along(
+    codes: Float[Array, "n d"],
+    chosen: Int[Array, " c"],
+    low: Any,
+    high: Any,
+    steps: int,
+) -> Float[Array, "n c {steps} d"]:
+    """The codes with one dimension after the other from low to high."""
+    values = jnp.linspace(low, high, steps, dtype=codes.dtype)
+    changed = jax.nn.one_hot(chosen, codes.shape[1], dtype=bool)
+    return jnp.where(
+        changed[None, :, None], values[None, None, :, None], codes[:, None, None]
+    )
 
 
 def _repeated(conditions: Mapping[str, Any], times: int) -> dict[str, Any]:

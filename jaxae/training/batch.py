@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxae.checks import check_kept
@@ -52,6 +53,15 @@ def model_batch(recipe: Recipe, batch: Batch, key: jax.Array) -> Batch:
     added = {"x": target, "inputs": inputs, "mask": mask}
     added |= {"counted": counts, "filled": filled}
     return {**batch, **{k: v for k, v in added.items() if v is not None}}
+
+
+def like_few_of(data: Batch) -> dict[str, np.ndarray]:
+    """Zeros in the form of a few examples, of which a model is initialised."""
+    few = min(2, data["x"].shape[0])
+    return {
+        name: np.zeros((few, *values.shape[1:]), values.dtype)
+        for name, values in data.items()
+    }
 
 
 def prepare_inputs(recipe: Recipe, key: jax.Array, values: Array) -> Array:

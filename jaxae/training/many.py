@@ -3,7 +3,7 @@
 from __future__ import annotations  # help() shows names, not types
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from jaxae.errors import ensure, kind_of, require
 from jaxae.inputs import check_recipe
 from jaxae.recipe import Model, Recipe
 from jaxae.training.averaging import params_in_use
+from jaxae.training.batch import like_few_of
 from jaxae.training.epoch import make_epoch, make_validation
 from jaxae.training.loop import (
     Best,
@@ -37,7 +38,7 @@ from jaxae.training.scale import fit_scale, with_scale_of
 from jaxae.training.start import begun, unstarted
 from jaxae.training.state import init_state, trained_model
 from jaxae.training.step import make_train_step
-from jaxae.types import Batch, TrainState, Variables
+from jaxae.types import AnyArray, Batch, TrainState, Variables
 
 Build = Callable[[Any], tuple[Recipe, optax.GradientTransformation]]
 """From a member's value to its recipe and optimizer. While training the value is traced
@@ -132,7 +133,7 @@ def fit_many(
         build, recipes = _changed(build, unstarted), list(map(unstarted, recipes))
     mesh = _part_of(default_mesh() if mesh is None else mesh, count)
     data = place_data(recipes[0], data, mesh, "data")
-    example = {name: jnp.zeros_like(rows[:2]) for name, rows in data.items()}
+    example = like_few_of(data)
     judged = validation is not None
     monitor = choose_monitor(monitor, recipes[0], built[0][1], example, judged)
     key_init, key_validation = jax.vmap(jax.random.split, out_axes=1)(keys)
@@ -289,7 +290,7 @@ def _fresh_states(
     build: Build,
     values: Any,
     keys: jax.Array,
-    example: Batch,
+    example: Mapping[str, AnyArray],
     start: Variables | None,
     mesh: Mesh,
 ) -> TrainState:

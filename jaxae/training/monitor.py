@@ -1,6 +1,6 @@
 """The metric that the best epoch has least of, checked before the first epoch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import optax
@@ -12,14 +12,14 @@ from jaxae.training.loop import Epoch, Watcher
 from jaxae.training.loss import OF_THE_EPOCH, Metrics
 from jaxae.training.state import init_state
 from jaxae.training.step import make_train_step
-from jaxae.types import Batch
+from jaxae.types import AnyArray, Batch
 
 
 def choose_monitor(
     monitor: str | None,
     recipe: Recipe,
     tx: optax.GradientTransformation,
-    batch: Batch,
+    batch: Mapping[str, AnyArray],
     validated: bool,
     callbacks: Sequence[Callable[[Epoch], None]] = (),
 ) -> str:
@@ -47,7 +47,10 @@ def check_monitor(monitor: str, known: Sequence[str]) -> None:
 
 
 def metric_names(
-    recipe: Recipe, tx: optax.GradientTransformation, batch: Batch, validated: bool
+    recipe: Recipe,
+    tx: optax.GradientTransformation,
+    batch: Mapping[str, AnyArray],
+    validated: bool,
 ) -> list[str]:
     """What every row of the history will have, in order; nothing is computed."""
 

@@ -9,20 +9,20 @@ from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxae.checks import check_count
 from jaxae.errors import ArgumentError, ensure, kind_of
 from jaxae.inputs import check_data
 from jaxae.recipe import Recipe
+from jaxae.training.batch import like_few_of
 from jaxae.training.epoch import means
 from jaxae.training.loss import Metrics
 from jaxae.training.mapped import check_mapped
 from jaxae.training.parallel import Parallel
 from jaxae.training.placement import Share, place_batch, place_data
 from jaxae.training.programs import Plan, batch_programs, epoch_program
-from jaxae.types import Batch, TrainState
+from jaxae.types import AnyArray, Batch, TrainState
 
 Row = dict[str, int | float]
 RunEpoch = Callable[[TrainState], tuple[TrainState, Row]]
@@ -62,7 +62,7 @@ class Runner(NamedTuple):
         steps: In an epoch, where that is known.
     """
 
-    example: Batch
+    example: Mapping[str, AnyArray]
     epoch: RunEpoch
     steps: int | None
 
@@ -82,8 +82,7 @@ def array_runner(plan: Plan, data: Any, batch_size: int) -> Runner:
         state, metrics, timing = one_pass(state, data, numbers)
         return state, as_row(metrics) | timing
 
-    example = {name: jnp.zeros_like(values[:2]) for name, values in data.items()}
-    return Runner(example, run, -(-count // batch_size))
+    return Runner(like_few_of(data), run, -(-count // batch_size))
 
 
 def timed(

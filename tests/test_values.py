@@ -74,6 +74,7 @@ CHANGED = {
     "kernel": {"wae_mmd": "rbf", "info_vae_mmd": "inverse_multiquadratic"},
     "kind": "ii",
     "l1": 0.5,
+    "penalty_weight": Linear(0.0, 1.0, 5),
     "holes": True,
     "input_shape": (5,),
     "latent_channels": 3,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations  # help() shows names, not types
 
-from jaxae import bottlenecks, objectives
+from jaxae import objectives
 from jaxae.bottlenecks.lookup_free import FSQ, LFQ
 from jaxae.bottlenecks.quantized import Estimator, Learning, VectorQuantizer
 from jaxae.hooks import ReviveCodes
 from jaxae.likelihoods import Likelihood
 from jaxae.networks import Convolutional, Networks
 from jaxae.networks.pairs import Shape
+from jaxae.objectives.base import Weight
 from jaxae.recipe import Recipe
 from jaxae.recipes.base import compose_model, compose_recipe
-from jaxae.types import Hook
 
 
 def vqvae(
@@ -26,6 +26,7 @@ def vqvae(
     decay: float = 0.99,
     gradient_estimator: Estimator = "straight_through",
     num_quantizers: int = 1,
+    penalty_weight: Weight = 1.0,
 ) -> Recipe:
     """The VQ-VAE (van den Oord et al. 2017), with one codebook or several.
 
@@ -47,6 +48,7 @@ def vqvae(
         gradient_estimator: How gradients pass the quantisation.
         num_quantizers: Codebooks, each for what the one before leaves: residual VQ
             above 1.
+        penalty_weight: Of all that the codebook adds to the loss; or a schedule.
 
     Example:
         >>> import jaxae
@@ -63,7 +65,9 @@ def vqvae(
     )
     hooks = (ReviveCodes(bottleneck),) if codebook == "gradient" else ()
     title = "vector-quantised auto-encoder (VQ-VAE)"
-    return _compose(shape, network, bottleneck, likelihood, title, hooks)
+    module = compose_model(shape, network, bottleneck, likelihood)
+    objective = objectives.Reconstruction(penalty_weight=penalty_weight)
+    return compose_recipe(module, objective, hooks=hooks, title=title)
 
 
 def fsq_autoencoder(
@@ -88,8 +92,9 @@ def fsq_autoencoder(
         >>> import jaxae
         >>> recipe = jaxae.recipes.fsq_autoencoder((28, 28, 1), levels=(8, 6, 5))
     """
+    module = compose_model(shape, network, FSQ(levels), likelihood)
     title = "auto-encoder with finite scalar quantisation"
-    return _compose(shape, network, FSQ(levels), likelihood, title)
+    return compose_recipe(module, objectives.Reconstruction(), title=title)
 
 
 def lfq_autoencoder(
@@ -101,6 +106,7 @@ def lfq_autoencoder(
     entropy_weight: float = 0.3,
     diversity: float = 1.0,
     commitment_weight: float = 0.02,
+    penalty_weight: Weight = 1.0,
 ) -> Recipe:
     """Lookup-free quantisation: every code dimension is a bit.
 
@@ -115,24 +121,14 @@ def lfq_autoencoder(
         entropy_weight: Weight of the entropy penalty.
         diversity: Weight of the batch's entropy relative to that of single codes.
         commitment_weight: Weight of the distance between features and codes.
+        penalty_weight: Of all three together; or a schedule.
 
     Example:
         >>> import jaxae
         >>> recipe = jaxae.recipes.lfq_autoencoder((28, 28, 1), bits=8)
     """
     bottleneck = LFQ(bits, entropy_weight, diversity, commitment_weight)
-    title = "auto-encoder with lookup-free quantisation"
-    return _compose(shape, network, bottleneck, likelihood, title)
-
-
-def _compose(
-    shape: Shape,
-    network: Networks,
-    bottleneck: bottlenecks.Bottleneck,
-    likelihood: str | Likelihood,
-    title: str,
-    hooks: tuple[Hook, ...] = (),
-) -> Recipe:
     module = compose_model(shape, network, bottleneck, likelihood)
-    objective = objectives.Reconstruction()
-    return compose_recipe(module, objective, hooks=hooks, title=title)
+    objective = objectives.Reconstruction(penalty_weight=penalty_weight)
+    title = "auto-encoder with lookup-free quantisation"
+    return compose_recipe(module, objective, title=title)

@@ -1,5 +1,7 @@
 """What networks are shown beside x: declared by a view, brought by the data by name."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,6 +37,12 @@ SHOWN = {
 def with_view(view, shape=(4,), **options):
     recipe = recipes.vae(shape, 2, network=NETWORK, likelihood="gaussian", **options)
     return recipe.replace(module=recipe.module.clone(view=view))
+
+
+def encoded(model, batch):
+    """Its latents, one program for all of it."""
+    encode = jax.jit(partial(call, model.module, method="encode"))
+    return encode(model.variables, batch, KEY)
 
 
 @pytest.fixture(scope="module")
@@ -107,14 +115,8 @@ def test_a_prior_of_posteriors_with_conditions_of_the_encoder():
     assert own["pseudo_age"].shape == (5,)
     alike = {"x": np.clip(own["pseudo_inputs"], 0, 1), "label": np.arange(5) % 3}
     q = jaxae.posterior(model, **alike, age=own["pseudo_age"])
-    first = {name: jnp.asarray(values[:1]) for name, values in shown.items()}
-    (latent,) = call(
-        model.module,
-        model.variables,
-        {"inputs": jnp.asarray(X[:1]), **first},
-        KEY,
-        method="encode",
-    )
+    first = {name: values[:1] for name, values in shown.items()}
+    (latent,) = encoded(model, {"inputs": X[:1], **first})
     each = q.log_prob(latent.z[0])[0]
     np.testing.assert_allclose(
         latent.prior.log_prob(latent.z)[0, 0],
@@ -199,9 +201,7 @@ def test_the_rate_is_that_of_the_conditional_prior():
     last["bias"] = jnp.asarray([0.7, -0.3])  # mean, log std
     model = jaxae.Model(recipe, params)
     batch = {"x": X[:, :1], "inputs": X[:, :1], "label": SHOWN["label"] % 2}
-    (latent,) = call(
-        model.module, params, jax.tree.map(jnp.asarray, batch), KEY, method="encode"
-    )
+    (latent,) = encoded(model, batch)
     q = latent.posterior.base_dist
     mean, std = np.asarray(q.loc[0, :, 0]), np.asarray(q.scale[0, :, 0])
     gap = np.square(std) + np.square(mean - 0.7)

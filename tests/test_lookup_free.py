@@ -119,7 +119,7 @@ def test_lfq_entropies_are_those_of_the_softmax_over_all_codes():
 def test_what_is_of_the_batch_is_by_weight(module):
     counts, h = np.asarray([2, 0, 1, 3]), noise((4, 2, 5), scale=2.0)
     rows, weight = np.repeat(np.arange(4), counts), jnp.asarray(counts, jnp.float32)
-    variables = module.init(KEY, h, KEY)
+    variables = jax.jit(module.init)(KEY, h, KEY)
     run = jax.jit(lambda h, weight: module.apply(variables, h, KEY, weight=weight))
     by_weight, repeated = run(h, weight), run(h[rows], None)
     other = run(h.at[1].set(-9.0), weight)

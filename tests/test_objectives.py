@@ -44,11 +44,11 @@ def _trace(mean=MEAN, log_std=LOG_STD, *, z=Z, output=OUTPUT, target=TARGET, mas
         exp = jnp.exp if isinstance(log_std, jax.Array) else np.exp
         posterior = Normal(mean[None], exp(log_std)[None]).to_event(1)
         zero = np.zeros((1, *mean.shape), np.float32)
-        prior = Normal(jnp.asarray(zero), jnp.asarray(zero + 1)).to_event(1)
-    z = jnp.asarray(z)
-    latent = Latent(z, z[0], posterior, prior, penalty=jnp.asarray(PENALTY))
-    likelihood = distributions.Normal(jnp.asarray(output), jnp.asarray(STD))
-    target, mask = jnp.asarray(target), None if mask is None else jnp.asarray(mask)
+        prior = Normal(*jax.device_put((zero, zero + 1))).to_event(1)
+    z = jax.device_put(z)
+    latent = Latent(z, z[0], posterior, prior, penalty=jax.device_put(PENALTY))
+    likelihood = distributions.Normal(jax.device_put(output), jax.device_put(STD))
+    target, mask = jax.device_put((target, mask))
     return Trace(target, target, mask, likelihood.to_event(len(EVENT)), (latent,))
 
 
@@ -445,7 +445,7 @@ def test_the_penalty_and_free_bits_take_schedules():
     )
     model, x = recipe.module, jnp.ones((4, 3))
     key = jax.random.key(0)
-    trace, _ = model.init_with_output(key, {"x": x, "inputs": x}, key)
+    trace, _ = jax.jit(model.init_with_output)(key, {"x": x, "inputs": x}, key)
     absolute = jnp.abs(trace.latents[0].z[0]).sum(axis=-1)
     for step in (0, 2):
         context = _context(key, step)
@@ -453,7 +453,7 @@ def test_the_penalty_and_free_bits_take_schedules():
         np.testing.assert_allclose(metrics["penalty_nats"], 3 * step * absolute)
 
     recipe = recipes.vae((3,), 2, network=networks.FullyConnected(()), free_bits=weight)
-    trace, _ = recipe.module.init_with_output(key, {"x": x, "inputs": x}, key)
+    trace, _ = jax.jit(recipe.module.init_with_output)(key, {"x": x, "inputs": x}, key)
     for step in (0, 1000):
         context = _context(key, step)
         loss, metrics = recipe.objective.loss({}, trace, context)

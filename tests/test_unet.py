@@ -1,12 +1,13 @@
 """The U-Net, whose code is the features of every size."""
 
+from functools import partial
+
 import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.flatten_util import ravel_pytree
 
 import jaxae
 from jaxae import corruptions, likelihoods, networks, recipes, views
@@ -32,9 +33,13 @@ def started(recipe):
 
 def shaken(model):
     """With noise added, as the last layer starts at zero."""
-    flat, unflatten = ravel_pytree(model.variables)
-    noise = np.random.default_rng(1).normal(0.0, 0.3, flat.shape)
-    return model.replace(variables=unflatten(flat + noise.astype(np.float32)))
+    rng = np.random.default_rng(1)
+
+    def noisy(leaf):
+        noise = rng.normal(0.0, 0.3, leaf.shape).astype(np.float32)
+        return jax.device_put(np.asarray(leaf) + noise)
+
+    return model.replace(variables=jax.tree.map(noisy, model.variables))
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +79,8 @@ def test_it_starts_with_the_picture_as_the_first_parameter(likelihood):
     x = pictures((4, 4, 2))
     model = started(recipe)
     codes = tuple(code[None] for code in jaxae.encode(model, x))
-    each = model.module.apply(model.variables, codes, {}, **DECODE).base_dist
+    decode = jax.jit(partial(model.module.apply, **DECODE))
+    each = decode(model.variables, codes, {}).base_dist
     found = getattr(each, {"bernoulli": "logits"}.get(likelihood, "loc"))
     np.testing.assert_allclose(found[0], x, atol=1e-6)
 

@@ -97,7 +97,7 @@ def aggregate_codes(model: Model, x: Any, key: jax.Array, **conditions: Any) -> 
 def prepared(model: Model, x: Any, key: jax.Array) -> Float[Array, "n ..."]:
     """Examples as the model is to explain them: binarised, if the recipe does so."""
     shown = on_device(check_examples(model.module.shape, x))
-    return model.recipe.prepare(key, shown)
+    return jax.jit(model.recipe.prepare)(key, shown)
 
 
 def prior(model: Model, **conditions: Any) -> Sampler:

@@ -1,10 +1,12 @@
 """A Gaussian mixture fitted to codes."""
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from jaxae.checks import check_count, check_key
 from jaxae.errors import ensure, importing_scikit_learn
@@ -51,14 +53,25 @@ def gaussian_mixture(codes: Any, key: jax.Array, *, components: int = 10) -> Sam
     def draw(key: jax.Array, count: int) -> Codes:
         check_key(key)
         check_count("count", count)
-        key_choice, key_noise = jax.random.split(key)
-        chosen = jax.random.categorical(key_choice, log_weights, shape=(count,))
-        noise = jax.random.normal(key_noise, (count, means.shape[1]), jnp.float32)
-        # Of all components at once: the chosen factors would be an array [n, d, d].
-        offsets = jnp.einsum("nj,mdj->mnd", noise, factors, precision="highest")
-        return unflatten(means[chosen] + offsets[chosen, jnp.arange(count)])
+        return unflatten(_draws(key, count, log_weights, means, factors))
 
     return draw
+
+
+@partial(jax.jit, static_argnums=1)
+def _draws(
+    key: jax.Array,
+    count: int,
+    log_weights: Float[Array, " m"],
+    means: Float[Array, "m d"],
+    factors: Float[Array, "m d d"],
+) -> Float[Array, "{count} d"]:
+    key_choice, key_noise = jax.random.split(key)
+    chosen = jax.random.categorical(key_choice, log_weights, shape=(count,))
+    noise = jax.random.normal(key_noise, (count, means.shape[1]), jnp.float32)
+    # Of all components at once: the chosen factors would be an array [n, d, d].
+    offsets = jnp.einsum("nj,mdj->mnd", noise, factors, precision="highest")
+    return means[chosen] + offsets[chosen, jnp.arange(count)]
 
 
 def _mixture_class() -> Any:

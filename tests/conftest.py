@@ -67,7 +67,7 @@ if hasattr(LIBC, "mallopt"):
     LIBC.mallopt(MMAP_THRESHOLD, 2**30)
     LIBC.mallopt(TOP_PAD, 2**26)
 
-MEMORY = 2.1e9
+MEMORY = 2.4e9
 """Bytes that a worker may have before it forgets what it compiled."""
 
 

@@ -67,8 +67,11 @@ if hasattr(LIBC, "mallopt"):
     LIBC.mallopt(MMAP_THRESHOLD, 2**30)
     LIBC.mallopt(TOP_PAD, 2**26)
 
-MEMORY = 2.4e9
-"""Bytes that a worker may have before it forgets what it compiled."""
+MEMORY = 1.5e9
+"""Bytes that a worker may have before it forgets what it compiled.
+
+With 2.4e9 there is less to compile again, and all of it took a tenth longer.
+"""
 
 
 def pytest_sessionstart(session):

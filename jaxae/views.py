@@ -171,6 +171,8 @@ class Condition(View):
         check_count("categories", self.categories, least=0)
         check_count("embedding", self.embedding, least=0)
         settle(self, as_flag, "flatten")
+        named = isinstance(self.name, str) and self.name
+        require(named, "name", self.name, "the name of an array in the data")
         require(self.name not in _TAKEN, "name", self.name, f"none of {_TAKEN}")
         some = isinstance(self.to, tuple) and len(self.to) > 0
         require(some, "to", self.to, f"a tuple of some of {PARTS}")

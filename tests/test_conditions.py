@@ -420,6 +420,7 @@ def test_what_a_decoder_is_not_shown_it_is_not_given():
     [
         (lambda: Chain((Condition("age"), Condition("age"))), "twice: \\['age'\\]"),
         (lambda: Condition("count"), "name must be none of"),
+        (lambda: Condition(""), "name must be the name of an array in the data"),
     ],
 )
 def test_names_are_taken_once(make, message):

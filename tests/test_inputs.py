@@ -15,13 +15,14 @@ from jaxae.evaluation import evaluate, posterior_means
 from jaxae.inputs import on_device
 from jaxae.training.batch import model_batch
 from jaxae.training.parallel import make_mesh
-from jaxae.training.placement import Share, place_batch
+from jaxae.training.placement import Share, place, place_batch, place_data
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
 CLEAN = RNG.random((24, 6)).astype(np.float32)
 OWN = {"network": networks.FullyConnected((16,))}
 FIT = {"key": KEY, "progress": False}
+REAL = recipes.autoencoder((6,), 2, **OWN)
 
 
 def damaged(x):
@@ -76,12 +77,15 @@ def shared_with_jax(shape):
     "taken",
     [
         on_device,
+        lambda x: place({"x": x}, make_mesh())["x"],
+        lambda x: place_data(REAL, x, make_mesh(), "data")["x"],
         lambda x: place_batch({"x": x}, make_mesh())["x"],
         lambda x: place_batch(Share({"x": x}, 8), make_mesh())["x"],
     ],
-    ids=["call", "batch", "share"],
+    ids=["call", "tree", "data", "batch", "share"],
 )
 def test_what_was_handed_in_may_be_changed_afterwards(taken):
+    """JAX shared it, at places in memory where NumPy rarely puts an array."""
     x = shared_with_jax((8, 6))
     ours = taken(x)
     x[:] = 7.0

@@ -118,7 +118,10 @@ def test_a_table_of_the_layers():
 
 
 def test_a_traversal_changes_one_dimension_at_a_time(model):
-    found = jaxae.traverse(model, X[:2], dims=(1,), limits=(-1.0, 2.0), steps=4)
+    along = {"limits": (-1.0, 2.0), "steps": 4}
+    found = jaxae.traverse(model, X[:2], dims=(1,), **along)
+    same = jaxae.traverse(model, X[:2], dims=np.array([1]), **along)
+    np.testing.assert_array_equal(same, found)
     codes = np.array(jaxae.encode(model, X[:2]))
     for i, value in enumerate(np.linspace(-1, 2, 4)):
         codes[:, 1] = value
@@ -146,7 +149,10 @@ def test_a_traversal_keeps_conditions():
 @pytest.mark.parametrize(
     ("recipe", "options", "message"),
     [
-        (VAE, {"dims": (2,)}, r"dims must be of 0 to 1, got \(2,\)"),
+        (VAE, {"dims": (2,)}, r"dims must be some of the dimensions 0 to 1.* \(2,\)"),
+        (VAE, {"dims": ()}, r"dims must be some of the dimensions .* got \(\)"),
+        (VAE, {"dims": np.array([0.5])}, r"dims must be some of the dimensions 0 to 1"),
+        (VAE, {"dims": [True, False]}, r"dims must be some of the dimensions 0 to 1"),
         (VAE, {"limits": (1.0, 1.0)}, r"limits must be \(lowest, highest\)"),
         (VAE, {"steps": 1}, "steps must be a whole number of at least 2"),
         (recipes.autoencoder((4,), 2, network=MLP), {}, "limits must be given for"),

@@ -6,7 +6,6 @@ from itertools import product
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
@@ -104,11 +103,11 @@ def repair_in_tiles(
         ):
             made[i, row, column] += weight * tile
     top, left = before
-    made = jax.device_put(made[:, top : top + size[0], left : left + size[1]])
-    if missing is None:
-        return made
-    # Not blended, which would round them.
-    return jnp.where(missing, made, _levels(model, x))
+    made = made[:, top : top + size[0], left : left + size[1]]
+    if missing is not None:
+        # Not blended, which would round them.
+        made = np.where(missing, made, _levels(model, x))
+    return jax.device_put(made)
 
 
 def _check_tiles(model: Model, overlap: int | None) -> tuple[tuple[int, int], int]:

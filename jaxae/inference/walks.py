@@ -83,7 +83,7 @@ def traverse(
     model: Model,
     x: Any,
     *,
-    dims: Sequence[int] | None = None,
+    dims: Sequence[int] | np.ndarray | None = None,
     limits: tuple[float, float] | None = None,
     steps: int = 7,
     missing: Any = None,
@@ -120,24 +120,24 @@ def traverse(
     """
     check_model(model)
     check_count("steps", steps, least=2)
+    codes: Any = encode(model, x, missing=missing, **conditions)
+    real = "model must have one code that is a vector of real numbers"
+    one = jax.tree.leaves(codes)
+    ensure(len(one) == 1 and one[0].ndim == 2 and not model.module.num_codes, real)
+    (codes,) = one
     learned = getattr(model.module, "prior", None) is not None
     if limits is None and model.module.has_prior and not learned:
         limits = PRIOR_LIMITS
     alone = "limits must be given for a model whose prior is learned, or that has none"
     needed = f"{alone}, as the least and the largest value of its codes"
     low, high = as_range("limits", given(limits, needed))
-    codes: Any = encode(model, x, missing=missing, **conditions)
-    real = "model must have one code that is a vector of real numbers"
-    one = jax.tree.leaves(codes)
-    ensure(len(one) == 1 and one[0].ndim == 2 and not model.module.num_codes, real)
-    (codes,) = one
     count, size = codes.shape
-    listed = dims is None or isinstance(dims, Sequence)
-    require(listed, "dims", dims, "a tuple of dimensions, or None for all")
-    chosen = tuple(range(size)) if dims is None else tuple(dims)
-    inside = all(0 <= each < size for each in chosen) and len(chosen) > 0
-    require(inside, "dims", dims, f"of 0 to {size - 1}")
-    points = _along(codes, np.array(chosen), low, high, steps)
+    chosen = np.arange(size) if dims is None else np.asarray(dims)
+    fits = chosen.ndim == 1 and chosen.size and chosen.dtype.kind in "iu"
+    inside = fits and chosen.min() >= 0 and chosen.max() < size
+    expected = f"some of the dimensions 0 to {size - 1}, as (0, 1), or None for all"
+    require(inside, "dims", dims, expected)
+    points = _along(codes, chosen, low, high, steps)
     each = len(chosen) * steps
     made = decode(model, points.reshape(-1, size), **_repeated(conditions, each))
     return made.reshape(count, len(chosen), steps, *made.shape[1:])

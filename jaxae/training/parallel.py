@@ -200,7 +200,8 @@ def compile_step(
             them there.
 
     Returns:
-        The jitted function. The batch may be on the host, or placed by `place_batch`.
+        The jitted function. The batch may be on the host, or placed by `place_batch`,
+        which takes a copy of an array that is to be filled again.
     """
     return jax.jit(on_mesh(step, mesh, layout), donate_argnums=0)
 

@@ -28,7 +28,7 @@ def place(tree: T, mesh: Mesh, layout: Layout | None = None) -> T:
     """
     where = shardings(tree, mesh, layout)
     if jax.process_count() == 1:  # from whatever devices it is on
-        tree = jax.device_put(tree, where)
+        tree = jax.device_put(jax.tree.map(owned, tree), where)
     # Even with `may_alias=False` one of several devices may share what it has.
     return jax.jit(_copies, out_shardings=where)(tree)
 
@@ -70,7 +70,7 @@ def place_data(recipe: Recipe, data: Any, mesh: Mesh, name: str) -> Batch:
             _check_known(checked, name)
         counts = "weight" not in checked or checked["weight"].any()
         ensure(counts, f"{name}['weight'] must be above 0 somewhere, all are 0")
-        return jax.device_put(checked, whole)
+        return jax.device_put({k: owned(v) for k, v in checked.items()}, whole)
     fields = as_fields(recipe, data, name)
     count = len(fields["x"])
     size = -(-count // mesh.size)  # of the pieces, one for every device
@@ -161,14 +161,14 @@ def place_batch(batch: Mapping[str, Any] | Share, mesh: Mesh) -> Batch:
         expected = f"divided by the {devices} devices, as several hosts share it"
         require(fits, "the batch size", batch.total, expected)
         return {
-            name: jax.make_array_from_process_local_data(rows, np.array(values))
+            name: jax.make_array_from_process_local_data(rows, owned(values))
             for name, values in batch.batch.items()
         }
     even = len(batch["x"]) % devices == 0
     sharding = rows if even else NamedSharding(mesh, PartitionSpec())
     if jax.process_count() == 1:
         return jax.device_put({k: owned(v) for k, v in batch.items()}, sharding)
-    return {k: _everywhere(np.array(v), sharding) for k, v in batch.items()}
+    return {k: _everywhere(np.asarray(owned(v)), sharding) for k, v in batch.items()}
 
 
 def _everywhere(values: np.ndarray, sharding: NamedSharding) -> jax.Array:

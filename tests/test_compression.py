@@ -301,8 +301,9 @@ def in_process(flags: str, cores: int, folder: Path) -> None:
         "import os, jax, numpy as np, jaxae\n"
         "from pathlib import Path\n"
         "from jaxae.compression import compress, decompress\n"
-        "os.sched_setaffinity(0, range(os.cpu_count()))\n"  # not this worker's alone
-        f"os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:{cores}])\n"
+        # One is this worker's own.
+        f"own = os.sched_getaffinity(0) if {cores} == 1 else range(os.cpu_count())\n"
+        f"os.sched_setaffinity(0, sorted(own)[:{cores}])\n"
         "for kind in ('wide', 'ladder', 'high'):\n"
         "    model, x = jaxae.load(kind), np.load(f'{kind}.npy')\n"
         "    data, path = compress(model, x), Path(f'{kind}.jae')\n"

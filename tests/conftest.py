@@ -62,7 +62,7 @@ def checked(function=None, *, typechecker):
 LIBC = ctypes.CDLL(None)
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # malloc.h
 if hasattr(LIBC, "mallopt"):
-    # What is freed is kept for the next compilation, and given back after a module.
+    # What is freed is kept for the next compilation, and given back when it is much.
     LIBC.mallopt(TRIM_THRESHOLD, 2**31 - 1)
     LIBC.mallopt(MMAP_THRESHOLD, 2**30)
     LIBC.mallopt(TOP_PAD, 2**26)

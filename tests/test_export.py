@@ -23,6 +23,7 @@ from jaxae.training import Epoch, init_state
 from jaxae.training.checkpoint import abstract_state, save_epochs
 from jaxae.training.state import variables
 from tests.test_protocol import CORE_FIRST, SHAPE, TX, recipe_of
+from tests.weights import some_weights
 from train import export as program
 from train.errors import RunError
 from train.presets import PRESETS
@@ -73,12 +74,8 @@ def small(name):
 
 def some_model(name):
     """With parameters and statistics of which none is zero, without training."""
-    recipe, rng = small(name), np.random.default_rng(0)
-
-    def fill(leaf):
-        return jax.device_put(rng.normal(0, 0.7, leaf.shape).astype(leaf.dtype))
-
-    return Model(recipe, jax.tree.map(fill, variables(abstract_state(recipe, TX))))
+    recipe = small(name)
+    return Model(recipe, some_weights(variables(abstract_state(recipe, TX)), 0.7))
 
 
 def as_tuple(values):

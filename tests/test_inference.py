@@ -22,6 +22,7 @@ from jaxae import (
 from jaxae.errors import ArgumentError
 from jaxae.inference import CHUNK
 from jaxae.training.initial import abstract_variables
+from tests.weights import some_weights
 
 KEY = jax.random.key(0)
 MLP = networks.FullyConnected((4,))
@@ -29,12 +30,7 @@ MLP = networks.FullyConnected((4,))
 
 def untrained(recipe):
     """With random weights: what is tested here does not depend on what they are."""
-    normal = np.random.default_rng(7).normal
-
-    def drawn(form):
-        return jax.device_put(normal(0, 0.3, form.shape).astype(form.dtype))
-
-    return Model(recipe, jax.tree.map(drawn, abstract_variables(recipe)))
+    return Model(recipe, some_weights(abstract_variables(recipe), 0.3, seed=7))
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from jaxae.training.parallel import default_mesh
 from jaxae.training.placement import place_data
 from jaxae.training.programs import default_optimizer
 from jaxae.training.state import init_state
+from tests.weights import some_weights
 
 SHAPE, COUNT, KEY = (4, 4, 1), 6, jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -57,12 +58,8 @@ def test_what_stands_where_x_is_missing_changes_nothing(name):
 
     # Weights of any values: the first ones would be compiled for. What else there is
     # has seen no batch.
-    rng = np.random.default_rng(1)
     forms = jax.eval_shape(init, known)
-    params = jax.tree.map(
-        lambda leaf: jax.device_put(rng.normal(0, 0.3, leaf.shape).astype(leaf.dtype)),
-        forms.params,
-    )
+    params = some_weights(forms.params, 0.3, seed=1)
     collections = jax.tree.map(
         lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype)), forms.collections
     )

@@ -20,6 +20,7 @@ from jaxae.samplers.flow import (
     flow_density,
 )
 from jaxae.training.initial import abstract_variables
+from tests.weights import some_weights
 
 KEY = jax.random.key(0)
 SHAPE = (4, 4, 1)
@@ -33,15 +34,7 @@ FITTED = {
 
 def _model(recipe):
     """With random weights: what is tested with it does not depend on them."""
-    return Model(recipe, _drawn(abstract_variables(recipe), 0.3))
-
-
-def _drawn(forms, size):
-    """Weights that nothing has to be compiled for."""
-    normal = np.random.default_rng(7).normal
-    return jax.tree.map(
-        lambda form: jax.device_put(np.float32(normal(0, size, form.shape))), forms
-    )
+    return Model(recipe, some_weights(abstract_variables(recipe), 0.3, seed=7))
 
 
 def _images(count=6):
@@ -305,7 +298,7 @@ def _density(dim=3):
     module = FlowModel(shape=(dim,), layers=2, hidden=(7, 6))
     batch = {"x": jnp.asarray(np.zeros((2, dim), np.float32))}
     init = partial(module.init, KEY, (), method="decode")
-    variables = _drawn(jax.eval_shape(init, batch), 0.7)
+    variables = some_weights(jax.eval_shape(init, batch), 0.7, seed=7)
     return module.apply(variables, (), batch, method="decode")
 
 

@@ -38,6 +38,7 @@ from jaxae.training.initial import abstract_variables, by_name
 from jaxae.values import Value
 from tests.test_protocol import NAMES, recipe_of
 from tests.test_values import OwnDecoder
+from tests.weights import some_weights
 from train.options import Plan
 from train.presets import PRESETS
 
@@ -47,13 +48,8 @@ X = np.random.default_rng(0).uniform(size=(6, 4)).astype(np.float32)
 
 def filled(recipe):
     """A model with weights of every dtype that it has, no two alike."""
-    rng = np.random.default_rng(1)
-
-    def fill(form):
-        values = rng.normal(0.5, 0.2, form.shape)
-        return jax.device_put(values.astype(form.dtype))
-
-    return Model(recipe, jax.tree.map(fill, abstract_variables(recipe)))
+    forms = abstract_variables(recipe)
+    return Model(recipe, some_weights(forms, 0.2, mean=0.5, seed=1))
 
 
 @cache

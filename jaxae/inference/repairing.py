@@ -94,9 +94,9 @@ def repair(
         return reconstruct(model, x, **conditions)
     other = "missing must be left out: what is made of x has another shape"
     ensure(model.module.sees_x, other)
-    codes = codes_of_batch(model, encoder_batch(model, x, hole, conditions, fill))
-    hole = on_device(hole)
-    made = decode(model, codes, missing=hole, **conditions)
+    batch = encoder_batch(model, x, hole, conditions, fill)
+    hole = batch["mask"]
+    made = decode(model, codes_of_batch(model, batch), missing=hole, **conditions)
     # Bytes come out as levels, like what the model makes.
     kept = unit_interval(jax.random.key(0), on_device(x))
     return jnp.where(hole, made, kept)

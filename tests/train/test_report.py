@@ -17,6 +17,7 @@ import jaxae
 from jaxae import networks, recipes
 from jaxae.evaluation.quality import mean_squared_error
 from jaxae.training import init_state, trained_model
+from tests.weights import some_weights
 from train.__main__ import parse
 from train.data.types import Split
 from train.options import flat
@@ -125,12 +126,7 @@ def random_model(recipe):
         return trained_model(recipe, init(batch, key)).variables
 
     shapes = jax.eval_shape(variables, jax.random.key(0))
-    normal = np.random.default_rng(0).normal
-
-    def weights(leaf):
-        return jax.device_put(normal(0.0, 0.3, leaf.shape).astype(leaf.dtype))
-
-    return jaxae.Model(recipe, jax.tree.map(weights, shapes))
+    return jaxae.Model(recipe, some_weights(shapes, 0.3))
 
 
 def report(run, recipe, images, labels=None, config=CONFIG):

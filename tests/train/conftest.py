@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -14,6 +15,13 @@ def coarse_pictures():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(matplotlib.rcParams, "savefig.dpi", 60)
         yield
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory, worker_id) -> Path:
+    """Of all workers."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder if worker_id == "master" else folder.parent
 
 
 @pytest.fixture(scope="session")

@@ -110,13 +110,10 @@ def free_address() -> str:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def environment(tmp_path_factory, worker_id, use_devices):
+def environment(shared_folder, use_devices):
     """Compiled programs of these tests only, and four devices a process."""
-    folder = tmp_path_factory.getbasetemp()
-    folder = folder if worker_id == "master" else folder.parent
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAXAE_CACHE", str(folder / "hosts-cache"))
-        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
+        patch.setenv("JAXAE_CACHE", str(shared_folder / "hosts-cache"))
         patch.setenv("PYTHONPATH", str(ROOT))
         use_devices(patch, 4)
         yield

@@ -29,12 +29,10 @@ OPTIONS = "--model.latent-dim 2 --model.network mlp:32 --nll-samples 0".split()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def environment(tmp_path_factory, worker_id, use_devices):
+def environment(shared_folder, use_devices):
     """Compiled programs of these tests only, and one device for every program."""
-    folder = tmp_path_factory.getbasetemp()
-    folder = folder if worker_id == "master" else folder.parent
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAXAE_CACHE", str(folder / "members-cache"))
+        patch.setenv("JAXAE_CACHE", str(shared_folder / "members-cache"))
         use_devices(patch, 1)
         yield
 
